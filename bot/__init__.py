@@ -1,0 +1,1 @@
+"""The webhook bot: a signed delivery in, a command out."""

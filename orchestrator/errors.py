@@ -1,0 +1,174 @@
+"""Every error the orchestrator raises on purpose.
+
+Each error carries the sentence for the user, a hint that says what to do about it, and the exit status that the
+command line ends with (CONTRACT section 2).
+
+    OrchestratorError
+    ├── UsageError                    exit 2  a flag, path or run id that cannot be used
+    │   ├── SpecError                 exit 2  a spec or policy file, with its findings at file and line
+    │   └── OutputConflict            exit 2  the output folder holds a file that we did not write
+    ├── BudgetError (ValueError)      exit 3
+    │   ├── BudgetExhausted                   the cap leaves no room for one more useful call
+    │   └── OutOfTime                         the time limit is reached
+    ├── NoModel                       exit 4  no model is available, allowed and able
+    ├── RunCancelled                  exit 1  somebody cancelled the run
+    ├── RunLost                       exit 1  another process has taken this run over
+    ├── PlanError                     exit 1  no model gave a usable plan or architecture
+    ├── ChangeError                   exit 1  a generated file, edit, deletion or rename that may not be applied
+    ├── SandboxError                  exit 1  the sandbox could not be set up
+    ├── GitHubError                   exit 1  GitHub refused something the run needs
+    └── ProviderError                 exit 4  one call to a model failed
+        ├── RateLimited                       429; may carry `retry_after` seconds
+        ├── ProviderUnavailable               5xx, dropped connection, time-out: may succeed later
+        └── ProviderRejected                  400, 401, 403, 404, context too long: the same call never succeeds
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """The root of the tree; `message` is for the user, `hint` says what to do."""
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(OrchestratorError):
+    """A flag, path, environment variable or run id that cannot be used."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFinding:
+    """One thing wrong in a user's file: `line` and `column` count from 1, `field` is a dotted path."""
+
+    path: str
+    line: int
+    column: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.field}: {self.message}"
+
+
+class SpecError(UsageError):
+    """A spec or policy file that does not parse; `findings` name every place."""
+
+    def __init__(self, findings: tuple[SpecFinding, ...]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = findings
+
+
+class OutputConflict(UsageError):
+    """The output folder holds files that the orchestrator did not write; `paths` names them."""
+
+    def __init__(self, directory: str, paths: tuple[str, ...]) -> None:
+        names = ", ".join(paths)
+        super().__init__(
+            f"{directory} already holds files that the orchestrator did not write: {names}",
+            hint="Choose another --output-dir, or move these files away. Nothing was overwritten.",
+        )
+        self.paths = paths
+
+
+class BudgetError(OrchestratorError, ValueError):
+    """A cap on money or time stops the work."""
+
+    exit_status = 3
+
+
+class BudgetExhausted(BudgetError):
+    """The cap leaves no room for one more useful call; `account` says whose cap."""
+
+    def __init__(self, message: str, *, account: str = "run", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.account = account
+
+
+class OutOfTime(BudgetError):
+    """The run's time limit is reached."""
+
+
+class NoModel(OrchestratorError):
+    """No model is available, allowed and able; `excluded` maps each model to the rule that ruled it out."""
+
+    exit_status = 4
+
+    def __init__(self, message: str, *, hint: str = "", excluded: dict[str, str] | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.excluded = excluded or {}
+
+
+class RunCancelled(OrchestratorError):
+    """Somebody cancelled the run."""
+
+
+class RunLost(OrchestratorError):
+    """Another process has taken this run over; this one may no longer write to it."""
+
+
+class PlanError(OrchestratorError):
+    """No model gave a usable architecture or plan within its attempts."""
+
+
+class ChangeError(OrchestratorError):
+    """A generated file, edit, deletion or rename that may not be applied; `path` names it."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class SandboxError(OrchestratorError):
+    """The sandbox could not be set up, or the asked rung does not work on this machine."""
+
+
+class GitHubError(OrchestratorError):
+    """GitHub refused something the run needs."""
+
+
+class ProviderError(OrchestratorError):
+    """One call to a model failed; `provider` and `model` name it."""
+
+    exit_status = 4
+
+    def __init__(self, message: str, *, provider: str, model: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.provider = provider
+        self.model = model
+
+
+class RateLimited(ProviderError):
+    """The provider answered 429; `retry_after` is in seconds where it said so."""
+
+    def __init__(self, message: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
+        super().__init__(message, provider=provider, model=model)
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so."""
+
+    def __init__(self, message: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
+        super().__init__(message, provider=provider, model=model)
+        self.retry_after = retry_after
+
+
+class ProviderRejected(ProviderError):
+    """The provider will never accept this call; `status` is its HTTP status."""
+
+    def __init__(self, message: str, *, provider: str, model: str, status: int, hint: str = "") -> None:
+        super().__init__(message, provider=provider, model=model, hint=hint)
+        self.status = status

@@ -1,0 +1,262 @@
+"""The run as plain, serialisable data: tasks, results, findings, calls and the state that holds them.
+
+Nothing here reads a clock, a file or a network; the store writes these values as rows and reads them back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from orchestrator.budget import Budget
+
+
+class TaskType(StrEnum):
+    """What kind of work a task is; the seven values travel in the plan (CONTRACT section 6)."""
+
+    CODE_GENERATION = "code_generation"
+    CODE_REVIEW = "code_review"
+    REASONING = "complex_reasoning"
+    WRITING = "creative_writing"
+    DATA_EXTRACTION = "data_extraction"
+    SUMMARIZATION = "summarization"
+    EVALUATION = "evaluation"
+
+
+class TaskStatus(StrEnum):
+    """Where a task stands; `skipped` means that a task it depends on did not complete."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class ProjectStatus(StrEnum):
+    """Where a run stands: four values while it lives, then one of seven endings (CONTRACT section 2)."""
+
+    QUEUED = "queued"
+    PLANNING = "planning"
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    PARTIAL = "partial"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def ended(self) -> bool:
+        """True for the seven endings, after which only a resume goes on."""
+        return self not in _LIVING
+
+
+_LIVING = frozenset({ProjectStatus.QUEUED, ProjectStatus.PLANNING, ProjectStatus.WAITING, ProjectStatus.RUNNING})
+
+
+class Purpose(StrEnum):
+    """Why a model is called; each has its prompt, its schema and its share of the budget."""
+
+    ARCHITECTURE = "architecture"
+    DECOMPOSE = "decompose"
+    GENERATE = "generate"
+    REVISE = "revise"
+    REVIEW = "review"
+    EVALUATE = "evaluate"
+
+
+class Severity(StrEnum):
+    """How much a finding weighs: an error blocks, the others inform."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known."""
+
+    path: str
+    line: int
+    message: str
+    severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One node of the plan; `files` are the paths it may write, `depends_on` the ids it waits for."""
+
+    id: str
+    title: str
+    type: TaskType
+    description: str
+    depends_on: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    critical: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureDecision:
+    """The shape decided before planning; it constrains the plan and every generation prompt."""
+
+    structural_pattern: str
+    topology: str
+    api_paradigm: str
+    data_paradigm: str
+    rationale: str
+
+
+class ValidationStatus(StrEnum):
+    """How a validator ended; `not_run` never counts as passed."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationResult:
+    """What one deterministic validator said; `detail` is its summary line or why it did not run."""
+
+    validator: str
+    status: ValidationStatus
+    findings: tuple[Finding, ...] = ()
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """True only when the validator ran and found nothing that blocks."""
+        return self.status is ValidationStatus.PASSED
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Another provider's judgement of one attempt; `score` is from 0 to 1."""
+
+    provider: str
+    model: str
+    score: float
+    approved: bool
+    findings: tuple[Finding, ...] = ()
+    same_provider: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChoice:
+    """Why a model was chosen for a task: the rule, the runner-up and its price, and who was excluded by which rule.
+
+    Costs are the forecast of one call in USD. `excluded` holds (model, reason) pairs.
+    """
+
+    purpose: Purpose
+    model: str
+    reason: str
+    forecast_usd: float
+    next_model: str = ""
+    next_forecast_usd: float = 0.0
+    excluded: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """How a task ended; `score` is the last review's, `cost_usd` the sum of its calls in USD."""
+
+    task_id: str
+    status: TaskStatus
+    score: float = 0.0
+    model: str = ""
+    provider: str = ""
+    attempts: int = 0
+    cost_usd: float = 0.0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    review: Review | None = None
+    validation: tuple[ValidationResult, ...] = ()
+    routes: tuple[RouteChoice, ...] = ()
+    reason: str = ""
+
+    @property
+    def reviewer_model(self) -> str:
+        """The model that reviewed the last attempt, or an empty string."""
+        return self.review.model if self.review else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One billed answer: tokens as the vendor reported them, cost in USD; `estimated` when a crash lost the answer."""
+
+    task_id: str
+    purpose: Purpose
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run is expected to cost before it starts, in USD; `by_task` maps task id to (low, high)."""
+
+    low_usd: float
+    high_usd: float
+    by_task: dict[str, tuple[float, float]]
+    models: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How far the whole result meets the success criteria; `score` is from 0 to 1."""
+
+    score: float
+    reason: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Why the run ended as it did: a stable code for programs, a sentence for people."""
+
+    code: str
+    reason: str
+
+
+@dataclass(slots=True)
+class ProjectState:
+    """Everything known about one run; the engine owns it, the store mirrors it as rows."""
+
+    project_id: str
+    title: str
+    description: str
+    criteria: str
+    budget: Budget
+    status: ProjectStatus = ProjectStatus.QUEUED
+    app_type: str = ""
+    architecture: ArchitectureDecision | None = None
+    tasks: tuple[Task, ...] = ()
+    results: dict[str, TaskResult] = field(default_factory=dict)
+    calls: tuple[CallRecord, ...] = ()
+    validation: tuple[ValidationResult, ...] = ()
+    evaluation: Evaluation | None = None
+    forecast: Forecast | None = None
+    outcome: Outcome = Outcome("", "")
+    files: tuple[str, ...] = ()
+    sandbox: str = ""
+    offline: bool = False
+    notes: tuple[str, ...] = ()
+    created_at: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """The final evaluation's score, from 0 to 1; 0 before there is one."""
+        return self.evaluation.score if self.evaluation else 0.0
+
+    @property
+    def built(self) -> bool:
+        """True when at least one file was produced."""
+        return bool(self.files)
