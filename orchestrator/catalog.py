@@ -187,7 +187,7 @@ def _profile(name: str, entry: Mapping[str, Any], providers: Mapping[str, Any]) 
         raise UsageError(
             f"models.{name}: unknown field {unknown[0]!r}", hint=f"Known fields: {', '.join(sorted(_FIELDS))}."
         )
-    provider = entry.get("provider")
+    provider = str(entry.get("provider", ""))
     if provider not in providers:
         raise UsageError(f"models.{name}: provider must be one of {', '.join(providers)}, not {provider!r}")
     price: Price | None

@@ -1,0 +1,121 @@
+"""One connection pool to SQLite or PostgreSQL, and the transaction that every write goes through."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from orchestrator.errors import RunLost, UsageError
+from orchestrator.store.schema import metadata, runs
+
+_BUSY_SECONDS = 30
+_READING = "orchestrator_reading"
+
+
+class Database:
+    """A database that holds the schema; `transaction` gives a connection whose writes commit together or not at all."""
+
+    def __init__(self, engine: AsyncEngine, clock: Callable[[], float]) -> None:
+        self._engine = engine
+        self.clock = clock
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Database]:
+        """Open `sqlite:///…` or `postgresql://…`, creating the tables that are missing.
+
+        A new SQLite file gets mode 0600. Raises `UsageError` for another kind of URL.
+        """
+        engine = _engine(url)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(metadata.create_all)
+            yield cls(engine, clock)
+        finally:
+            await engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection in a write transaction: committed at the end, rolled back on an error."""
+        async with self._engine.begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Yield a connection that reads one consistent snapshot and takes no write lock."""
+        async with self._engine.execution_options(**{_READING: True}).begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def fenced(self, run_id: str, fence: int) -> AsyncIterator[AsyncConnection]:
+        """Like `transaction`, for the process that holds the run; raises `RunLost` when another one took it over.
+
+        The check locks the run's row, so that no other process can claim the run before this transaction ends.
+        """
+        async with self.transaction() as connection:
+            held = await connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.fence == fence)
+                .values(updated_at=self.clock())
+                .returning(runs.c.id)
+            )
+            if held.first() is None:
+                raise RunLost(
+                    f"Another process has taken over run {run_id}; this one changes nothing more.",
+                    hint="Let the other process finish, or stop it first.",
+                )
+            yield connection
+
+
+def _engine(url: str) -> AsyncEngine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UsageError(f"ORCHESTRATOR_DATABASE_URL is not a database URL: {error}") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database:
+            _create_private(Path(parsed.database))
+        engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    if backend == "postgresql":
+        return create_async_engine(parsed.set(drivername="postgresql+psycopg"))
+    raise UsageError(
+        f"ORCHESTRATOR_DATABASE_URL names {backend}, which is not supported.",
+        hint="Use sqlite:///path/to/file.db or postgresql://user@host/database.",
+    )
+
+
+def _create_private(path: Path) -> None:
+    """Make the file before SQLite does: SQLite would take the umask's mode, and its -wal file copies the mode."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # The driver must not open transactions of its own: BEGIN IMMEDIATE takes the write lock up front, so that a
+    # transaction never fails half-way because another one wrote first.
+    # Source: https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    reading = connection.get_execution_options().get(_READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,341 @@
+"""Runs as rows: created once, claimed by one process at a time, checkpointed piece by piece, read back as state.
+
+Each checkpoint writes only what is new: a plan is a row per task, a finished task updates its row and adds its files,
+so that the store grows with the work and not with the number of checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.budget import Budget, to_pico
+from orchestrator.state import (
+    ArchitectureDecision,
+    Evaluation,
+    Forecast,
+    Outcome,
+    ProjectState,
+    ProjectStatus,
+    Task,
+    TaskResult,
+    TaskStatus,
+    ValidationResult,
+)
+from orchestrator.store.database import Database
+from orchestrator.store.ledger import billed_calls
+from orchestrator.store.schema import artifacts, calls, runs, tasks, validations
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One line of the list of runs; `spent_usd` in USD, times in seconds since the epoch."""
+
+    id: str
+    title: str
+    status: ProjectStatus
+    score: float
+    spent_usd: float
+    created_at: float
+    updated_at: float
+
+
+class RunStore:
+    """All runs; what changes one goes through the fence that `claim` returned."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, run_id: str, *, title: str, job: Mapping[str, Any], source: str, output_dir: str) -> bool:
+        """Add a queued run; returns False, and changes nothing, when the id exists."""
+        now = self._database.clock()
+        async with self._database.transaction() as connection:
+            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+            fresh = await connection.execute(
+                dialect.insert(runs)
+                .values(
+                    id=run_id,
+                    title=title,
+                    status=ProjectStatus.QUEUED.value,
+                    job=json.dumps(job),
+                    app_type="",
+                    nonce=secrets.token_hex(16),
+                    fence=0,
+                    sandbox="",
+                    notes="[]",
+                    source=source,
+                    output_dir=output_dir,
+                    elapsed_seconds=0.0,
+                    created_at=now,
+                    updated_at=now,
+                )
+                .on_conflict_do_nothing()
+                .returning(runs.c.id)
+            )
+            return fresh.first() is not None
+
+    async def claim(self, run_id: str) -> int:
+        """Take the run over and return the fencing number that its writes must carry from now on.
+
+        Tasks that a dead process left running are pending again.
+        """
+        async with self._database.transaction() as connection:
+            fence = (
+                await connection.execute(
+                    update(runs)
+                    .where(runs.c.id == run_id)
+                    .values(fence=runs.c.fence + 1, updated_at=self._database.clock())
+                    .returning(runs.c.fence)
+                )
+            ).scalar_one()
+            await connection.execute(
+                update(tasks)
+                .where(tasks.c.run_id == run_id, tasks.c.status == TaskStatus.RUNNING.value)
+                .values(status=TaskStatus.PENDING.value)
+            )
+            return int(fence)
+
+    async def job(self, run_id: str) -> dict[str, Any] | None:
+        """Return the job as it was stored, or None when the run is not known."""
+        row = await self._row(run_id)
+        return None if row is None else dict(json.loads(row.job))
+
+    async def output_dir(self, run_id: str) -> str | None:
+        """Return the folder the run delivers to, or None when the run is not known."""
+        row = await self._row(run_id)
+        return None if row is None else str(row.output_dir)
+
+    async def nonce(self, run_id: str) -> str:
+        """Return the run's random word, which fences untrusted text in its prompts."""
+        row = await self._row(run_id)
+        if row is None:
+            raise LookupError(run_id)
+        return str(row.nonce)
+
+    async def replace_job(self, run_id: str, fence: int, job: Mapping[str, Any]) -> None:
+        """Store the job with what a resume changed: its caps."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(job=json.dumps(job)))
+
+    async def save(self, run_id: str, fence: int, **columns: Any) -> None:
+        """Checkpoint columns of the run; values that are not plain are stored as JSON."""
+        values = {name: _column(value) for name, value in columns.items()}
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
+
+    async def save_plan(self, run_id: str, fence: int, plan: Sequence[Task], forecast: Forecast) -> None:
+        """Checkpoint the plan: a row per task."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(delete(tasks).where(tasks.c.run_id == run_id))
+            await connection.execute(
+                insert(tasks),
+                [
+                    {
+                        "run_id": run_id,
+                        "id": task.id,
+                        "ordinal": ordinal,
+                        "definition": _dump(task),
+                        "status": TaskStatus.PENDING.value,
+                        "result": None,
+                    }
+                    for ordinal, task in enumerate(plan)
+                ],
+            )
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(forecast=_dump(forecast)))
+
+    async def start_task(self, run_id: str, fence: int, task_id: str) -> None:
+        """Checkpoint that a task is being worked on."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(
+                update(tasks)
+                .where(tasks.c.run_id == run_id, tasks.c.id == task_id)
+                .values(status=TaskStatus.RUNNING.value)
+            )
+
+    async def finish_task(
+        self, run_id: str, fence: int, result: TaskResult, changes: Mapping[str, bytes | None], elapsed: float
+    ) -> None:
+        """Checkpoint how a task ended together with its files and the run's seconds so far."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(
+                update(tasks)
+                .where(tasks.c.run_id == run_id, tasks.c.id == result.task_id)
+                .values(status=result.status.value, result=_dump(result))
+            )
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(elapsed_seconds=elapsed))
+            await _write_artifacts(connection, run_id, result.task_id, changes)
+
+    async def retry_tasks(self, run_id: str, fence: int) -> None:
+        """Make every task that failed or was skipped pending again, for a resume."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(
+                update(tasks)
+                .where(
+                    tasks.c.run_id == run_id,
+                    tasks.c.status.in_((TaskStatus.FAILED.value, TaskStatus.SKIPPED.value)),
+                )
+                .values(status=TaskStatus.PENDING.value, result=None)
+            )
+
+    async def save_validation(
+        self,
+        run_id: str,
+        fence: int,
+        results: Sequence[ValidationResult],
+        changes: Mapping[str, bytes | None] | None = None,
+    ) -> None:
+        """Checkpoint the final validation, with the files of the repair that led to it."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await connection.execute(delete(validations).where(validations.c.run_id == run_id))
+            if results:
+                await connection.execute(
+                    insert(validations),
+                    [
+                        {"run_id": run_id, "ordinal": ordinal, "result": _dump(result)}
+                        for ordinal, result in enumerate(results)
+                    ],
+                )
+            await _write_artifacts(connection, run_id, "repair", changes or {})
+
+    async def changes(self, run_id: str) -> dict[str, bytes | None]:
+        """Return every file the run wrote so far: path to content, None for a deletion."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(artifacts.c.path, artifacts.c.content)
+                .where(artifacts.c.run_id == run_id)
+                .order_by(artifacts.c.path)
+            )
+            return {row.path: row.content for row in rows}
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        """Read the whole run back, or None when it is not known."""
+        async with self._database.reading() as connection:
+            row = (await connection.execute(select(runs).where(runs.c.id == run_id))).one_or_none()
+            if row is None:
+                return None
+            task_rows = (
+                await connection.execute(select(tasks).where(tasks.c.run_id == run_id).order_by(tasks.c.ordinal))
+            ).all()
+            validation_rows = (
+                await connection.execute(
+                    select(validations).where(validations.c.run_id == run_id).order_by(validations.c.ordinal)
+                )
+            ).all()
+            billed = await billed_calls(connection, run_id)
+            written = await connection.execute(
+                select(artifacts.c.path)
+                .where(artifacts.c.run_id == run_id, artifacts.c.content.is_not(None))
+                .order_by(artifacts.c.path)
+            )
+            job = json.loads(row.job)
+            budget = Budget(job["budget"]["max_usd"], job["budget"]["max_time_seconds"])
+            budget.carry(sum(to_pico(call.cost_usd) for call in billed), row.elapsed_seconds)
+            return ProjectState(
+                project_id=row.id,
+                title=row.title,
+                description=job["description"],
+                criteria=job["criteria"],
+                budget=budget,
+                status=ProjectStatus(row.status),
+                app_type=row.app_type,
+                architecture=_load(ArchitectureDecision, row.architecture),
+                tasks=tuple(_must(Task, task.definition) for task in task_rows),
+                results={task.id: _result(task) for task in task_rows if task.status != TaskStatus.PENDING.value},
+                calls=billed,
+                validation=tuple(_must(ValidationResult, one.result) for one in validation_rows),
+                evaluation=_load(Evaluation, row.evaluation),
+                forecast=_load(Forecast, row.forecast),
+                outcome=_load(Outcome, row.outcome) or Outcome("", ""),
+                files=tuple(written.scalars()),
+                sandbox=row.sandbox,
+                offline=any(call.provider == "offline" for call in billed),
+                notes=tuple(json.loads(row.notes)),
+                created_at=row.created_at,
+            )
+
+    async def list(self, limit: int = 1000) -> tuple[RunRow, ...]:
+        """Return the newest runs, at most `limit`."""
+        async with self._database.reading() as connection:
+            found = (
+                await connection.execute(select(runs).order_by(runs.c.created_at.desc(), runs.c.id).limit(limit))
+            ).all()
+            spent: dict[str, int] = {}
+            for call in await connection.execute(
+                select(calls.c.run_id, calls.c.cost).where(calls.c.run_id.in_([row.id for row in found]))
+            ):
+                spent[call.run_id] = spent.get(call.run_id, 0) + call.cost
+            return tuple(_run_row(row, spent.get(row.id, 0)) for row in found)
+
+    async def _row(self, run_id: str) -> Row[Any] | None:
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(runs).where(runs.c.id == run_id))).one_or_none()
+
+
+async def _write_artifacts(
+    connection: AsyncConnection, run_id: str, task_id: str, changes: Mapping[str, bytes | None]
+) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    for path, content in changes.items():
+        statement = dialect.insert(artifacts).values(run_id=run_id, path=path, task_id=task_id, content=content)
+        await connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[artifacts.c.run_id, artifacts.c.path],
+                set_={"task_id": task_id, "content": content},
+            )
+        )
+
+
+def _run_row(row: Row[Any], spent: int) -> RunRow:
+    evaluation = _load(Evaluation, row.evaluation)
+    return RunRow(
+        id=row.id,
+        title=row.title,
+        status=ProjectStatus(row.status),
+        score=evaluation.score if evaluation else 0.0,
+        spent_usd=spent / 10**12,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _result(row: Row[Any]) -> TaskResult:
+    return _load(TaskResult, row.result) or TaskResult(row.id, TaskStatus(row.status))
+
+
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _dump(value: object) -> str:
+    return _adapter(type(value)).dump_json(value).decode()
+
+
+def _must(kind: type[Value], text: str) -> Value:
+    value: Value = _adapter(kind).validate_json(text)
+    return value
+
+
+def _load(kind: type[Value], text: str | None) -> Value | None:
+    return None if text is None else _must(kind, text)
+
+
+def _column(value: object) -> object:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return json.dumps(value) if isinstance(value, list | tuple) else _dump(value)

@@ -1,0 +1,137 @@
+"""The tables. Money is in picodollars, time in seconds since the epoch; what is nested is JSON text."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", String(120), primary_key=True),
+    Column("title", Text, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("job", Text, nullable=False),
+    Column("app_type", String(40), nullable=False, default=""),
+    Column("nonce", String(64), nullable=False),
+    Column("fence", Integer, nullable=False, default=0),
+    Column("architecture", Text),
+    Column("forecast", Text),
+    Column("evaluation", Text),
+    Column("outcome", Text),
+    Column("sandbox", Text, nullable=False, default=""),
+    Column("notes", Text, nullable=False, default="[]"),
+    Column("source", Text, nullable=False, default=""),
+    Column("output_dir", Text, nullable=False, default=""),
+    Column("elapsed_seconds", Float, nullable=False, default=0.0),
+    Column("created_at", Float, nullable=False),
+    Column("updated_at", Float, nullable=False),
+    Index("runs_by_time", "created_at"),
+)
+
+_RUN = ("run_id", String(120), ForeignKey("runs.id", ondelete="CASCADE"))
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column(*_RUN, primary_key=True),
+    Column("id", String(120), primary_key=True),
+    Column("ordinal", Integer, nullable=False),
+    Column("definition", Text, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("result", Text),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column(*_RUN, primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("task_id", String(120), nullable=False),
+    Column("content", LargeBinary),  # NULL: the file is deleted
+)
+
+validations = Table(
+    "validations",
+    metadata,
+    Column(*_RUN, primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("result", Text, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", String(160), primary_key=True),
+    Column("cap", BigInteger, nullable=False),
+    Column("spent", BigInteger, nullable=False, default=0),
+    Column("reserved", BigInteger, nullable=False, default=0),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column(*_RUN, nullable=False),
+    Column("task_id", String(120), nullable=False),
+    Column("purpose", String(20), nullable=False),
+    Column("provider", String(40), nullable=False),
+    Column("model", String(120), nullable=False),
+    Column("state", String(10), nullable=False),  # reserved | settled | lost | released
+    Column("accounts", Text, nullable=False),
+    Column("reserved", BigInteger, nullable=False),
+    Column("cost", BigInteger, nullable=False, default=0),
+    Column("input_tokens", Integer, nullable=False),
+    Column("output_tokens", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("calls_by_run", "run_id", "state"),
+)
+
+completions = Table(
+    "completions",
+    metadata,
+    Column(*_RUN, primary_key=True),
+    Column("key", String(64), primary_key=True),
+    Column("call_id", Integer, nullable=False),
+    Column("answer", Text, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", String(80), primary_key=True),
+    Column("event", String(60), nullable=False),
+    Column("repository", String(200), nullable=False),
+    Column("command_key", String(120)),
+    Column("run_id", String(120)),
+    Column("payload", Text, nullable=False),
+    Column("state", String(12), nullable=False),  # queued | done | ignored
+    Column("received_at", Float, nullable=False),
+    UniqueConstraint("command_key", name="deliveries_command"),
+    Index("deliveries_by_state", "state", "received_at"),
+)
+
+effects = Table(
+    "effects",
+    metadata,
+    Column("run_id", String(120), primary_key=True),
+    Column("kind", String(40), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("state", String(10), nullable=False),  # begun | done
+    Column("remote_id", String(200), nullable=False, default=""),
+    Column("at", Float, nullable=False),
+)
