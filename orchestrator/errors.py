@@ -159,11 +159,24 @@ class RateLimited(ProviderError):
 
 
 class ProviderUnavailable(ProviderError):
-    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so."""
+    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
 
-    def __init__(self, message: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
+    `maybe_billed` is True when the request had been sent and no status came back: the provider may have answered and
+    billed it, so that its reservation counts as spent.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        retry_after: float | None = None,
+        maybe_billed: bool = False,
+    ) -> None:
         super().__init__(message, provider=provider, model=model)
         self.retry_after = retry_after
+        self.maybe_billed = maybe_billed
 
 
 class ProviderRejected(ProviderError):

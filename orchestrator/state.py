@@ -57,6 +57,10 @@ class ProjectStatus(StrEnum):
 _LIVING = frozenset({ProjectStatus.QUEUED, ProjectStatus.PLANNING, ProjectStatus.WAITING, ProjectStatus.RUNNING})
 
 
+# Repairs after the final validation are tasks of our own, told apart from planned ones by their id.
+REPAIR_PREFIX = "repair-"
+
+
 class Purpose(StrEnum):
     """Why a model is called; each has its prompt, its schema and its share of the budget."""
 

@@ -46,19 +46,20 @@ class Actor:
         if not repository.private:
             return True
         if self.installation:
-            return self._reaches(repository)
+            return self.reaches(repository)
         return repository.role_of(self.user) != "none"
 
     def may(self, repository: Repository, role: str, permission: str, level: str) -> bool:
-        """Tell whether a user has `role` here, or an installation the `permission` at that `level` ("read", "write")."""
+        """Tell whether a user has `role` here, or an installation `permission` at that `level` ("read", "write")."""
         if self.installation and self.token:
-            if not self._reaches(repository):
+            if not self.reaches(repository):
                 return level == "read" and not repository.private
             granted = self.token.permissions.get(permission, "")
             return granted in ("write", "admin") or (level == "read" and granted == "read")
         return self.user is not None and ROLES.index(repository.role_of(self.user)) >= ROLES.index(role)
 
-    def _reaches(self, repository: Repository) -> bool:
+    def reaches(self, repository: Repository) -> bool:
+        """Tell whether an installation's token covers the repository."""
         token, installation = self.token, self.installation
         if token is None or installation is None or repository.id not in installation.repositories:
             return False

@@ -169,7 +169,7 @@ class Git:
     async def refs(self, prefix: str = "refs/") -> dict[str, str]:
         """Return every ref below `prefix` with the SHA it points to."""
         out = await self("for-each-ref", "--format=%(refname) %(objectname)", prefix)
-        return dict(line.split(" ", 1) for line in out.decode().splitlines())  # type: ignore[misc]
+        return {line.split(" ")[0]: line.split(" ")[1] for line in out.decode().splitlines()}
 
     async def ref(self, name: str) -> str | None:
         """Return what the full ref `name` points to, or None."""
@@ -242,7 +242,7 @@ class Git:
         self, message: str, tree: str, parents: Sequence[str], author: Signature, committer: Signature
     ) -> str:
         """Store a commit, its message word for word, and return its SHA."""
-        extra = {}
+        extra: dict[str, str] = {}
         for role, who in (("AUTHOR", author), ("COMMITTER", committer)):
             extra |= {
                 f"GIT_{role}_NAME": who.name,

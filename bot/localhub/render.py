@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from bot.localhub.state import (
+    JSON,
     REACTIONS,
     App,
     Comment,
     Delivery,
     Installation,
     Issue,
-    JSON,
     Label,
     Reaction,
     Repository,

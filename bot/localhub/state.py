@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ ALL_EVENTS = (
     "push",
     "repository",
 )
-"""What an App subscribes to unless told otherwise; `installation`, `installation_repositories` and `ping` always come."""
+"""What an App subscribes to unless told otherwise; `installation` and `ping` always come."""
 
 DEFAULT_LABELS = {
     "bug": ("d73a4a", "Something isn't working"),
@@ -320,6 +321,11 @@ class Delivery:
     request_headers: dict[str, str] = field(default_factory=dict)
     response_headers: dict[str, str] = field(default_factory=dict)
     response_body: str = ""
+
+    def payload(self) -> JSON:
+        """Return what was sent, read."""
+        payload: JSON = json.loads(self.body)
+        return payload
 
 
 @dataclass

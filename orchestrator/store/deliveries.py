@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.store.database import Database
-from orchestrator.store.schema import deliveries
+from orchestrator.store.schema import deliveries, runs
 
 Stored = Literal["queued", "ignored", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery; `command_key` names (repository, comment, command) where it carries one, `payload` is JSON."""
+    """One delivery; `command_key` names (repository, comment, command) where it carries one, `payload` is JSON.
+
+    `issue` is the number of the issue or pull request it speaks about, or 0; `actor` is who starts a run with it, and
+    empty when it starts none.
+    """
 
     id: str
     event: str
@@ -24,6 +28,8 @@ class Delivery:
     payload: str
     run_id: str = ""
     command_key: str = ""
+    issue: int = 0
+    actor: str = ""
 
 
 class DeliveryStore:
@@ -47,6 +53,8 @@ class DeliveryStore:
                     event=delivery.event,
                     repository=delivery.repository,
                     command_key=delivery.command_key or None,
+                    issue=delivery.issue,
+                    actor=delivery.actor,
                     run_id=delivery.run_id or None,
                     payload=delivery.payload,
                     state=state,
@@ -66,9 +74,50 @@ class DeliveryStore:
                 .order_by(deliveries.c.received_at, deliveries.c.id)
             )
             return tuple(
-                Delivery(row.id, row.event, row.repository, row.payload, row.run_id or "", row.command_key or "")
+                Delivery(
+                    row.id,
+                    row.event,
+                    row.repository,
+                    row.payload,
+                    row.run_id or "",
+                    row.command_key or "",
+                    row.issue,
+                    row.actor,
+                )
                 for row in rows
             )
+
+    async def started_before(self, delivery: Delivery, seconds: float) -> int:
+        """Return how many runs the delivery's actor had started in the `seconds` before it was received."""
+        earlier = deliveries.alias("earlier")
+        this = deliveries.alias("this")
+        async with self._database.reading() as connection:
+            count = await connection.execute(
+                select(func.count())
+                .select_from(earlier.join(this, earlier.c.actor == this.c.actor))
+                .where(
+                    this.c.id == delivery.id,
+                    this.c.actor != "",
+                    earlier.c.received_at > this.c.received_at - seconds,
+                    tuple_(earlier.c.received_at, earlier.c.id) < tuple_(this.c.received_at, this.c.id),
+                )
+            )
+            return int(count.scalar_one())
+
+    async def run_of(self, repository: str, issue: int) -> str | None:
+        """Return the newest run that was started on the issue or pull request, or None.
+
+        One that exists is preferred to one that was only asked for: that may still be refused.
+        """
+        async with self._database.reading() as connection:
+            newest = await connection.execute(
+                select(deliveries.c.run_id)
+                .outerjoin(runs, runs.c.id == deliveries.c.run_id)
+                .where(deliveries.c.repository == repository, deliveries.c.issue == issue, deliveries.c.actor != "")
+                .order_by(runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
+                .limit(1)
+            )
+            return newest.scalar_one_or_none()
 
     async def finish(self, delivery_id: str) -> None:
         """Mark a delivery's work as done."""

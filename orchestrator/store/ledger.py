@@ -127,6 +127,24 @@ class Ledger:
             answer: str | None = found.scalar_one_or_none()
             return answer
 
+    async def task_cost(self, task_id: str) -> tuple[int, int, int]:
+        """Return what a task's billed calls cost: picodollars, input tokens, output tokens."""
+        async with self._database.reading() as connection:
+            row = (
+                await connection.execute(
+                    select(
+                        func.coalesce(func.sum(calls.c.cost), 0),
+                        func.coalesce(func.sum(calls.c.input_tokens), 0),
+                        func.coalesce(func.sum(calls.c.output_tokens), 0),
+                    ).where(
+                        calls.c.run_id == self._run_id,
+                        calls.c.task_id == task_id,
+                        calls.c.state.in_(("settled", "lost")),
+                    )
+                )
+            ).one()
+            return int(row[0]), int(row[1]), int(row[2])
+
     async def spent(self) -> int:
         """Return what the run's calls cost so far, in picodollars."""
         async with self._database.reading() as connection:

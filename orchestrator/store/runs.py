@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from orchestrator.budget import Budget, to_pico
 from orchestrator.state import (
+    REPAIR_PREFIX,
     ArchitectureDecision,
     Evaluation,
     Forecast,
@@ -72,6 +73,7 @@ class RunStore:
                     app_type="",
                     nonce=secrets.token_hex(16),
                     fence=0,
+                    resumes=0,
                     sandbox="",
                     notes="[]",
                     source=source,
@@ -147,6 +149,7 @@ class RunStore:
                         "ordinal": ordinal,
                         "definition": _dump(task),
                         "status": TaskStatus.PENDING.value,
+                        "round": 0,
                         "result": None,
                     }
                     for ordinal, task in enumerate(plan)
@@ -164,10 +167,27 @@ class RunStore:
             )
 
     async def finish_task(
-        self, run_id: str, fence: int, result: TaskResult, changes: Mapping[str, bytes | None], elapsed: float
+        self,
+        run_id: str,
+        fence: int,
+        result: TaskResult,
+        changes: Mapping[str, bytes | None],
+        elapsed: float,
+        *,
+        added: Task | None = None,
     ) -> None:
-        """Checkpoint how a task ended together with its files and the run's seconds so far."""
+        """Checkpoint how a task ended together with its files and the run's seconds so far.
+
+        `added` is a task that was not in the plan: a repair.
+        """
         async with self._database.fenced(run_id, fence) as connection:
+            if added is not None:
+                count = select(func.count()).select_from(tasks).where(tasks.c.run_id == run_id).scalar_subquery()
+                await connection.execute(
+                    insert(tasks).values(
+                        run_id=run_id, id=added.id, ordinal=count, definition=_dump(added), status="", round=0
+                    )
+                )
             await connection.execute(
                 update(tasks)
                 .where(tasks.c.run_id == run_id, tasks.c.id == result.task_id)
@@ -177,7 +197,7 @@ class RunStore:
             await _write_artifacts(connection, run_id, result.task_id, changes)
 
     async def retry_tasks(self, run_id: str, fence: int) -> None:
-        """Make every task that failed or was skipped pending again, for a resume."""
+        """Make every task that failed or was skipped pending again, in a new round, for a resume."""
         async with self._database.fenced(run_id, fence) as connection:
             await connection.execute(
                 update(tasks)
@@ -185,17 +205,29 @@ class RunStore:
                     tasks.c.run_id == run_id,
                     tasks.c.status.in_((TaskStatus.FAILED.value, TaskStatus.SKIPPED.value)),
                 )
-                .values(status=TaskStatus.PENDING.value, result=None)
+                .values(status=TaskStatus.PENDING.value, round=tasks.c.round + 1, result=None)
             )
+            await connection.execute(
+                delete(tasks).where(
+                    tasks.c.run_id == run_id, tasks.c.id.startswith(REPAIR_PREFIX), tasks.c.result.is_(None)
+                )
+            )
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(resumes=runs.c.resumes + 1))
+
+    async def rounds(self, run_id: str) -> tuple[dict[str, int], int]:
+        """Return how often each task was asked anew by an explicit resume, and how many such resumes there were."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(tasks.c.id, tasks.c.round).where(tasks.c.run_id == run_id))
+            resumes = await connection.execute(select(runs.c.resumes).where(runs.c.id == run_id))
+            return {row.id: row.round for row in rows}, int(resumes.scalar_one())
 
     async def save_validation(
         self,
         run_id: str,
         fence: int,
         results: Sequence[ValidationResult],
-        changes: Mapping[str, bytes | None] | None = None,
     ) -> None:
-        """Checkpoint the final validation, with the files of the repair that led to it."""
+        """Checkpoint the final validation."""
         async with self._database.fenced(run_id, fence) as connection:
             await connection.execute(delete(validations).where(validations.c.run_id == run_id))
             if results:
@@ -206,7 +238,11 @@ class RunStore:
                         for ordinal, result in enumerate(results)
                     ],
                 )
-            await _write_artifacts(connection, run_id, "repair", changes or {})
+
+    async def add_files(self, run_id: str, fence: int, changes: Mapping[str, bytes | None]) -> None:
+        """Checkpoint files that no task wrote: the record of the architecture."""
+        async with self._database.fenced(run_id, fence) as connection:
+            await _write_artifacts(connection, run_id, "", changes)
 
     async def changes(self, run_id: str) -> dict[str, bytes | None]:
         """Return every file the run wrote so far: path to content, None for a deletion."""
@@ -276,6 +312,14 @@ class RunStore:
             ):
                 spent[call.run_id] = spent.get(call.run_id, 0) + call.cost
             return tuple(_run_row(row, spent.get(row.id, 0)) for row in found)
+
+    async def totals(self) -> tuple[dict[ProjectStatus, int], float]:
+        """Return how many runs have each status, and what all of them spent in USD."""
+        async with self._database.reading() as connection:
+            counted = await connection.execute(select(runs.c.status, func.count()).group_by(runs.c.status))
+            by_status = {ProjectStatus(status): count for status, count in counted}
+            spent = (await connection.execute(select(func.sum(calls.c.cost)))).scalar_one() or 0
+            return by_status, int(spent) / 10**12
 
     async def _row(self, run_id: str) -> Row[Any] | None:
         async with self._database.reading() as connection:

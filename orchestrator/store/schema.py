@@ -29,6 +29,7 @@ runs = Table(
     Column("app_type", String(40), nullable=False, default=""),
     Column("nonce", String(64), nullable=False),
     Column("fence", Integer, nullable=False, default=0),
+    Column("resumes", Integer, nullable=False, default=0),
     Column("architecture", Text),
     Column("forecast", Text),
     Column("evaluation", Text),
@@ -43,23 +44,29 @@ runs = Table(
     Index("runs_by_time", "created_at"),
 )
 
-_RUN = ("run_id", String(120), ForeignKey("runs.id", ondelete="CASCADE"))
+
+def _run(*, primary_key: bool = True) -> Column[str]:
+    return Column(
+        "run_id", String(120), ForeignKey("runs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False
+    )
+
 
 tasks = Table(
     "tasks",
     metadata,
-    Column(*_RUN, primary_key=True),
+    _run(),
     Column("id", String(120), primary_key=True),
     Column("ordinal", Integer, nullable=False),
     Column("definition", Text, nullable=False),
     Column("status", String(20), nullable=False),
+    Column("round", Integer, nullable=False, default=0),
     Column("result", Text),
 )
 
 artifacts = Table(
     "artifacts",
     metadata,
-    Column(*_RUN, primary_key=True),
+    _run(),
     Column("path", Text, primary_key=True),
     Column("task_id", String(120), nullable=False),
     Column("content", LargeBinary),  # NULL: the file is deleted
@@ -68,7 +75,7 @@ artifacts = Table(
 validations = Table(
     "validations",
     metadata,
-    Column(*_RUN, primary_key=True),
+    _run(),
     Column("ordinal", Integer, primary_key=True),
     Column("result", Text, nullable=False),
 )
@@ -86,7 +93,7 @@ calls = Table(
     "calls",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=True),
-    Column(*_RUN, nullable=False),
+    _run(primary_key=False),
     Column("task_id", String(120), nullable=False),
     Column("purpose", String(20), nullable=False),
     Column("provider", String(40), nullable=False),
@@ -104,7 +111,7 @@ calls = Table(
 completions = Table(
     "completions",
     metadata,
-    Column(*_RUN, primary_key=True),
+    _run(),
     Column("key", String(64), primary_key=True),
     Column("call_id", Integer, nullable=False),
     Column("answer", Text, nullable=False),
@@ -117,12 +124,16 @@ deliveries = Table(
     Column("event", String(60), nullable=False),
     Column("repository", String(200), nullable=False),
     Column("command_key", String(120)),
+    Column("issue", Integer, nullable=False, default=0),
+    Column("actor", String(100), nullable=False, default=""),
     Column("run_id", String(120)),
     Column("payload", Text, nullable=False),
     Column("state", String(12), nullable=False),  # queued | done | ignored
     Column("received_at", Float, nullable=False),
     UniqueConstraint("command_key", name="deliveries_command"),
     Index("deliveries_by_state", "state", "received_at"),
+    Index("deliveries_by_actor", "actor", "received_at"),
+    Index("deliveries_by_issue", "repository", "issue", "received_at"),
 )
 
 effects = Table(

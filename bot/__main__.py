@@ -1,0 +1,137 @@
+"""`python -m bot`: check the settings, open what the work needs, listen until a signal says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping
+
+import uvicorn
+from github import GithubException
+from starlette.types import ASGIApp
+
+from bot import logs
+from bot.app import create_app
+from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
+from bot.jobs import Jobs
+from bot.settings import GITHUB_API_URL, Settings
+from bot.setup_page import create_setup_app
+from bot.work import Workshop
+from orchestrator.control_plane import ControlPlane
+from orchestrator.errors import OrchestratorError
+from orchestrator.github.auth import GitHubConnection
+from orchestrator.report import report
+
+CLOSE_SECONDS = 9.0
+"""After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
+REQUESTS_CLOSE_SECONDS = 3
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.start(settings.secrets)
+        with _listen(settings) as listener:
+            asyncio.run(_run(settings, os.environ, listener))
+    except OrchestratorError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    return 0
+
+
+async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> None:
+    address = _address(settings, listener)
+    if settings.set_up_mode:
+        token = secrets.token_urlsafe(32)
+        print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
+        await _serve(create_setup_app(settings, token), listener, drain=lambda: None)
+        return
+    async with ControlPlane.open(env) as plane:
+        github = GitHubConnection.from_environment(env)
+        rules = await _rules(settings, plane, github)
+        workshop = Workshop(plane, github, rules, settings.secrets)
+        jobs = Jobs(plane.database, workshop.work, workshop.give_up)
+        async with jobs.running():
+            app = create_app(settings, plane.database, jobs, rules, report)
+            print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
+            await _serve(app, listener, drain=jobs.drain)
+
+
+async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=REQUESTS_CLOSE_SECONDS,
+        )
+    )
+
+    def stop() -> None:
+        # uvicorn raises the signal again once it has closed.
+        if server.should_exit and watchdog:
+            return
+        server.should_exit = True
+        watchdog.append(_leave_after(CLOSE_SECONDS))
+        drain()
+
+    watchdog: list[threading.Timer] = []
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    await server.serve(sockets=[listener])
+
+
+def _leave_after(seconds: float) -> threading.Timer:
+    timer = threading.Timer(seconds, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
+async def _rules(settings: Settings, plane: ControlPlane, github: GitHubConnection) -> Rules:
+    try:
+        slug = await github.app_slug()
+    except (GithubException, OSError) as error:
+        log.warning("GitHub does not tell the App's name", extra=logs.fields(error=type(error).__name__))
+        slug = None
+    enterprise = settings.github_api_url != GITHUB_API_URL
+    return Rules(
+        accounts=plane.operator.installations,
+        bots=plane.operator.bots,
+        redelivery_seconds=REDELIVERY_SECONDS_ENTERPRISE if enterprise else REDELIVERY_SECONDS,
+        app_slug=slug,
+    )
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host.strip("[]"), settings.port), family=family)
+    except OSError as error:
+        raise OrchestratorError(
+            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror or error}.",
+            hint="Set HOST and PORT to an address of this machine that is free.",
+        ) from error
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,211 @@
+"""The bot's routes: verify, keep, answer; the work itself is `bot.jobs`'s."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from bot.dashboard.access import Gate
+from bot.dashboard.routes import Report, dashboard_routes
+from bot.intake import Asked, Rules, named, read_delivery, read_payload, repository_of, signed
+from bot.jobs import Jobs
+from bot.logs import fields
+from bot.metrics import CONTENT_TYPE, Metrics
+from bot.settings import Settings
+from orchestrator.github.trigger import Ignored
+from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
+
+MAX_BODY_BYTES = 25 * 2**20
+"""GitHub's own cap for a payload.
+
+Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap
+"""
+DISCARD_BYTES = 4 * MAX_BODY_BYTES
+READ_SECONDS = 30.0
+STORE_SECONDS = 8.0
+"""GitHub waits ten seconds for an answer."""
+RETRY_AFTER_SECONDS = 60
+
+log = logging.getLogger(__name__)
+
+
+class Refused(Exception):
+    """A delivery that is refused before it is read; `label` is its name among the metrics."""
+
+    def __init__(self, status: int, label: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.label = label
+
+
+def create_app(settings: Settings, database: Database, jobs: Jobs, rules: Rules, report: Report) -> ASGIApp:
+    """Return the bot as an ASGI application behind its gate.
+
+    `jobs` gets what is accepted, `report` gives a run's report.json.
+    """
+    app = FastAPI(title="orchestrator", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    metrics = Metrics()
+    intake = Intake(database, jobs, rules)
+
+    async def webhook(request: Request) -> Response:
+        headers = request.headers
+        about = {"delivery": headers.get("x-github-delivery", "")[:80], "kind": headers.get("x-github-event", "")[:60]}
+        try:
+            body = await _verified_body(request, settings)
+            status, label, answer = await intake.take(about["kind"], about["delivery"], _payload(body))
+        except Refused as refused:
+            status, label, answer = refused.status, refused.label, {"error": str(refused)}
+        metrics.answered(label)
+        log.info("delivery", extra=fields(**about, answer=label, status=status, **_ids(answer)))
+        retry = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+        return JSONResponse(answer, status, headers=retry)
+
+    async def healthz() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz() -> Response:
+        missing = [] if jobs.alive else ["the worker takes up nothing"]
+        if not await _writable(database):
+            missing.append("the database cannot be written")
+        if missing:
+            return JSONResponse({"status": "not ready", "reason": "; ".join(missing)}, 503)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics_text() -> Response:
+        runs, spent = await RunStore(database).totals()
+        rendered = metrics.render(
+            runs, spent, waiting=len(jobs.waiting), working=len(jobs.working), finished=jobs.finished
+        )
+        return Response(rendered, media_type=CONTENT_TYPE)
+
+    app.add_api_route("/webhook", webhook, methods=["POST"])
+    answers: dict[str, Callable[[], Awaitable[Response]]] = {
+        "/healthz": healthz,
+        "/readyz": readyz,
+        "/metrics": metrics_text,
+    }
+    for path, answer in answers.items():
+        app.add_api_route(path, answer, methods=["GET", "HEAD"])
+    app.include_router(dashboard_routes(RunStore(database), jobs, report))
+    return Gate(app, settings)
+
+
+class Intake:
+    """Keeps what a verified delivery asks for and says how it is answered."""
+
+    def __init__(self, database: Database, jobs: Jobs, rules: Rules) -> None:
+        self._database = database
+        self._deliveries = DeliveryStore(database)
+        self._jobs = jobs
+        self._rules = rules
+        self._storing: set[asyncio.Task[tuple[str, str]]] = set()
+
+    async def take(self, event: str, delivery_id: str, payload: dict[str, object]) -> tuple[int, str, dict[str, str]]:
+        """Return the answer's status, its name among the metrics, and its JSON; raises `Refused` if it is not kept."""
+        asked = read_delivery(event, delivery_id, payload, self._rules, self._database.clock())
+        if isinstance(asked, Ignored):
+            nothing = Delivery(delivery_id, event, repository_of(payload), "{}")
+            stored, _ = await self._kept(self._keep(nothing))
+            return 200, stored, _ignored(asked.reason) if stored == "ignored" else {"status": stored}
+        stored, run_id = await self._kept(self._queue(asked))
+        if stored != "queued":
+            return 200, stored, {"status": stored}
+        if asked.starts or asked.follows:
+            return 202, "queued", {"status": "queued", "run_id": run_id}
+        return 200, "ignored", _ignored("the comment starts no run; it is answered on GitHub")
+
+    async def _queue(self, asked: Asked) -> tuple[str, str]:
+        existing = None
+        if asked.follows:
+            existing = await self._deliveries.run_of(asked.trigger.repository, asked.trigger.issue or 0)
+        return await self._keep(asked.delivery(existing))
+
+    async def _keep(self, delivery: Delivery) -> tuple[str, str]:
+        stored = await self._deliveries.accept(delivery)
+        if stored == "queued":
+            self._jobs.offer(delivery)
+        return stored, delivery.run_id
+
+    async def _kept(self, keeping: Awaitable[tuple[str, str]]) -> tuple[str, str]:
+        # A store that is slow beyond GitHub's patience may still succeed: then the work goes on, and a redelivery is
+        # a duplicate. Cancelling it here could leave a delivery that is stored and that nobody works on.
+        task = asyncio.ensure_future(keeping)
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+        try:
+            return await asyncio.wait_for(asyncio.shield(task), STORE_SECONDS)
+        except (SQLAlchemyError, TimeoutError) as error:
+            log.exception("a delivery could not be stored")
+            raise Refused(503, "unstored", "The delivery could not be stored; send it again later.") from error
+
+
+async def _verified_body(request: Request, settings: Settings) -> bytes:
+    """Return the raw body of a delivery that is well-formed and signed; raises `Refused`."""
+    headers = request.headers
+    if not named(headers.get("x-github-event", ""), headers.get("x-github-delivery", "")):
+        raise Refused(400, "malformed", "X-GitHub-Event and X-GitHub-Delivery are needed.")
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            body = await _read(request)
+    except TimeoutError as error:
+        raise Refused(408, "too_slow", f"The body did not arrive within {READ_SECONDS:g} seconds.") from error
+    except ClientDisconnect as error:
+        raise Refused(400, "malformed", "The body ended early.") from error
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "wrong_type", "Set the webhook's content type to application/json.")
+    if not signed(body, headers.get("x-hub-signature-256", ""), settings.webhook_secrets):
+        raise Refused(401, "unsigned", "X-Hub-Signature-256 is missing or does not match the webhook's secret.")
+    return body
+
+
+async def _read(request: Request) -> bytes:
+    """Read at most `MAX_BODY_BYTES`; of a larger body some more is discarded, so that its sender sees the answer."""
+    declared = request.headers.get("content-length", "")
+    too_large = declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        too_large = too_large or size > MAX_BODY_BYTES
+        if too_large:
+            chunks.clear()
+            if size > DISCARD_BYTES:
+                break
+        else:
+            chunks.append(chunk)
+    if too_large:
+        raise Refused(413, "too_large", f"A delivery has at most {MAX_BODY_BYTES} bytes.")
+    return b"".join(chunks)
+
+
+def _payload(body: bytes) -> dict[str, object]:
+    try:
+        return read_payload(body)
+    except ValueError as error:
+        raise Refused(400, "malformed", f"The body is not a JSON object: {error}.") from error
+
+
+async def _writable(database: Database) -> bool:
+    try:
+        async with asyncio.timeout(STORE_SECONDS), database.transaction() as connection:
+            await connection.execute(text("SELECT 1"))
+    except (SQLAlchemyError, TimeoutError):
+        log.exception("the database cannot be written")
+        return False
+    return True
+
+
+def _ignored(reason: str) -> dict[str, str]:
+    return {"status": "ignored", "reason": reason}
+
+
+def _ids(answer: dict[str, str]) -> dict[str, str]:
+    return {"run": answer["run_id"]} if "run_id" in answer else {}

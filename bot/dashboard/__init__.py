@@ -1,0 +1,1 @@
+"""The dashboard: who may see it, its pages, and the same as JSON."""

@@ -1,0 +1,133 @@
+"""The dashboard's routes: pages for people and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import QueryParams
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from bot.dashboard.pages import (
+    RunLine,
+    moment,
+    queued_page,
+    run_page,
+    runs_page,
+    stylesheet,
+    unknown_page,
+)
+from bot.jobs import Jobs
+from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
+from orchestrator.store import RunRow, RunStore
+
+PAGE_SIZE = 25
+API_PAGE_SIZE = 50
+MAX_PAGE_SIZE = 100
+MAX_PAGE = 1000
+
+
+Report = Callable[[ProjectState], dict[str, Any]]
+
+
+def dashboard_routes(runs: RunStore, jobs: Jobs, report: Report) -> APIRouter:
+    """Return the routes of the pages and the API; a run that is accepted and not begun shows as queued.
+
+    `report` gives a run's report.json.
+    """
+    router = APIRouter()
+
+    async def index(request: Request) -> Response:
+        page = _number(request.query_params, "page", default=1, highest=MAX_PAGE)
+        rows, more = await _page_of(runs, page, PAGE_SIZE)
+        queued = [RunLine(run_id, run_id, ProjectStatus.QUEUED) for run_id in await _unborn(runs, jobs)]
+        lines = [await _line(runs, row) for row in rows]
+        return HTMLResponse(runs_page([*(queued if page == 1 else []), *lines], page=page, more=more))
+
+    async def one(request: Request) -> Response:
+        run_id = request.path_params["run_id"]
+        state = await runs.state(run_id)
+        if state is not None:
+            return HTMLResponse(run_page(state))
+        if run_id in await _unborn(runs, jobs):
+            return HTMLResponse(queued_page(run_id))
+        return HTMLResponse(unknown_page(run_id), 404)
+
+    async def api_index(request: Request) -> Response:
+        size = _number(request.query_params, "per_page", "limit", default=API_PAGE_SIZE, highest=MAX_PAGE_SIZE)
+        page = _number(request.query_params, "page", default=1, highest=MAX_PAGE)
+        rows, _ = await _page_of(runs, page, size)
+        queued = [{"id": run_id, "status": "queued"} for run_id in await _unborn(runs, jobs)] if page == 1 else []
+        return JSONResponse({"runs": [*queued, *map(_row, rows)][:size]})
+
+    async def api_one(request: Request) -> Response:
+        run_id = request.path_params["run_id"]
+        state = await runs.state(run_id)
+        if state is not None:
+            return JSONResponse(report(state))
+        if run_id in await _unborn(runs, jobs):
+            return JSONResponse({"project_id": run_id, "status": "queued"})
+        return JSONResponse({"error": "There is no run with this id."}, 404)
+
+    async def style(request: Request) -> Response:
+        return Response(stylesheet(), media_type="text/css")
+
+    answers: dict[str, Callable[[Request], Awaitable[Response]]] = {
+        "/": index,
+        "/runs/{run_id}": one,
+        "/api/runs": api_index,
+        "/api/runs/{run_id}": api_one,
+        "/dashboard.css": style,
+    }
+    for path, answer in answers.items():
+        router.add_api_route(path, answer, methods=["GET", "HEAD"])
+    return router
+
+
+async def _page_of(runs: RunStore, page: int, size: int) -> tuple[tuple[RunRow, ...], bool]:
+    newest = await runs.list(page * size + 1)
+    return newest[(page - 1) * size : page * size], len(newest) > page * size
+
+
+async def _unborn(runs: RunStore, jobs: Jobs) -> list[str]:
+    """Return the ids of runs that are accepted and not yet in the store, the oldest first."""
+    ids = dict.fromkeys(delivery.run_id for delivery in (*jobs.working, *jobs.waiting) if delivery.actor)
+    return [run_id for run_id in ids if await runs.job(run_id) is None]
+
+
+async def _line(runs: RunStore, row: RunRow) -> RunLine:
+    state = await runs.state(row.id)
+    results = state.results.values() if state else ()
+    return RunLine(
+        id=row.id,
+        title=row.title,
+        status=row.status,
+        score=row.score,
+        tasks_done=sum(result.status is TaskStatus.COMPLETED for result in results),
+        tasks=len(state.tasks) if state else 0,
+        spent_usd=row.spent_usd,
+        max_usd=state.budget.max_usd if state else 0.0,
+        updated_at=row.updated_at,
+    )
+
+
+def _row(row: RunRow) -> dict[str, object]:
+    return {
+        "id": row.id,
+        "status": row.status.value,
+        "title": row.title,
+        "score": row.score,
+        "spent_usd": row.spent_usd,
+        "created_at": moment(row.created_at),
+        "updated_at": moment(row.updated_at),
+    }
+
+
+def _number(query: QueryParams, *names: str, default: int, highest: int) -> int:
+    """Return the first of the parameters that is a whole number, from 1 to `highest`; whatever else is no error."""
+    for name in names:
+        text = query.get(name, "")
+        if text.isascii() and text.isdigit():
+            return max(1, min(highest, int(text[:9])))
+    return default

@@ -1,0 +1,1 @@
+"""The dashboard's templates, a package so that an installation carries them."""

@@ -1,0 +1,178 @@
+"""What a delivery is, before anything is kept: its signature, its JSON and what it asks for. Everything is pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.github.command import Command, Refusal, parse_command
+from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
+from orchestrator.store import Delivery
+
+MAX_DEPTH = 64
+"""GitHub's own payloads are about ten levels deep."""
+
+REDELIVERY_SECONDS = 3 * 24 * 3600
+"""How long GitHub keeps a delivery for redelivery.
+
+Source: https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks
+"""
+REDELIVERY_SECONDS_ENTERPRISE = 7 * 24 * 3600
+
+STARTING = frozenset({"run", "plan", "revise", "review"})
+REFUSED = "refused"
+FOLLOWING = frozenset({"approve", "cancel", "resume", "status"})
+
+_DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,80}\Z")
+_EVENT = re.compile(r"[a-z_]{1,60}\Z")
+_LARGEST = 2**63 - 1
+_UNKEEPABLE = re.compile("[\ud800-\udfff\0]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the operator decides about deliveries.
+
+    `accounts` are the account names served, None serves all; `bots` are logins of bots whose comments count;
+    `redelivery_seconds` is how old a comment may be; `app_slug` is the App's own name, None without one.
+    """
+
+    accounts: Collection[str] | None = None
+    bots: Collection[str] = ()
+    redelivery_seconds: float = REDELIVERY_SECONDS
+    app_slug: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A delivery that somebody's command came with."""
+
+    trigger: Trigger
+    command: Command | Refusal
+
+    @property
+    def name(self) -> str:
+        """The command's name, or `refused` for what cannot be meant as it stands."""
+        return self.command.name if isinstance(self.command, Command) else REFUSED
+
+    @property
+    def starts(self) -> bool:
+        """True when the command starts a run."""
+        return self.name in STARTING
+
+    @property
+    def follows(self) -> bool:
+        """True when the command is about a run that exists."""
+        return self.name in FOLLOWING
+
+    @property
+    def own_run_id(self) -> str:
+        """The run's id as the handler computes it."""
+        return run_id_for(self.trigger.repository_id, self.trigger.source, self.name)
+
+    def delivery(self, existing_run: str | None = None) -> Delivery:
+        """Return what is kept: of the payload only what the command needs."""
+        return Delivery(
+            id=self.trigger.delivery_id,
+            event=self.trigger.event,
+            repository=self.trigger.repository,
+            payload=self.trigger.to_json(),
+            run_id=existing_run or self.own_run_id,
+            command_key=f"{self.trigger.repository_id}:{self.trigger.source}",
+            issue=self.trigger.issue or 0,
+            actor=self.trigger.actor if self.starts else "",
+        )
+
+
+def named(event: str, delivery_id: str) -> bool:
+    """Tell whether the two event headers are there and look like GitHub's."""
+    return bool(_EVENT.match(event) and _DELIVERY_ID.match(delivery_id))
+
+
+def signed(body: bytes, signature: str, secrets: Sequence[str]) -> bool:
+    """Tell whether `X-Hub-Signature-256` is the HMAC of the raw body under one of the secrets, in constant time.
+
+    Source: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    """
+    given = signature.encode()
+    matches = [
+        hmac.compare_digest(b"sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest().encode(), given)
+        for secret in secrets
+    ]
+    return any(matches)
+
+
+def read_payload(body: bytes) -> dict[str, Any]:
+    """Return the body's JSON object with only text that every database keeps.
+
+    Raises `ValueError` for anything else than an object of JSON, and for nesting deeper than `MAX_DEPTH`.
+    """
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    clean: dict[str, Any] = _clean(value, MAX_DEPTH)
+    return clean
+
+
+def read_delivery(
+    event: str, delivery_id: str, payload: Mapping[str, Any], rules: Rules, now: float
+) -> Asked | Ignored:
+    """Return what a verified delivery asks for, or why it is ignored; `now` is in seconds since the epoch."""
+    trigger = trigger_from_event(event, payload, delivery_id=delivery_id, allowed_bots=rules.bots)
+    if isinstance(trigger, Ignored):
+        return trigger
+    account = trigger.repository.partition("/")[0]
+    if rules.accounts is not None and account.lower() not in {name.lower() for name in rules.accounts}:
+        return Ignored(f"{account} is not among the accounts that this bot serves")
+    if _age(trigger, now) > rules.redelivery_seconds:
+        return Ignored("the comment is older than GitHub's redelivery window")
+    return asked_by(trigger, rules.app_slug) or Ignored("the comment holds no command")
+
+
+def asked_by(trigger: Trigger, app_slug: str | None) -> Asked | None:
+    """Return what a trigger asks for: the command of its comment, or `run` for a label; None without a command."""
+    if trigger.comment_id is None:
+        return Asked(trigger, Command("run"))
+    command = parse_command(trigger.comment, app_slug=app_slug, on_pull_request=trigger.is_pull_request)
+    return None if command is None else Asked(trigger, command)
+
+
+def repository_of(payload: Mapping[str, Any]) -> str:
+    """Return the full name of the payload's repository, cut to what is kept, or an empty string."""
+    repository = payload.get("repository")
+    name = repository.get("full_name") if isinstance(repository, dict) else None
+    return name[:200] if isinstance(name, str) else ""
+
+
+def _age(trigger: Trigger, now: float) -> float:
+    try:
+        return now - datetime.fromisoformat(trigger.created_at).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _UNKEEPABLE.sub("\ufffd", value)
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        raise ValueError("a number out of range")
+    if not isinstance(value, dict | list):
+        return value
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list):
+        return [_clean(item, depth - 1) for item in value]
+    return {_clean(key, depth): _clean(item, depth - 1) for key, item in value.items()}

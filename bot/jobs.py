@@ -1,0 +1,229 @@
+"""Durable execution: accepted deliveries are the queue, and what a process leaves unfinished the next one takes up.
+
+    accepted ──> waiting ──> working ──> done
+                    ^           │
+                    └── again ──┘  a failure, after a pause; the last one gives up, and says so on GitHub
+
+Nothing is lost when the process dies, because a delivery is done only when its work is: a crash or a shutdown is no
+failure and costs no attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from bot.logs import fields
+from orchestrator.store import Database, Delivery, DeliveryStore
+
+Work = Callable[[Delivery], Awaitable[object]]
+GiveUp = Callable[[Delivery, str], Awaitable[object]]
+
+RUNS_AT_ONCE = 4
+ANSWERS_AT_ONCE = 8
+DEADLINE_SECONDS = 6 * 3600.0
+"""As long as GitHub lets a job of its own run.
+
+Source: https://docs.github.com/en/actions/reference/limits
+"""
+PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
+"""Together longer than most outages of GitHub: what a run has paid for is not thrown away because of one."""
+GIVE_UP_SECONDS = 60.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    delivery: Delivery
+    failures: int = 0
+
+    @property
+    def lane(self) -> str:
+        """What only one run at a time may work on: the issue or pull request."""
+        return f"{self.delivery.repository}#{self.delivery.issue or self.delivery.run_id}"
+
+    @property
+    def answers(self) -> bool:
+        """True for what only answers, such as `status` or `cancel`, and must not wait behind the run it is about."""
+        return not self.delivery.actor
+
+
+@dataclass(slots=True)
+class Finished:
+    """How many attempts ended in which way since the process started."""
+
+    done: int = 0
+    failed: int = 0
+    given_up: int = 0
+
+
+class Jobs:
+    """Works on accepted deliveries, at most `runs_at_once`, one at a time for an issue, fair between repositories.
+
+    `work` does a delivery's work and may be called again after a failure or a crash. `give_up` is told of a delivery
+    whose last attempt failed, with the reason; it ends on GitHub what is still open. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        work: Work,
+        give_up: GiveUp,
+        *,
+        runs_at_once: int = RUNS_AT_ONCE,
+        deadline: float = DEADLINE_SECONDS,
+        pauses: Sequence[float] = PAUSES_SECONDS,
+    ) -> None:
+        self._deliveries = DeliveryStore(database)
+        self._work = work
+        self._give_up = give_up
+        self._runs_at_once = runs_at_once
+        self._deadline = deadline
+        self._pauses = tuple(pauses)
+        self._waiting: list[_Job] = []
+        self._pausing: set[_Job] = set()
+        self._working: dict[_Job, asyncio.Task[None]] = {}
+        self._lanes: set[str] = set()
+        self._group: asyncio.TaskGroup | None = None
+        self.finished = Finished()
+
+    @property
+    def alive(self) -> bool:
+        """True while new work is taken up."""
+        return self._group is not None
+
+    @property
+    def waiting(self) -> tuple[Delivery, ...]:
+        """The deliveries whose work has not begun or will begin again, the oldest first."""
+        return tuple(job.delivery for job in (*self._waiting, *self._pausing))
+
+    @property
+    def working(self) -> tuple[Delivery, ...]:
+        """The deliveries that are being worked on."""
+        return tuple(job.delivery for job in self._working)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take up what an earlier process left, then work until the block ends, which `drain`s."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for delivery in await self._deliveries.unfinished():
+                self._waiting.append(_Job(delivery))
+            if self._waiting:
+                log.info("taking up what was left", extra=fields(deliveries=len(self._waiting)))
+            self._begin_what_fits()
+            try:
+                yield
+            finally:
+                self.drain()
+
+    def offer(self, delivery: Delivery) -> None:
+        """Work on a delivery that the store has just accepted; while draining it stays there for the next start."""
+        if self.alive:
+            self._waiting.append(_Job(delivery))
+            self._begin_what_fits()
+
+    def drain(self) -> None:
+        """Take up nothing more and cancel what runs: it stops at its last checkpoint, its delivery stays queued."""
+        if self._group is None:
+            return
+        self._group = None
+        log.info("draining", extra=fields(working=len(self._working), waiting=len(self.waiting)))
+        for task in self._working.values():
+            task.cancel()
+
+    def _begin_what_fits(self) -> None:
+        while self._group is not None and (job := self._next()):
+            self._waiting.remove(job)
+            self._lanes.add(job.lane)
+            self._working[job] = self._group.create_task(self._run(job), name=f"delivery {job.delivery.id}")
+
+    def _next(self) -> _Job | None:
+        """Return the oldest job that may begin, of the repository that has the fewest at work."""
+        runs = [job for job in self._working if not job.answers]
+        busy = Counter(job.delivery.repository for job in self._working)
+        may_run = len(runs) < self._runs_at_once
+        may_answer = len(self._working) - len(runs) < ANSWERS_AT_ONCE
+        fitting = (
+            job
+            for job in self._waiting
+            if (may_answer if job.answers else may_run and (job.failures or job.lane not in self._lanes))
+        )
+        return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
+
+    async def _run(self, job: _Job) -> None:
+        about = fields(delivery=job.delivery.id, repository=job.delivery.repository, run=job.delivery.run_id)
+        again = False
+        try:
+            again = not await self._attempt(job, about)
+        finally:
+            del self._working[job]
+            if again:
+                self._pause(job)
+            elif not job.answers:
+                self._lanes.discard(job.lane)
+            self._begin_what_fits()
+
+    def _pause(self, job: _Job) -> None:
+        """Put a job that failed back after its pause; it keeps its issue's lane, but no place among the runs."""
+
+        def resume() -> None:
+            self._pausing.discard(job)
+            self._waiting.insert(0, job)
+            self._begin_what_fits()
+
+        self._pausing.add(job)
+        asyncio.get_running_loop().call_later(self._pauses[job.failures - 1], resume)
+
+    async def _attempt(self, job: _Job, about: dict[str, object]) -> bool:
+        """Do the job's work once; returns whether the delivery is settled, done or given up."""
+        log.info("working", extra=about)
+        limit = asyncio.timeout(self._deadline)
+        try:
+            async with limit:
+                await self._do(job.delivery)
+            await self._deliveries.finish(job.delivery.id)
+        # The job boundary: whatever one delivery runs into, the others go on.
+        except Exception as error:
+            job.failures += 1
+            self.finished.failed += 1
+            log.exception("failed", extra=about)
+            if job.failures > len(self._pauses) or limit.expired():
+                await self._end(job, _reason(error, self._deadline if limit.expired() else None), about)
+                return True
+            return False
+        self.finished.done += 1
+        log.info("done", extra=about)
+        return True
+
+    async def _do(self, delivery: Delivery) -> None:
+        try:
+            await self._work(delivery)
+        except asyncio.CancelledError as error:
+            if self.alive:
+                raise RuntimeError("the work was cancelled from within") from error
+            raise
+
+    async def _end(self, job: _Job, reason: str, about: dict[str, object]) -> None:
+        self.finished.given_up += 1
+        try:
+            try:
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    await self._give_up(job.delivery, reason)
+            finally:
+                await self._deliveries.finish(job.delivery.id)
+        except Exception:
+            log.exception("giving up failed", extra=about)
+        log.error("given up", extra=about)
+
+
+def _reason(error: Exception, deadline: float | None) -> str:
+    if deadline is not None:
+        return f"The run did not end within {deadline:g} seconds and was stopped."
+    # Only the kind of an unforeseen error is told: its text may hold what was not meant for the public.
+    return f"The bot ran into an internal failure ({type(error).__name__}); its log says more."

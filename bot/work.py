@@ -1,0 +1,103 @@
+"""A delivery's work: the trigger and command that were kept, handed to GitHub's own line."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from bot.intake import Asked, Rules, asked_by
+from bot.logs import fields
+from orchestrator.control_plane import ControlPlane
+from orchestrator.github import report
+from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.command import Command, Refusal
+from orchestrator.github.handler import Progress, handle
+from orchestrator.github.publisher import Publisher
+from orchestrator.github.sanitize import Redactor
+from orchestrator.github.trigger import Trigger
+from orchestrator.state import Outcome, ProjectStatus
+from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
+
+HOUR_SECONDS = 3600.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the work on deliveries needs; `secrets` are never published."""
+
+    plane: ControlPlane
+    github: GitHubConnection
+    rules: Rules
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    async def work(self, delivery: Delivery) -> None:
+        """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
+        about = {"delivery": delivery.id, "repository": delivery.repository}
+        asked = self._asked(delivery)
+
+        async def progress(step: Progress) -> None:
+            log.info("step", extra=fields(**about, run=step.run_id, step=step.step, detail=step.detail))
+
+        handled = await handle(
+            asked.trigger,
+            await self._within_limits(delivery, asked),
+            github=self.github,
+            plane=self.plane,
+            effects=EffectStore(self.plane.database, asked.own_run_id),
+            operator=self.plane.operator,
+            secrets=self.secrets,
+            progress=progress,
+        )
+        log.info(
+            "handled",
+            extra=fields(**about, run=handled.run_id, status=handled.status, pull_request=handled.pull_request),
+        )
+
+    async def give_up(self, delivery: Delivery, reason: str) -> None:
+        """End a run whose work keeps failing, in the store and on GitHub (SECURITY 36).
+
+        A delivery that never became a run is only logged: nobody may have been allowed to ask for a comment.
+        """
+        asked = self._asked(delivery)
+        run_id = asked.own_run_id
+        state = await self.plane.state(run_id)
+        if state is None or asked.trigger.issue is None:
+            return
+        if not state.status.ended:
+            runs = RunStore(self.plane.database)
+            fence = await runs.claim(run_id)
+            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
+        client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+        publisher = Publisher(
+            client,
+            run_id=run_id,
+            redactor=Redactor([*self.secrets, self.github.given_token]),
+            effects=EffectStore(self.plane.database, run_id),
+            login=await self.github.login(client),
+            requester=asked.trigger.actor,
+        )
+        body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
+        await publisher.upsert_comment(asked.trigger.issue, report.status_mark(run_id), body)
+        await publisher.react(asked.trigger.issue, asked.trigger.comment_id, "confused")
+
+    def _asked(self, delivery: Delivery) -> Asked:
+        asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
+        if asked is None:
+            raise ValueError(f"the kept delivery {delivery.id} holds no command")
+        return asked
+
+    async def _within_limits(self, delivery: Delivery, asked: Asked) -> Command | Refusal:
+        """Return the command, or its refusal when its user has started too many runs within the hour."""
+        if not asked.starts:
+            return asked.command
+        limit = self.plane.operator.runs_per_hour
+        started = await DeliveryStore(self.plane.database).started_before(delivery, HOUR_SECONDS)
+        if started < limit:
+            return asked.command
+        return Refusal(
+            f"@{delivery.actor} has started {started} runs within an hour, and the limit is {limit}. "
+            "Wait until the hour has passed, then give the command again.",
+            asked.name,
+        )

@@ -1,0 +1,157 @@
+"""From a job to a folder: which kind of app it is, the run, and its files where the user wants them.
+
+A folder may hold files of the user; they are never overwritten. What we wrote is recorded with its hash in
+`.orchestrator/files.json`, so that a later run may replace it as long as nobody has changed it since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.artifacts import Changes
+from orchestrator.errors import OutputConflict, UsageError
+from orchestrator.report import report, report_markdown
+from orchestrator.state import ProjectState
+
+OWN_FOLDER = ".orchestrator"
+_MANIFEST = "files.json"
+
+# The first kind whose words stand in the job wins; source of the order: the more specific framework first.
+_SIGNS = (
+    ("nextjs", r"next\.?js"),
+    ("react-vite", r"\bvite\b|\breact\b"),
+    ("fastapi", r"fast\s?api|rest(ful)? api|web service|http service|\bendpoints?\b|microservice"),
+    ("cli", r"command[- ]line|\bcli\b"),
+    ("html", r"landing page|static (web)?site|\bhtml\b"),
+    ("library", r"\blibrary\b|\bpackage\b|\bdecorators?\b|\bmodule\b|rate limiter"),
+)
+_SIGN_FILES = (
+    ("nextjs", ("next.config.js", "next.config.mjs", "next.config.ts")),
+    ("react-vite", ("vite.config.js", "vite.config.ts")),
+)
+
+
+def detect_app_type(text: str, paths: Iterable[str] = ()) -> str:
+    """Return the kind of app a job asks for: by the repository's own files, then by the job's words, else `generic`."""
+    present = set(paths)
+    for app_type, signs in _SIGN_FILES:
+        if present & set(signs):
+            return app_type
+    lowered = text.lower()
+    for app_type, pattern in _SIGNS:
+        if re.search(pattern, lowered):
+            return app_type
+    return "library" if "pyproject.toml" in present else "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFolder:
+    """The folder that a run delivers to."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> OutputFolder:
+        """Return the folder at a path, which counts from the working directory."""
+        return cls(Path(os.path.abspath(path)))
+
+    def prepare(self) -> None:
+        """Make the folder; raises `UsageError` when it cannot be written to."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"The output folder {self.root} cannot be used: {error.strerror}.",
+                hint="Choose another --output-dir that you may write to.",
+            ) from error
+
+    def foreign(self) -> frozenset[str]:
+        """Return the paths in the folder that we did not write, or that somebody changed since."""
+        written = self._manifest()
+        found = set()
+        for folder, folders, files in os.walk(self.root, followlinks=False):
+            folders[:] = [name for name in folders if name not in (OWN_FOLDER, ".git")]
+            links = [name for name in folders if Path(folder, name).is_symlink()]
+            for name in (*files, *links):
+                path = Path(folder, name)
+                relative = path.relative_to(self.root).as_posix()
+                if path.is_symlink() or written.get(relative) != _digest(path.read_bytes()):
+                    found.add(relative)
+        return frozenset(found)
+
+    def deliver(self, changes: Changes, state: ProjectState) -> None:
+        """Write the run's files and its report; raises `OutputConflict` before anything is overwritten."""
+        foreign = self.foreign()
+        taken = sorted(path for path in changes if path in foreign or _blocked(self.root, path))
+        if taken:
+            raise OutputConflict(str(self.root), tuple(taken))
+        manifest = self._manifest()
+        own = self.root / OWN_FOLDER
+        own.mkdir(exist_ok=True)
+        for path, content in changes.items():
+            if content is None:
+                (self.root / path).unlink(missing_ok=True)
+                manifest.pop(path, None)
+                continue
+            (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+            _write(self.root / path, content)
+            manifest[path] = _digest(content)
+        _write(own / _MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+        self.write_report(state)
+
+    def write_report(self, state: ProjectState) -> Path:
+        """Write report.json and report.md, and return the former's path."""
+        own = self.root / OWN_FOLDER
+        own.mkdir(parents=True, exist_ok=True)
+        path = own / "report.json"
+        _write(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
+        _write(own / "report.md", report_markdown(state).encode())
+        return path
+
+    def _manifest(self) -> dict[str, str]:
+        path = self.root / OWN_FOLDER / _MANIFEST
+        try:
+            loaded = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, OSError) as error:
+            raise UsageError(
+                f"{path} cannot be read: {error}", hint="Restore it, or choose another --output-dir."
+            ) from error
+        return {str(name): str(digest) for name, digest in loaded.items()} if isinstance(loaded, dict) else {}
+
+
+def _blocked(root: Path, path: str) -> bool:
+    """Say whether something on the way to the path, or at it, is not ours to go through: a link, or the wrong kind."""
+    parts = Path(path).parts
+    for depth in range(1, len(parts)):
+        parent = root.joinpath(*parts[:depth])
+        if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+            return True
+    return (root / path).is_symlink() or (root / path).is_dir()
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Replace a file in one step, so that a full disk or a kill never leaves half of it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".orchestrator-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,187 @@
+"""Files and edits out of a model's answer, as changes that may be applied, never outside the workspace.
+
+Everything is pure: a tree is read, changes come out as path to content (None for a deletion), and nothing touches the
+disk here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from wcmatch import glob
+
+from orchestrator.errors import ChangeError
+from orchestrator.wire import ChangesReply, Edit
+
+Changes = Mapping[str, bytes | None]
+
+MAX_FILES = 200
+MAX_FILE_BYTES = 1024 * 1024
+MAX_TOTAL_BYTES = 10 * 1024 * 1024
+MAX_PATH_BYTES = 400
+MAX_COMPONENT_BYTES = 200
+
+# Never written in a repository unless the operator allows (SECURITY 17).
+PROTECTED_PATHS = (
+    ".github/**",
+    ".orchestrator.yaml",
+    ".orchestrator/**",
+    "**/.gitmodules",
+    "**/.gitattributes",
+    "**/CODEOWNERS",
+    "**/CLAUDE.md",
+    "**/AGENTS.md",
+    "**/.claude/**",
+    "**/.cursor/**",
+    "**/.vscode/**",
+    "**/.husky/**",
+    "**/.npmrc",
+    "**/.envrc",
+)
+# In a new folder nobody's configuration is at stake; the run's own report stays ours (SECURITY 17).
+PROTECTED_IN_NEW_FOLDER = (".orchestrator/**",)
+
+_FORBIDDEN = frozenset('<>:"|?*\\')
+_GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.IGNORECASE
+
+
+class Tree(Protocol):
+    """The files that changes apply to."""
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, or None when there is no such file."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRules:
+    """What a task may write: never `protected` globs, paths of `others` (other tasks) or `foreign` ones (the user)."""
+
+    protected: tuple[str, ...] = PROTECTED_PATHS
+    others: frozenset[str] = frozenset()
+    foreign: frozenset[str] = frozenset()
+
+    def check(self, path: str) -> str:
+        """Return the path when it may be written; raises `ChangeError` with the rule."""
+        checked = check_path(path)
+        if matches(checked, self.protected):
+            raise ChangeError(path, "this path is protected and is never written; leave it out")
+        if checked in self.others:
+            raise ChangeError(path, "this file belongs to another task; write only the files of your own task")
+        if checked in self.foreign:
+            raise ChangeError(path, "a file of the user stands there already; choose another name")
+        return checked
+
+
+def matches(path: str, patterns: tuple[str, ...]) -> bool:
+    """Say whether a path matches one of the globs; `**` spans folders, case does not count."""
+    return bool(patterns) and glob.globmatch(path, list(patterns), flags=_GLOB)
+
+
+def check_path(path: str) -> str:
+    """Return a generated path when it is safe on every system we write to (SECURITY 18); raises `ChangeError`."""
+    if not path or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH_BYTES:
+        raise ChangeError(path[:80], f"a path has from 1 to {MAX_PATH_BYTES} bytes")
+    if unicodedata.normalize("NFC", path) != path:
+        raise ChangeError(path, "a path is written in Unicode normal form NFC")
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for character in path):
+        raise ChangeError(path, "a path holds no control, format or unassigned character")
+    if _FORBIDDEN & set(path):
+        raise ChangeError(path, 'a path holds none of < > : " | ? * and no backslash')
+    if path.startswith("/"):
+        raise ChangeError(path, "a path is relative to the project's folder")
+    for component in path.split("/"):
+        _check_component(path, component)
+    return path
+
+
+def _check_component(path: str, component: str) -> None:
+    if component in ("", ".", ".."):
+        raise ChangeError(path, "a path has no empty component, no `.` and no `..`")
+    if component[0] in "~-" or component[-1] in " .":
+        raise ChangeError(path, "no component starts with `~` or `-`, or ends with a blank or a dot")
+    if len(component.encode()) > MAX_COMPONENT_BYTES:
+        raise ChangeError(path, f"a component has at most {MAX_COMPONENT_BYTES} bytes")
+    # HFS+ ignores some characters and NTFS knows `git~1`: both are ways to spell `.git`.
+    folded = unicodedata.normalize("NFKC", component).casefold()
+    if folded == ".git" or folded.startswith("git~"):
+        raise ChangeError(path, "nothing is written into .git")
+
+
+def apply_reply(reply: ChangesReply, tree: Tree, rules: WriteRules) -> dict[str, bytes | None]:
+    """Return the changes of an answer against a tree; raises `ChangeError` for the first that may not be applied.
+
+    Renames come first, then deletions, whole files and edits, so that an answer can move a file and edit it.
+    """
+    changes: dict[str, bytes | None] = {}
+
+    def read(path: str) -> bytes | None:
+        return changes[path] if path in changes else tree.read(path)
+
+    for rename in reply.renames:
+        source, target = rules.check(rename.source), rules.check(rename.target)
+        content = read(source)
+        if content is None:
+            raise ChangeError(source, "there is no such file to rename")
+        if read(target) is not None:
+            raise ChangeError(target, "a file stands there already; a rename does not replace it")
+        changes[source], changes[target] = None, content
+    for name in reply.deletions:
+        path = rules.check(name)
+        if read(path) is None:
+            raise ChangeError(path, "there is no such file to delete")
+        changes[path] = None
+    for file in reply.files:
+        changes[rules.check(file.path)] = file.content.encode("utf-8", "replace")
+    for edit in reply.edits:
+        path = rules.check(edit.path)
+        changes[path] = _edited(path, read(path), edit)
+    _check_sizes(changes)
+    return changes
+
+
+def _edited(path: str, content: bytes | None, edit: Edit) -> bytes:
+    if content is None:
+        raise ChangeError(path, "there is no such file to edit; give the whole file in `files`")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ChangeError(path, "this file is not UTF-8 text and cannot be edited") from error
+    count = text.count(edit.search) if edit.search else 0
+    if count != 1:
+        nearest = _nearest(text, edit.search)
+        raise ChangeError(
+            path,
+            f"the searched text stands {count} times, it must stand exactly once. "
+            + (f"The nearest text in the file is:\n{nearest}" if nearest else "Give the whole file in `files`."),
+        )
+    return text.replace(edit.search, edit.replace).encode("utf-8", "replace")
+
+
+def _nearest(text: str, search: str) -> str:
+    """Return the lines of the file that are most like the searched ones, for the model to quote from."""
+    lines, wanted = text.splitlines(), search.splitlines()
+    if not lines or not wanted or len(lines) * len(wanted) > 10**6:
+        return ""
+    near = difflib.get_close_matches(wanted[0], lines, n=1, cutoff=0.5)
+    if not near:
+        return ""
+    start = lines.index(near[0])
+    return "\n".join(lines[start : start + len(wanted)])
+
+
+def _check_sizes(changes: Changes) -> None:
+    if len(changes) > MAX_FILES:
+        raise ChangeError(next(iter(changes)), f"an answer changes at most {MAX_FILES} files, not {len(changes)}")
+    total = 0
+    for path, content in changes.items():
+        size = len(content or b"")
+        total += size
+        if size > MAX_FILE_BYTES:
+            raise ChangeError(path, f"a file has at most {MAX_FILE_BYTES} bytes, not {size}")
+    if total > MAX_TOTAL_BYTES:
+        raise ChangeError(next(iter(changes)), f"an answer holds at most {MAX_TOTAL_BYTES} bytes, not {total}")

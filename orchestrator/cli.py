@@ -1,0 +1,116 @@
+"""The command line: flags in, a folder with files and a report out, and an exit status that says how it went.
+
+Only the standard library is imported here before it is needed: `--version` and `--help` answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from orchestrator.version import VERSION
+
+if TYPE_CHECKING:
+    from orchestrator.state import ProjectState
+
+EXIT_COMPLETED = 0
+EXIT_NOT_COMPLETED = 1
+EXIT_USAGE = 2
+EXIT_CAP = 3
+EXIT_NO_MODEL = 4
+EXIT_INTERRUPTED = 130
+
+DEFAULT_OUTPUT_DIR = "./results"
+APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; no traceback reaches the user."""
+    arguments = _parser().parse_args(argv)
+    if arguments.version:
+        print(f"orchestrator {VERSION}")
+        return EXIT_COMPLETED
+    from orchestrator.errors import OrchestratorError
+
+    try:
+        from orchestrator.commands import run
+
+        return run(arguments, dict(os.environ))
+    except OrchestratorError as error:
+        print(f"orchestrator: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("orchestrator: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a user gets a sentence, never a traceback
+        print(f"orchestrator: {_sentence(error)}", file=sys.stderr)
+        return EXIT_NOT_COMPLETED
+
+
+def exit_status(state: ProjectState) -> int:
+    """Return the exit status that a run's ending earns (CONTRACT section 2)."""
+    from orchestrator.state import ProjectStatus
+
+    if state.outcome.code == "no_model":
+        return EXIT_NO_MODEL
+    if state.status in (ProjectStatus.BUDGET_EXHAUSTED, ProjectStatus.TIMED_OUT):
+        return EXIT_CAP
+    if state.status in (ProjectStatus.COMPLETED, ProjectStatus.WAITING):
+        return EXIT_COMPLETED
+    return EXIT_NOT_COMPLETED
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror}{where}. What was done so far is kept; mend this and use --resume."
+    return f"{type(error).__name__}: {error}. What was done so far is kept; --list-projects shows it."
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orchestrator",
+        description="Build software with several models under a hard dollar cap.",
+        allow_abbrev=False,
+    )
+    what = parser.add_argument_group("what to build")
+    what.add_argument("--project", metavar="TEXT", help="what to build")
+    what.add_argument("--criteria", metavar="TEXT", help="when it is done")
+    what.add_argument("--file", metavar="PATH", help="a spec file instead of --project; flags win over it")
+    what.add_argument(
+        "--app-type", metavar="NAME", choices=APP_TYPES, help=f"{', '.join(APP_TYPES)}; default: detected"
+    )
+    limits = parser.add_argument_group("limits")
+    limits.add_argument("--budget", metavar="USD", type=_number, help="hard cap on what is spent; default: 8.0")
+    limits.add_argument("--max-time", metavar="SECONDS", type=_number, help="hard cap on time; default: 5400")
+    limits.add_argument("--policy", metavar="FILE", help="a policy file, YAML or JSON")
+    limits.add_argument("--concurrency", metavar="N", type=_count, help="tasks at once; default: 3")
+    runs = parser.add_argument_group("runs")
+    runs.add_argument("--output-dir", metavar="DIR", help=f"where results go; default: {DEFAULT_OUTPUT_DIR}")
+    runs.add_argument("--project-id", metavar="ID", help="name this run; of a run that exists: go on with it")
+    runs.add_argument("--resume", metavar="ID", help="go on with an interrupted or exhausted run")
+    runs.add_argument("--list-projects", action="store_true", help="every known run")
+    runs.add_argument("--plan", action="store_true", help="architecture, tasks and forecast; generates nothing")
+    runs.add_argument("--offline", action="store_true", help="use only the built-in model that needs no key")
+    output = parser.add_argument_group("output")
+    output.add_argument("--json", action="store_true", help="one JSON object on standard output at the end")
+    output.add_argument("--print-schema", action="store_true", help="the JSON Schema of spec files")
+    output.add_argument("--version", action="store_true", help="the version")
+    return parser
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number from 0 up, not {text!r}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100, not {text!r}")
+    return value

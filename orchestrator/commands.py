@@ -1,0 +1,190 @@
+"""What the command line's flags do: submit, resume, list, plan, and print the schema."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from orchestrator.app_builder import OutputFolder
+from orchestrator.cli import DEFAULT_OUTPUT_DIR, EXIT_COMPLETED, EXIT_INTERRUPTED, exit_status
+from orchestrator.control_plane import ControlPlane
+from orchestrator.errors import UsageError
+from orchestrator.policy import combine, load_policies
+from orchestrator.progress import follow, plan_text, summary
+from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
+from orchestrator.report import report
+from orchestrator.specs import JobSpec, json_schema, load_spec_file, with_flags
+from orchestrator.state import ProjectState
+from orchestrator.strict import nearest
+from orchestrator.titles import new_run_id
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    """Do what the flags ask and return the exit status; raises `OrchestratorError` for what cannot be done."""
+    if arguments.print_schema:
+        print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+        return EXIT_COMPLETED
+    environment = environment_with_dotenv(env, Path(".env"))
+    if arguments.offline:
+        environment["ORCHESTRATOR_OFFLINE"] = "1"
+    if arguments.list_projects:
+        return asyncio.run(_list(environment, as_json=arguments.json))
+    return asyncio.run(_submit(arguments, environment))
+
+
+def environment_with_dotenv(env: Mapping[str, str], path: Path) -> dict[str, str]:
+    """Return the environment with the provider keys of a `.env` file; real variables win.
+
+    A base URL of the file counts only with a key of the same file: a stray file must not lead a real key elsewhere.
+    """
+    merged = dict(env)
+    if not path.is_file():
+        return merged
+    try:
+        found = {name: value for name, value in dotenv_values(path, interpolate=False).items() if value}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", hint="Mend it, or remove it.") from error
+    for provider, variables in KEY_VARIABLES.items():
+        if any(env.get(variable) for variable in variables):
+            continue
+        taken = next((variable for variable in variables if variable in found), None)
+        if taken is not None:
+            merged[taken] = found[taken]
+            base_url = BASE_URL_VARIABLES[provider]
+            if base_url in found and not env.get(base_url):
+                merged[base_url] = found[base_url]
+    return merged
+
+
+async def _list(env: Mapping[str, str], *, as_json: bool) -> int:
+    async with ControlPlane.open(env) as plane:
+        rows = await plane.list()
+    if as_json:
+        projects = [
+            {
+                "id": row.id,
+                "title": row.title,
+                "status": row.status.value,
+                "score": row.score,
+                "spent_usd": row.spent_usd,
+                "created_at": row.created_at,
+            }
+            for row in rows
+        ]
+        print(json.dumps({"projects": projects}, indent=2))
+        return EXIT_COMPLETED
+    if not rows:
+        print("No run yet.")
+    for row in rows:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created_at))
+        print(f"{row.id:40}  {row.status.value:16}  {row.score:4.2f}  ${row.spent_usd:9.4f}  {when}  {row.title}")
+    return EXIT_COMPLETED
+
+
+async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    """Run or resume, deliver what was built however it ended, and say so."""
+    async with ControlPlane.open(env, concurrency=arguments.concurrency) as plane:
+        known = await _known(plane, arguments)
+        job = _job(arguments, known)
+        run_id = arguments.resume or arguments.project_id or new_run_id(job.title)
+        folder = arguments.output_dir or (await plane.output_dir(run_id) if known else "") or DEFAULT_OUTPUT_DIR
+        output = OutputFolder.at(folder)
+        out = sys.stderr if arguments.json else sys.stdout
+        print(f"Run {run_id}", file=out, flush=True)
+        if "offline" in plane.providers:
+            print("Using the built-in offline model: starter projects, no vendor's model.", file=out, flush=True)
+        _stop_on_sigterm()
+        try:
+            async with follow(out, job.budget) as on_event:
+                state = await plane.submit(
+                    job,
+                    run_id=run_id,
+                    output=output,
+                    plan_only=arguments.plan,
+                    retry_failed=known is not None,
+                    on_event=on_event,
+                )
+        except asyncio.CancelledError:
+            await _deliver_interrupted(plane, run_id, output)
+            print(f"Interrupted. Go on with: python -m orchestrator --resume {run_id}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+    _say(state, output, arguments)
+    return exit_status(state)
+
+
+async def _deliver_interrupted(plane: ControlPlane, run_id: str, output: OutputFolder) -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    await plane.deliver(run_id, output)
+
+
+def _say(state: ProjectState, output: OutputFolder, arguments: argparse.Namespace) -> None:
+    out = sys.stderr if arguments.json else sys.stdout
+    if arguments.plan:
+        print(plan_text(state), file=out)
+    else:
+        print(summary(state, str(output.root)), file=out)
+    if arguments.json:
+        print(json.dumps(report(state), ensure_ascii=False))
+
+
+async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec | None:
+    """Return the stored job of the run that the flags name, or None for a new run."""
+    named = arguments.resume or arguments.project_id
+    if named is None:
+        return None
+    if not _RUN_ID.fullmatch(named):
+        raise UsageError(
+            f"{named!r} cannot name a run.", hint="Use up to 100 letters, digits, dots, hyphens and underscores."
+        )
+    known = await plane.job(named)
+    if known is None and arguments.resume:
+        ids = [row.id for row in await plane.list()]
+        raise UsageError(
+            f"--resume: there is no run {named!r}{nearest(named, ids)}.", hint="--list-projects shows every known run."
+        )
+    return known
+
+
+def _job(arguments: argparse.Namespace, known: JobSpec | None) -> JobSpec:
+    if arguments.file and arguments.project:
+        raise UsageError("--file and --project exclude each other.", hint="Give one of them.")
+    if arguments.file:
+        spec = load_spec_file(Path(arguments.file))
+    elif known is not None:
+        spec = known
+    elif arguments.project is not None:
+        spec = JobSpec()
+    else:
+        raise UsageError("Nothing to build.", hint="Give --project TEXT or --file PATH; --help shows all flags.")
+    job = with_flags(
+        spec,
+        project=arguments.project,
+        criteria=arguments.criteria,
+        max_usd=arguments.budget,
+        max_time_seconds=arguments.max_time,
+        app_type=arguments.app_type,
+    )
+    if arguments.policy:
+        job = replace(job, policies=combine(job.policies, load_policies(Path(arguments.policy))))
+    return job
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM stop the run as an interrupt does: checkpointed, with the command that goes on."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)

@@ -1,0 +1,88 @@
+"""What of an existing repository a model sees: the tree, and the files closest to the request, within a budget."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from orchestrator.artifacts import matches
+from orchestrator.prompts import fence
+from orchestrator.workspace import Workspace
+
+BYTES_PER_TOKEN = 4
+TREE_LINES = 400
+MAX_FILE_BYTES = 60_000
+NAME_WEIGHT = 20.0
+PATH_WORD_WEIGHT = 4.0
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
+# Words that are in every request and every file say nothing about which file is meant.
+_COMMON_WORDS = (
+    "the and for with that this from are not but all can has have should when into use using add make new test tests "
+    "def class import return self none true false str int"
+)
+_COMMON = frozenset(_COMMON_WORDS.split())
+_NEVER = (".orchestrator.yaml", "**/*.lock", "**/package-lock.json", "**/*.min.js", "**/*.svg", "**/*.map")
+
+
+@dataclass(frozen=True, slots=True)
+class ContextRules:
+    """Which files may be shown: globs from the spec's `context` section; an empty `include` means all."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def shows(self, path: str) -> bool:
+        """Say whether a path may be shown."""
+        if matches(path, (*_NEVER, *self.exclude)):
+            return False
+        return not self.include or matches(path, self.include)
+
+
+def repository_section(workspace: Workspace, request: str, rules: ContextRules, nonce: str, max_tokens: int) -> str:
+    """Return the prompt's section about the repository, or one line when the project is new.
+
+    Files named in the request come first, then those that share most rare words with it; a file is shown whole or not
+    at all. `max_tokens` counts four bytes a token.
+    """
+    paths = [path for path in workspace.base_paths() if rules.shows(path)]
+    if not paths:
+        return "Repository: new"
+    tree = "\n".join(f"- {path}" for path in paths[:TREE_LINES])
+    if len(paths) > TREE_LINES:
+        tree += f"\n(and {len(paths) - TREE_LINES} more files)"
+    parts = ["Repository: existing", "Files in the repository", fence(tree, nonce, "tree")]
+    room = max_tokens * BYTES_PER_TOKEN - len(tree.encode())
+    for path, text in ranked_files(workspace, paths, request):
+        size = len(text.encode())
+        if size <= room:
+            room -= size
+            parts.append(f"File {path}\n{fence(text, nonce, 'file')}")
+    return "\n\n".join(parts)
+
+
+def ranked_files(workspace: Workspace, paths: Iterable[str], request: str) -> list[tuple[str, str]]:
+    """Return (path, text) of the readable text files that have to do with the request, the closest first."""
+    wanted = {word for word in map(str.lower, _WORD.findall(request)) if word not in _COMMON}
+    texts = {path: text for path in paths if (text := _text(workspace, path)) is not None}
+    words = {path: Counter(map(str.lower, _WORD.findall(text))) for path, text in texts.items()}
+    spread = Counter(word for counts in words.values() for word in counts)
+    scores: dict[str, float] = {}
+    for path, counts in words.items():
+        named = NAME_WEIGHT if path in request or path.rsplit("/", 1)[-1] in request else 0.0
+        in_path = PATH_WORD_WEIGHT * len(wanted & {word.lower() for word in _WORD.findall(path.replace("/", " "))})
+        shared = sum(1.0 / spread[word] for word in wanted if word in counts)
+        scores[path] = named + in_path + shared
+    order = sorted((path for path in texts if scores[path] > 0), key=lambda path: (-scores[path], path))
+    return [(path, texts[path]) for path in order]
+
+
+def _text(workspace: Workspace, path: str) -> str | None:
+    content = workspace.read(path)
+    if content is None or len(content) > MAX_FILE_BYTES or b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

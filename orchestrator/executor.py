@@ -1,0 +1,257 @@
+"""One task: generate, check, review, revise, until it passes or its attempts run out.
+
+for each attempt:
+    write   -> files, edits, deletions and renames, applied to what the last attempt left
+    check   -> deterministic validators in the sandbox; what fails goes back before a review is paid
+    review  -> another provider; its errors go back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.artifacts import apply_reply
+from orchestrator.catalog import ModelProfile
+from orchestrator.checks import Checker
+from orchestrator.errors import ChangeError
+from orchestrator.events import EventType
+from orchestrator.gateway import UnusableAnswers
+from orchestrator.planner import ancestors
+from orchestrator.prompts import fence
+from orchestrator.reviewer import checks_section, review
+from orchestrator.run import Asking, Run
+from orchestrator.state import (
+    ArchitectureDecision,
+    Finding,
+    Purpose,
+    Review,
+    RouteChoice,
+    Severity,
+    Task,
+    TaskResult,
+    TaskStatus,
+    ValidationResult,
+    ValidationStatus,
+)
+from orchestrator.wire import ChangesReply
+
+ATTEMPTS = 3
+# A model that failed this often at a task is passed over for the next one.
+FAILURES_PER_MODEL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """How a task ended and what it changes; the changes of a failed task are its best attempt's."""
+
+    result: TaskResult
+    changes: dict[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What one execution is about: the task in its plan, and how it is checked.
+
+    `findings` are what a repair starts from; `whole` checks the whole project instead of the task's own files;
+    `round` counts explicit resumes, so that a task that failed is really asked again.
+    """
+
+    task: Task
+    plan: tuple[Task, ...]
+    decision: ArchitectureDecision
+    round: int = 0
+    findings: tuple[ValidationResult, ...] = ()
+    whole: bool = False
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the attempts so far left behind."""
+
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    feedback: str = ""
+    writer: ModelProfile | None = None
+    validation: tuple[ValidationResult, ...] = ()
+    review: Review | None = None
+    routes: list[RouteChoice] = field(default_factory=list)
+    failures: dict[str, int] = field(default_factory=dict)
+    reason: str = ""
+    best: dict[str, bytes | None] = field(default_factory=dict)
+    best_rank: tuple[bool, float] = (False, -1.0)
+
+    def keep_best(self) -> None:
+        """Remember the changes of the best attempt: checks passed first, then the review's score."""
+        passed = not _blocking(self.validation)
+        rank = (passed, self.review.score if self.review else 0.0)
+        if self.changes and rank > self.best_rank:
+            self.best, self.best_rank = dict(self.changes), rank
+
+    def failed(self, feedback: str) -> None:
+        """Note what goes back to the writer."""
+        self.feedback = feedback
+        self.reason = feedback
+        if self.writer is not None:
+            self.failures[self.writer.id] = self.failures.get(self.writer.id, 0) + 1
+
+
+async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOutcome:
+    """Work on one task until it passes.
+
+    Raises what stops the whole run (`BudgetError`, `NoModel`, `RunLost`); everything else ends in the result.
+    """
+    progress = _Progress(feedback=checks_section(assignment.findings) if assignment.findings else "")
+    attempt = 0
+    while attempt < ATTEMPTS:
+        attempt += 1
+        label = f"{assignment.round}.{attempt}"
+        try:
+            if not await _write(run, assignment, progress, label):
+                continue
+            if not await _check(run, checker, assignment, progress):
+                continue
+            if await _reviewed(run, assignment, progress, label):
+                return _outcome(assignment, progress, TaskStatus.COMPLETED, attempt)
+        except UnusableAnswers as error:
+            progress.reason = error.message
+            break
+    return _outcome(assignment, progress, TaskStatus.FAILED, attempt)
+
+
+async def _write(run: Run, assignment: Assignment, progress: _Progress, label: str) -> bool:
+    """Have a model write, and apply its answer to what stands; False when it cannot be applied."""
+    revising = bool(progress.feedback)
+    purpose = Purpose.REVISE if revising else Purpose.GENERATE
+    answer, choice = await run.ask(
+        purpose,
+        _prompt_values(run, assignment, progress, revising=revising),
+        ChangesReply,
+        Asking(
+            task_id=assignment.task.id,
+            label=label,
+            critical=assignment.task.critical,
+            avoid_models=frozenset(
+                model for model, failures in progress.failures.items() if failures >= FAILURES_PER_MODEL
+            ),
+        ),
+    )
+    progress.writer = answer.model
+    progress.routes.append(choice)
+    tree = run.workspace.over(progress.changes)
+    try:
+        changes = apply_reply(answer.reply, tree, run.rules(_files_of_others(assignment)))
+    except ChangeError as error:
+        progress.failed(f"Your changes could not be applied, and nothing of them was: {error.message}")
+        return False
+    if not changes and not progress.changes:
+        progress.failed(f"You changed nothing. {answer.reply.notes}".strip())
+        return False
+    progress.changes.update(changes)
+    return True
+
+
+async def _check(run: Run, checker: Checker, assignment: Assignment, progress: _Progress) -> bool:
+    """Run the deterministic checks; False when one blocks."""
+    paths = None if assignment.whole else [path for path, content in progress.changes.items() if content is not None]
+    progress.validation = await checker.check(run.workspace.over(progress.changes), paths)
+    progress.review = None
+    blocking = _blocking(progress.validation)
+    progress.keep_best()
+    if not blocking:
+        return True
+    run.tell(EventType.VALIDATION_FAILED, task_id=assignment.task.id, validators=[one.validator for one in blocking])
+    progress.failed(f"The checks failed:\n{checks_section(blocking)}")
+    return False
+
+
+async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label: str) -> bool:
+    """Have another provider review what passed the checks; False when it blocks."""
+    if progress.writer is None:
+        raise AssertionError("a review needs somebody who wrote")
+    progress.review, choice = await review(
+        run,
+        assignment.task,
+        assignment.decision,
+        written=progress.changes,
+        dependencies=_dependencies(run, assignment),
+        checks=progress.validation,
+        writer_provider=progress.writer.provider,
+        label=label,
+    )
+    progress.routes.append(choice)
+    progress.keep_best()
+    if progress.review.approved:
+        return True
+    progress.failed(_review_feedback(progress.review))
+    return False
+
+
+def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, attempts: int) -> TaskOutcome:
+    completed = status is TaskStatus.COMPLETED
+    writer = progress.writer
+    result = TaskResult(
+        task_id=assignment.task.id,
+        status=status,
+        score=progress.review.score if progress.review else 0.0,
+        model=writer.id if writer else "",
+        provider=writer.provider if writer else "",
+        attempts=attempts,
+        review=progress.review,
+        validation=progress.validation,
+        routes=tuple(progress.routes),
+        reason="" if completed else progress.reason,
+    )
+    return TaskOutcome(result, dict(progress.changes) if completed else dict(progress.best))
+
+
+def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:
+    task = assignment.task
+    values = {
+        "architecture": run.architecture_section(assignment.decision),
+        "task_id": task.id,
+        "task": run.task_section(task),
+        "task_files": "\n".join(f"- {path}" for path in task.files) or "(as the task needs)",
+        "other_files": _other_files(assignment),
+        "repository": run.repository(f"{task.title}\n{task.description}\n" + "\n".join(task.files)),
+        "dependencies": _dependencies(run, assignment),
+    }
+    if revising:
+        current = progress.changes or {path: run.workspace.read(path) for path in task.files}
+        values["current"] = run.files_section({path: content for path, content in current.items() if content})
+        values["findings"] = fence(progress.feedback, run.nonce, "findings")
+    return values
+
+
+def _dependencies(run: Run, assignment: Assignment) -> str:
+    """Return the files of the tasks that this one builds on; those only, so that a replay sees the same prompt."""
+    paths = {path for task in ancestors(assignment.task, assignment.plan) for path in task.files}
+    if assignment.whole:
+        return ""
+    files = {path: content for path in sorted(paths) if (content := run.workspace.read(path)) is not None}
+    return "Files of the tasks this one depends on\n" + run.files_section(files) if files else ""
+
+
+def _other_files(assignment: Assignment) -> str:
+    others = [task for task in assignment.plan if task.id != assignment.task.id]
+    return "\n".join(f"{task.id}: {', '.join(task.files) or '(none named)'}" for task in others) or "(none)"
+
+
+def _files_of_others(assignment: Assignment) -> frozenset[str]:
+    own = set(assignment.task.files)
+    if assignment.whole:
+        return frozenset()
+    return frozenset(path for task in assignment.plan for path in task.files if path not in own)
+
+
+def _blocking(results: Sequence[ValidationResult]) -> list[ValidationResult]:
+    return [result for result in results if result.status is ValidationStatus.FAILED]
+
+
+def _review_feedback(verdict: Review) -> str:
+    ordered = sorted(verdict.findings, key=_by_weight)
+    lines = [f"{one.severity.value}: {one.path}:{one.line}: {one.message}" for one in ordered]
+    return "The reviewer sent it back:\n" + ("\n".join(lines) or "no finding was named; improve it against the task")
+
+
+def _by_weight(finding: Finding) -> int:
+    return [Severity.ERROR, Severity.WARNING, Severity.NOTE].index(finding.severity)

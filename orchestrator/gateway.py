@@ -1,0 +1,343 @@
+"""One completion: replay, reservation, time limit, retry, fallback, and an answer that follows its schema.
+
+for each model of the route:
+    ask -> the answer of an earlier process, if this very question was answered in this run
+        -> reserve its upper bound -> call -> settle what it cost
+    parse -> the reply, or the same model once more with what was wrong
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from orchestrator.budget import Budget, Reservation, to_usd
+from orchestrator.catalog import ModelProfile
+from orchestrator.errors import (
+    BudgetExhausted,
+    NoModel,
+    OrchestratorError,
+    ProviderError,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+)
+from orchestrator.prompts import Rendered
+from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider
+from orchestrator.routing import Route
+from orchestrator.slots import Slots
+from orchestrator.state import Purpose
+from orchestrator.store import Ledger, LedgerCall
+from orchestrator.wire import parse, schema_for
+
+Reply = TypeVar("Reply", bound=BaseModel)
+
+# No vendor's tokenizer makes more than one token of a byte; the rest covers the tokens that vendors add around
+# messages and tools. Source: https://docs.claude.com/en/docs/build-with-claude/tool-use/overview#pricing (346 at most).
+OVERHEAD_TOKENS = 1_000
+# Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
+LEAST_OUTPUT_TOKENS = 512
+REASONING_TOKENS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How long the gateway keeps trying; times in seconds.
+
+    Waits grow exponentially with full jitter, or follow `Retry-After` up to `longest_wait`.
+    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    tries: int = 4
+    first_wait: float = 0.5
+    longest_wait: float = 30.0
+    answers: int = 3
+    call_seconds: float = 300.0
+
+    def wait(self, attempt: int, retry_after: float | None) -> float | None:
+        """Return how long to wait after failed try `attempt` (from 0), or None when it is not worth waiting."""
+        if attempt + 1 >= self.tries or (retry_after is not None and retry_after > self.longest_wait):
+            return None
+        if retry_after is not None:
+            return retry_after
+        return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311 - jitter, no secret
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: `label` tells this attempt from every other one of the run, so that none answers another's."""
+
+    task_id: str
+    purpose: Purpose
+    prompt: Rendered
+    output_tokens: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Reply]):
+    """A reply that follows its schema, and the model that gave it."""
+
+    reply: Reply
+    model: ModelProfile
+
+
+class UnusableAnswers(OrchestratorError):
+    """Every model answered, and none of the answers could be used."""
+
+
+@dataclass(slots=True)
+class Gateway:
+    """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
+
+    A call that waits, for a provider or for money, gives its slot back meanwhile.
+    """
+
+    providers: Mapping[str, Provider]
+    budget: Budget
+    ledger: Ledger
+    charged: tuple[str, ...]
+    slots: Slots
+    persistence: Persistence = field(default_factory=Persistence)
+    on_settled: Callable[[str, Purpose, ModelProfile, float], Awaitable[None]] | None = None
+    _money: asyncio.Condition = field(init=False, default_factory=asyncio.Condition)
+    _resolved: int = field(init=False, default=0)
+    _down: dict[str, str] = field(init=False, default_factory=dict)
+
+    async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
+        """Return the first usable reply along the route.
+
+        Raises `BudgetExhausted` when no model of the route can be paid, `NoModel` when every provider failed, and
+        `UnusableAnswers` when there were answers but none of use.
+        """
+        poor: BudgetExhausted | None = None
+        failures: list[tuple[str, str]] = []
+        answered = False
+        for model in route.chain:
+            if model.provider in self._down:
+                failures.append((model.id, self._down[model.provider]))
+                continue
+            try:
+                reply = await self._usable(question, model, kind)
+            except BudgetExhausted as error:
+                if error.account != "run":
+                    raise
+                poor = error
+            except ProviderError as error:
+                failures.append((model.id, error.message))
+                if isinstance(error, ProviderRejected) and error.status in (401, 403):
+                    self._down[model.provider] = error.message
+            except UnusableAnswers as error:
+                answered = True
+                failures.append((model.id, error.message))
+            else:
+                return Answer(reply, model)
+        if poor is not None:
+            raise poor
+        said = "; ".join(f"{model}: {why}" for model, why in failures)
+        if answered:
+            raise UnusableAnswers(f"No usable answer to the {question.purpose} call. {said}")
+        raise NoModel(
+            f"Every provider failed at the {question.purpose} call. {said}",
+            hint="Check the keys and the providers' status; `--offline` uses the built-in model that needs no key.",
+            excluded=dict(failures),
+        )
+
+    async def _usable(self, question: Question, model: ModelProfile, kind: type[Reply]) -> Reply:
+        """Ask one model until its answer follows the schema; each time it does not, tell it what was wrong."""
+        complaint = ""
+        for number in range(self.persistence.answers):
+            prompt = question.prompt.prompt + (f"\nYour last answer could not be used: {complaint}\n" if number else "")
+            request = CompletionRequest(
+                purpose=question.purpose,
+                model=model,
+                system=question.prompt.system,
+                prompt=prompt,
+                schema=schema_for(question.purpose),
+                max_output_tokens=_output_limit(question, model, doubled=number > 0),
+                timeout_seconds=self.persistence.call_seconds,
+            )
+            completion = await self._completed(question, request, number)
+            if completion.finish is Finish.REFUSAL:
+                raise UnusableAnswers("the model refused to answer")
+            if completion.finish is Finish.LENGTH:
+                complaint = "it was cut off at the output limit; answer more briefly, in one complete JSON object"
+                continue
+            try:
+                return parse(completion.text, kind)
+            except ValueError as error:
+                complaint = str(error)
+        raise UnusableAnswers(complaint)
+
+    async def _completed(self, question: Question, request: CompletionRequest, number: int) -> Completion:
+        key = _key(question, request, number)
+        kept = await self.ledger.answer(key)
+        if kept is not None:
+            return _COMPLETION.validate_json(kept)
+        attempt = 0
+        while True:
+            try:
+                return await self._paid(question, request, key)
+            except (RateLimited, ProviderUnavailable) as error:
+                pause = self.persistence.wait(attempt, error.retry_after)
+                if pause is None:
+                    raise
+                attempt += 1
+            async with self.slots.given_back():
+                await asyncio.sleep(pause)
+
+    async def _paid(self, question: Question, request: CompletionRequest, key: str) -> Completion:
+        """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
+        held = await self._reserve(question, request)
+        resolve = partial(self._lose, held)
+        try:
+            provider = self.providers[request.model.provider]
+            completion = await provider.complete(replace(request, max_output_tokens=held.output_tokens))
+            resolve = partial(self._settle, held, request.model, completion, key)
+        except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
+            if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
+                resolve = partial(self._release, held)
+            raise
+        finally:
+            # Shielded, because a cancelled run must still book what the provider may bill.
+            await _finished(asyncio.ensure_future(resolve()))
+        if self.on_settled is not None:
+            cost = request.model.price.cost(
+                completion.usage.input_tokens, completion.usage.output_tokens, completion.usage.cached_input_tokens
+            )
+            await self.on_settled(question.task_id, question.purpose, request.model, to_usd(cost))
+        return completion
+
+    async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
+        """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""
+        bound = input_bound(request)
+        while True:
+            limit = affordable_output(request.model, bound, request.max_output_tokens, self.budget.remaining)
+            idle = self.budget.reserved == 0
+            if limit == request.max_output_tokens or (idle and limit >= LEAST_OUTPUT_TOKENS):
+                break
+            if idle:
+                # The budget's own refusal says how much is missing.
+                self.budget.reserve(request.model.price.cost(bound, LEAST_OUTPUT_TOKENS))
+            await self._next_resolved()
+        amount = request.model.price.cost(bound, limit)
+        reservation = self.budget.reserve(amount)
+        try:
+            call = await self.ledger.reserve(
+                charged=self.charged,
+                task_id=question.task_id,
+                purpose=question.purpose,
+                provider=request.model.provider,
+                model=request.model.id,
+                amount=amount,
+                input_tokens=bound,
+                output_tokens=limit,
+            )
+        except BaseException:
+            self.budget.release(reservation)
+            await self._tell_waiters()
+            raise
+        return _Held(reservation, call, limit)
+
+    async def _settle(self, held: _Held, model: ModelProfile, completion: Completion, key: str) -> None:
+        usage = completion.usage
+        cost = model.price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)
+        await self.ledger.settle(
+            held.call,
+            cost=cost,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            key=key,
+            answer=_COMPLETION.dump_json(completion).decode(),
+        )
+        self.budget.settle(held.reservation, cost)
+        await self._tell_waiters()
+
+    async def _lose(self, held: _Held) -> None:
+        await self.ledger.lose(held.call)
+        self.budget.settle(held.reservation, held.reservation.amount)
+        await self._tell_waiters()
+
+    async def _release(self, held: _Held) -> None:
+        await self.ledger.release(held.call)
+        self.budget.release(held.reservation)
+        await self._tell_waiters()
+
+    async def _tell_waiters(self) -> None:
+        async with self._money:
+            self._resolved += 1
+            self._money.notify_all()
+
+    async def _next_resolved(self) -> None:
+        """Wait until a call in flight is settled, lost or released."""
+        before = self._resolved
+        async with self.slots.given_back(), self._money:
+            await self._money.wait_for(lambda: self._resolved != before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    reservation: Reservation
+    call: LedgerCall
+    output_tokens: int
+
+
+_COMPLETION = TypeAdapter(Completion)
+
+
+async def _finished(work: asyncio.Future[None]) -> None:
+    """Wait for work that must not be left half done, even when the waiting task is cancelled meanwhile."""
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        with suppress(asyncio.CancelledError):
+            await work
+        raise
+
+
+def input_bound(request: CompletionRequest) -> int:
+    """Return an upper bound on the tokens of a request's input, schema included."""
+    text = request.system + request.prompt + json.dumps(request.schema)
+    return len(text.encode("utf-8", "replace")) + OVERHEAD_TOKENS
+
+
+def affordable_output(model: ModelProfile, input_tokens: int, wanted: int, remaining: int) -> int:
+    """Return how many output tokens, at most `wanted`, `remaining` picodollars pay besides the input; 0 for none."""
+    if model.price.cost(input_tokens, wanted) <= remaining:
+        return wanted
+    low, high = 0, wanted  # what is affordable, what is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if model.price.cost(input_tokens, middle) <= remaining:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def _output_limit(question: Question, model: ModelProfile, *, doubled: bool) -> int:
+    wanted = question.output_tokens * (2 if doubled else 1) + (REASONING_TOKENS if model.reasoning else 0)
+    return min(wanted, model.max_output_tokens)
+
+
+def _key(question: Question, request: CompletionRequest, number: int) -> str:
+    parts = [
+        question.task_id,
+        question.label,
+        question.purpose.value,
+        question.prompt.version,
+        request.model.id,
+        request.system,
+        request.prompt,
+        str(number),
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -1,0 +1,64 @@
+"""What a command is answered without a run, and the small look-ups around one."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from orchestrator.github import report
+from orchestrator.github.client import RepositoryClient
+from orchestrator.github.command import Command
+from orchestrator.github.publisher import Publisher
+from orchestrator.github.repository import head_of
+from orchestrator.github.trigger import Trigger
+from orchestrator.specs import JobSpec
+from orchestrator.state import ProjectState
+
+WORKING = ("run", "plan", "status", "help")
+_STATUS_MARK = re.compile(r"<!-- orchestrator:status run=(?P<run>r-[a-z2-7]{16}) -->\s*\Z")
+
+
+class States(Protocol):
+    """Where the states of runs are read."""
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        """Return what is known of a run."""
+        ...
+
+
+def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: Trigger) -> str:
+    """Return why a command starts no run, or an empty string when it does."""
+    if command.name not in WORKING:
+        names = ", ".join(f"`{name}`" for name in WORKING)
+        return f"`/orchestrate {command.name}` is not available in this version; {names} are."
+    if not spec.enabled:
+        return "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
+    if spec.github.staged:
+        return "`github.staged: true` asks for previews only, which this version cannot make; nothing was written."
+    if default_head is None:
+        return "the repository has no commit yet. Push one, such as a README, and ask again."
+    if not trigger.title.strip():
+        return "the issue has no title to work from."
+    return ""
+
+
+async def status(publisher: Publisher, states: States, trigger: Trigger) -> str:
+    """Return the latest run of the issue as a comment's text."""
+    if trigger.issue is None:
+        return "There is no issue whose status could be told."
+    for body in reversed(await publisher.comments_with(trigger.issue, "<!-- orchestrator:status")):
+        found = _STATUS_MARK.search(body)
+        state = await states.state(found["run"]) if found else None
+        if state is not None:
+            return report.status_comment(state)
+        if found:
+            return body[: found.start()].strip()
+    return "There is no run for this issue yet. To start one, comment `/orchestrate`."
+
+
+async def moved(client: RepositoryClient, base: str, base_sha: str) -> str:
+    """Return a note when the base branch is no longer at the commit that was built upon (SECURITY 15)."""
+    now = await head_of(client, base)
+    if now == base_sha:
+        return ""
+    return f"Built on {base_sha[:12]}; {base} has moved to {now[:12] if now else 'nowhere'} since."

@@ -1,0 +1,216 @@
+"""Who we are on GitHub: an App that mints a token per repository, or one token that was given."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from github import Auth, Github, GithubException, GithubIntegration
+
+from orchestrator.errors import GitHubError, UsageError
+from orchestrator.github.client import RepositoryClient, Session, Sleep
+
+PERMISSIONS = {
+    "checks": "write",
+    "contents": "write",
+    "issues": "write",
+    "metadata": "read",
+    "pull_requests": "write",
+    "statuses": "write",
+}
+"""The least that the whole walk needs; workflows are never among it (SECURITY 17)."""
+
+TOKEN_SECONDS = 50 * 60.0
+"""A token lives one hour; a new one is minted well before (SECURITY 35)."""
+
+SECONDS_BETWEEN_WRITES = 1.0
+"""https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#pause-between-mutative-requests"""
+
+_REQUEST_SECONDS = 15
+_USER_AGENT = "multi-llm-orchestrator"
+WORKFLOW_LOGIN = "github-actions[bot]"
+"""Who a workflow's own token acts as; it may not ask for its own name."""
+
+
+@dataclass(slots=True)
+class GitHubConnection:
+    """The way to GitHub; exactly one of `app` and `token` is set."""
+
+    api_url: str = "https://api.github.com"
+    server_url: str = "https://github.com"
+    app: Auth.AppAuth | None = None
+    given_token: str = field(default="", repr=False)
+    seconds_between_writes: float = SECONDS_BETWEEN_WRITES
+    sleep: Sleep = asyncio.sleep
+    _slug: str | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> GitHubConnection:
+        """Return the connection that the environment describes (CONTRACT section 1); raises `UsageError` for none.
+
+        `GITHUB_APP_ID` with `GITHUB_APP_PRIVATE_KEY` (PEM text or a path) wins over `GITHUB_TOKEN`. Writes are not
+        paced towards a GitHub on this machine, which has no limits to keep.
+        """
+        api_url = _address(environment, "GITHUB_API_URL", "https://api.github.com")
+        server_url = _address(environment, "GITHUB_SERVER_URL", "https://github.com")
+        pace = 0.0 if _is_loopback(api_url) else SECONDS_BETWEEN_WRITES
+        app_id, key = environment.get("GITHUB_APP_ID", ""), environment.get("GITHUB_APP_PRIVATE_KEY", "")
+        token = environment.get("GITHUB_TOKEN", "")
+        if app_id and key:
+            return cls(api_url, server_url, app=_app(app_id, key), seconds_between_writes=pace)
+        if app_id or key:
+            missing = "GITHUB_APP_PRIVATE_KEY" if app_id else "GITHUB_APP_ID"
+            raise UsageError(f"{missing} is not set.", hint="An App needs its id and its private key.")
+        if token:
+            return cls(api_url, server_url, given_token=token, seconds_between_writes=pace)
+        raise UsageError(
+            "There are no credentials for GitHub.",
+            hint="Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN.",
+        )
+
+    def repository(self, name: str, installation_id: int = 0) -> RepositoryClient:
+        """Return calls on one repository, with a token for it alone; asks GitHub nothing yet.
+
+        `installation_id` 0 is looked up when an App acts.
+        """
+        if self.app is None:
+            return RepositoryClient(name, self.server_url, self._given, sleep=self.sleep)
+        return RepositoryClient(
+            name,
+            self.server_url,
+            lambda: self._minted(name, installation_id),
+            token_seconds=TOKEN_SECONDS,
+            sleep=self.sleep,
+        )
+
+    async def app_slug(self) -> str | None:
+        """Return the App's own name, as in `@name`; None for a token.
+
+        Raises `GitHubError` when GitHub does not say.
+        """
+        if self.app is None:
+            return None
+        if self._slug is None:
+            self._slug = await asyncio.to_thread(self._read_slug, self.app)
+        return self._slug
+
+    async def login(self, client: RepositoryClient) -> str:
+        """Return the login under which our comments appear."""
+        if self.app is not None:
+            return f"{await self.app_slug()}[bot]"
+        if self._slug is None:
+            self._slug = await client.read_api("say whose token this is", _login_of_token)
+        return self._slug
+
+    def _given(self) -> Session:
+        return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
+
+    def _minted(self, name: str, installation_id: int) -> Session:
+        if self.app is None:
+            raise AssertionError("only an App mints tokens")
+        integration = GithubIntegration(auth=self.app, **self._settings())
+        try:
+            owner, _, repository = name.partition("/")
+            number = installation_id or integration.get_repo_installation(owner, repository).id
+            token = _mint(integration, number, repository)
+        finally:
+            integration.close()
+        return Session(self._client(Auth.Token(token)), token, time.monotonic())
+
+    def _read_slug(self, app: Auth.AppAuth) -> str:
+        integration = GithubIntegration(auth=app, **self._settings())
+        try:
+            return str(integration.get_app().slug)
+        except (GithubException, requests.RequestException) as error:
+            raise GitHubError(
+                f"GitHub did not say which App this is ({type(error).__name__}).",
+                hint="Check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY and GITHUB_API_URL.",
+            ) from error
+        finally:
+            integration.close()
+
+    def _client(self, auth: Auth.Auth) -> Github:
+        return Github(auth=auth, per_page=100, lazy=True, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {
+            "base_url": self.api_url,
+            "timeout": _REQUEST_SECONDS,
+            "user_agent": _USER_AGENT,
+            "retry": None,
+            "seconds_between_requests": 0,
+            "seconds_between_writes": self.seconds_between_writes,
+        }
+
+
+def _mint(integration: GithubIntegration, installation_id: int, repository: str) -> str:
+    """Return a token for one repository; an installation that grants less than we ask for gives what it has."""
+    path = f"/app/installations/{installation_id}"
+    body: dict[str, Any] = {"repositories": [repository], "permissions": PERMISSIONS}
+    try:
+        _, answer = integration.requester.requestJsonAndCheck("POST", f"{path}/access_tokens", input=body)
+    except GithubException as error:
+        if error.status != 422:
+            raise
+        _, installation = integration.requester.requestJsonAndCheck("GET", path)
+        granted = installation["permissions"]
+        body["permissions"] = {
+            name: level if granted[name] == "write" else "read"
+            for name, level in PERMISSIONS.items()
+            if name in granted
+        }
+        _, answer = integration.requester.requestJsonAndCheck("POST", f"{path}/access_tokens", input=body)
+    return str(answer["token"])
+
+
+def _login_of_token(client: Github) -> str:
+    try:
+        return client.get_user().login
+    except GithubException as error:
+        if error.status != 403:
+            raise
+    # The token of an installation may not ask REST for its own name, but may ask GraphQL.
+    try:
+        _, answer = client.requester.graphql_query("{viewer{login}}", {})
+        return str(answer["data"]["viewer"]["login"])
+    except GithubException as error:
+        if error.status in (400, 401, 403, 404):
+            return WORKFLOW_LOGIN
+        raise
+
+
+def _app(app_id: str, key: str) -> Auth.AppAuth:
+    if "-----BEGIN" not in key:
+        path = Path(key).expanduser()
+        try:
+            key = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                "GITHUB_APP_PRIVATE_KEY is neither PEM text nor a readable file.",
+                hint="Give the text of the .pem file that GitHub made, or its path.",
+            ) from error
+    # A .env file and many secret stores keep line ends as two letters.
+    return Auth.AppAuth(int(app_id) if app_id.isdecimal() else app_id, key.replace("\\n", "\n"))
+
+
+def _address(environment: Mapping[str, str], name: str, default: str) -> str:
+    address = (environment.get(name) or default).rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(address)):
+        return address
+    raise UsageError(f"{name} must be an https address, not {address!r}.")
+
+
+def _is_loopback(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

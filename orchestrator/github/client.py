@@ -1,0 +1,225 @@
+"""One repository on GitHub, as this process may use it: PyGithub, threads, deadlines and retries meet here only.
+
+`read` and idempotent writes are tried again with `Retry-After` honoured; any other write only when GitHub refused it
+before acting (401, rate limits). A write whose answer was lost raises `AmbiguousWrite`: look before you write again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import requests
+from github import Github, GithubException, RateLimitExceededException
+from github.Repository import Repository
+
+from orchestrator.errors import GitHubError
+
+DEADLINE_SECONDS = 120.0
+"""For one call with all its pages; a single request has PyGithub's own 15 seconds."""
+ATTEMPTS = 5
+MAX_WAIT_SECONDS = 120.0
+"""The longest single wait that GitHub may ask for; above it the call fails and says when to come back."""
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Refused(GitHubError):
+    """GitHub answered with an error; `status` is its HTTP status, `said` its message."""
+
+    def __init__(self, what: str, status: int, said: str) -> None:
+        super().__init__(f"GitHub would not {what}: {status} {said}".rstrip(), hint=_HINTS.get(status, ""))
+        self.status = status
+        self.said = said
+
+
+class NotFound(Refused):
+    """404: it is not there, or not to be seen with this token."""
+
+
+class Unreachable(GitHubError):
+    """GitHub is down, slow or over its limits: the same call may succeed later."""
+
+
+class AmbiguousWrite(Unreachable):
+    """A write was sent and its answer lost, so that it may or may not have happened."""
+
+
+_LATER = "Check the network and GITHUB_API_URL; a run goes on where it stopped when it is started again."
+_HINTS = {
+    401: "Check the App's private key, or the token; it may have expired or been revoked.",
+    403: "Check the permissions of the App or the workflow's token.",
+    404: "Check that the repository exists and that the App is installed on it.",
+}
+
+
+@dataclass(slots=True)
+class Session:
+    """A PyGithub client with a token and the time it was minted, by a monotonic clock in seconds."""
+
+    github: Github
+    token: str
+    minted_at: float
+
+
+@dataclass(slots=True)
+class RepositoryClient:
+    """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused."""
+
+    name: str
+    server_url: str
+    open_session: Callable[[], Session]
+    token_seconds: float = float("inf")
+    sleep: Sleep = asyncio.sleep
+    deadline: float = DEADLINE_SECONDS
+    _session: Session | None = None
+    _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def owner(self) -> str:
+        """The account that the repository belongs to."""
+        return self.name.partition("/")[0]
+
+    async def read(self, what: str, call: Callable[[Repository], T]) -> T:
+        """Return what `call` reads; `what` ends the sentence "GitHub would not …" of an error."""
+        return await self._call(what, call, idempotent=True)
+
+    async def write(self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False) -> T:
+        """Return what `call` wrote; writes of one client never overlap, as GitHub asks.
+
+        Raises `AmbiguousWrite` when it is not `idempotent` and its answer was lost.
+        """
+        async with self._writing:
+            return await self._call(what, call, idempotent=idempotent)
+
+    async def read_api(self, what: str, call: Callable[[Github], T]) -> T:
+        """Return what `call` reads from outside the repository."""
+        return await self._attempts(what, lambda session: call(session.github), idempotent=True)
+
+    async def token(self) -> str:
+        """Return a token that is good for some minutes, for git."""
+        return (await self._opened(None)).token
+
+    async def _call(self, what: str, call: Callable[[Repository], T], *, idempotent: bool) -> T:
+        def on_repository(session: Session) -> T:
+            return call(session.github.get_repo(self.name))
+
+        return await self._attempts(what, on_repository, idempotent=idempotent)
+
+    async def _attempts(self, what: str, call: Callable[[Session], T], *, idempotent: bool) -> T:
+        renewed = False
+        for attempt in range(1, ATTEMPTS + 1):
+            session = await self._session_for(what)
+            try:
+                return await self._in_thread(call, session)
+            except GithubException as error:
+                if error.status == 401 and not renewed:
+                    renewed = True
+                    await self._opened(session)
+                    continue
+                wait = _wait_for(error, attempt)
+                lost = error.status >= 500
+                if wait is None or attempt == ATTEMPTS or (lost and not idempotent):
+                    raise _translated(what, error, ambiguous=lost and not idempotent) from error
+            except (requests.RequestException, TimeoutError) as error:
+                if not idempotent:
+                    raise AmbiguousWrite(f"GitHub's answer was lost while we tried to {what}.") from error
+                if attempt == ATTEMPTS:
+                    raise _unreachable(what, error) from error
+                wait = _backoff(attempt)
+            await self.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _session_for(self, what: str) -> Session:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._opened(None)
+            except GithubException as error:
+                wait = _wait_for(error, attempt)
+                if wait is None or attempt == ATTEMPTS:
+                    raise _translated(f"give a token to {what}", error, ambiguous=False) from error
+            except (requests.RequestException, TimeoutError) as error:
+                if attempt == ATTEMPTS:
+                    raise _unreachable(what, error) from error
+                wait = _backoff(attempt)
+            await self.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _opened(self, refused: Session | None) -> Session:
+        async with self._opening:
+            current = self._session
+            stale = current is None or current is refused or _age(current) >= self.token_seconds
+            if current is None or stale:
+                async with asyncio.timeout(self.deadline):
+                    current = await asyncio.to_thread(self.open_session)
+                self._session = current
+            return current
+
+    async def _in_thread(self, call: Callable[[Session], T], session: Session) -> T:
+        async with asyncio.timeout(self.deadline):
+            return await asyncio.to_thread(call, session)
+
+
+def _age(session: Session) -> float:
+    return time.monotonic() - session.minted_at
+
+
+def _wait_for(error: GithubException, attempt: int) -> float | None:
+    """Return the seconds to wait before the same call may succeed, or None when it never will."""
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    limited = error.status == 429 or (
+        error.status == 403
+        and (
+            isinstance(error, RateLimitExceededException)
+            or "retry-after" in headers
+            or headers.get("x-ratelimit-remaining") == "0"
+        )
+    )
+    if not limited and error.status < 500:
+        return None
+    asked = _seconds(headers.get("retry-after"))
+    if asked is None and limited and headers.get("x-ratelimit-remaining") == "0":
+        reset = _seconds(headers.get("x-ratelimit-reset"))
+        asked = None if reset is None else max(0.0, reset - time.time()) + 1
+    if asked is None:
+        return _backoff(attempt)
+    return asked if asked <= MAX_WAIT_SECONDS else None
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _backoff(attempt: int) -> float:
+    # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    return random.uniform(0, min(20.0, 0.5 * 2**attempt))  # noqa: S311  (spreads load, hides nothing)
+
+
+def _translated(what: str, error: GithubException, *, ambiguous: bool) -> GitHubError:
+    said = _said(error)
+    if ambiguous:
+        return AmbiguousWrite(f"GitHub answered {error.status} while we tried to {what}; it may have happened.")
+    if error.status >= 500 or error.status == 429 or isinstance(error, RateLimitExceededException):
+        return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=_LATER)
+    return NotFound(what, 404, said) if error.status == 404 else Refused(what, error.status, said)
+
+
+def _said(error: GithubException) -> str:
+    data = error.data if isinstance(error.data, dict) else {}
+    details = [
+        str(item.get("message") or f"{item.get('field', '')} {item.get('code', '')}")
+        if isinstance(item, dict)
+        else str(item)
+        for item in data.get("errors") or []
+    ]
+    return "; ".join([str(data.get("message") or error.message or ""), *details])[:500]
+
+
+def _unreachable(what: str, error: Exception) -> Unreachable:
+    return Unreachable(f"GitHub could not be reached to {what} ({type(error).__name__}).", hint=_LATER)

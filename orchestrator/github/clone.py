@@ -1,0 +1,195 @@
+"""A folder with the files of one commit, fetched so that nothing of the repository runs on this machine (SECURITY 20).
+
+Hooks, filters, external protocols, submodules and LFS are off, links become plain files, the process has a HOME of its
+own, and size and time are bounded. The token travels in the environment only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.errors import GitHubError
+
+_SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z")
+_POLL_SECONDS = 0.05
+
+# What git needs of the caller's environment: programs, certificates, proxies. Everything else is blanked.
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_KEPT = {"PATH", "LD_LIBRARY_PATH", "TMPDIR", "SYSTEMROOT", "GIT_EXEC_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+_KEPT |= {"CURL_CA_BUNDLE", "GIT_SSL_CAINFO", *_PROXIES, *(name.upper() for name in _PROXIES)}
+_CONFIGURATION = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.symlinks": "false",
+    "core.autocrlf": "false",
+    "core.protectHFS": "true",
+    "core.protectNTFS": "true",
+    "core.attributesFile": "/dev/null",
+    "credential.helper": "",
+    "fetch.fsckObjects": "true",
+    "fetch.recurseSubmodules": "false",
+    "fetch.unpackLimit": "1",
+    "fetch.writeCommitGraph": "false",
+    "gc.auto": "0",
+    "http.followRedirects": "false",
+    "maintenance.auto": "false",
+    "protocol.allow": "never",
+    "safe.bareRepository": "explicit",
+    "submodule.recurse": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CloneLimits:
+    """How much of a repository is taken: bytes on the wire and on disk, files, seconds."""
+
+    fetched_bytes: int = 512 * 1024 * 1024
+    file_bytes: int = 1024 * 1024 * 1024
+    files: int = 100_000
+    seconds: float = 300.0
+
+
+async def clone(
+    server_url: str, repository: str, sha: str, into: Path, *, token: str, limits: CloneLimits | None = None
+) -> None:
+    """Fill `into`, which must not exist, with the files of one commit, without a `.git` folder.
+
+    Raises `GitHubError` when the commit cannot be fetched, or is larger or slower than the limits.
+    """
+    limits = limits or CloneLimits()
+    if not _SHA.match(sha) or not _NAME.match(repository):
+        raise GitHubError(f"{repository}@{sha} names no commit of a repository.")
+    await asyncio.to_thread(into.mkdir, 0o700, parents=True)
+    with tempfile.TemporaryDirectory(prefix="orchestrator-git-") as home:
+        folder = into / ".git"
+        environment = _environment(Path(home), into, server_url, token)
+        try:
+            async with asyncio.timeout(limits.seconds):
+                await _git(into, environment, "init", "--quiet", "--template=", ".")
+                _keep_bytes(folder)
+                address = f"{server_url}/{repository}.git"
+                options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+                await _git(into, environment, "fetch", *options, "--end-of-options", address, sha, limit=limits)
+                await _check_size(into, environment, sha, limits)
+                await _git(into, environment, "read-tree", "--end-of-options", sha)
+                await _git(into, environment, "checkout-index", "--quiet", "--all", "--force")
+        except TimeoutError as error:
+            raise GitHubError(
+                f"{repository} could not be cloned within {limits.seconds:.0f} seconds.",
+                hint="Try again; if it stays so, the repository is too large for this machine's connection.",
+            ) from error
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _environment(home: Path, into: Path, server_url: str, token: str) -> dict[str, str]:
+    parts = urlsplit(server_url)
+    basic = base64.b64encode(f"x-access-token:{token}".encode()).decode()
+    settings = {
+        **_CONFIGURATION,
+        f"protocol.{parts.scheme}.allow": "always",
+        f"http.{parts.scheme}://{parts.netloc}/.extraHeader": f"Authorization: Basic {basic}",
+    }
+    blank = {name: "" for name in os.environ if name not in _KEPT and not name.startswith("GIT_")}
+    # GitPython adds to the caller's environment; what git would take amiss when blank is set to our own value.
+    git = {name: "" for name in os.environ if name.startswith(("GIT_TRACE", "GIT_CURL_VERBOSE"))}
+    return {
+        **blank,
+        **git,
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "LC_ALL": "C.UTF-8",
+        "GIT_DIR": str(into / ".git"),
+        "GIT_WORK_TREE": str(into),
+        "GIT_INDEX_FILE": str(into / ".git" / "index"),
+        "GIT_OBJECT_DIRECTORY": str(into / ".git" / "objects"),
+        "GIT_COMMON_DIR": str(into / ".git"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": "",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_SYSTEM": "/dev/null",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_PARAMETERS": "",
+        "GIT_ALLOW_PROTOCOL": parts.scheme,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_SSH_COMMAND": "false",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_LFS_SKIP_SMUDGE": "1",
+        **_as_variables(settings),
+    }
+
+
+def _as_variables(settings: Mapping[str, str]) -> dict[str, str]:
+    found = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for index, (key, value) in enumerate(settings.items()):
+        found |= {f"GIT_CONFIG_KEY_{index}": key, f"GIT_CONFIG_VALUE_{index}": value}
+    return found
+
+
+def _keep_bytes(folder: Path) -> None:
+    # The highest attributes of all: whatever the repository's own say, files arrive as they are stored.
+    (folder / "info").mkdir(exist_ok=True)
+    (folder / "info" / "attributes").write_text("* -text -ident -filter -working-tree-encoding\n", encoding="ascii")
+
+
+async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: CloneLimits | None = None) -> bytes:
+    """Run git and return its standard output; stops it when what it writes passes the limit, or on cancellation."""
+    import git
+
+    running = git.Git(str(into)).execute(["git", *arguments], env=environment, as_process=True)
+    process: subprocess.Popen[bytes] | None = running.proc
+    if process is None:
+        raise GitHubError(f"git {arguments[0]} did not start.", hint="Install git.")
+    finished = asyncio.ensure_future(asyncio.to_thread(process.communicate))
+    too_large = False
+    try:
+        while not (await asyncio.wait({finished}, timeout=_POLL_SECONDS))[0]:
+            if limit and await asyncio.to_thread(_size_of, into) > limit.fetched_bytes:
+                too_large = True
+                process.kill()
+    finally:
+        if not finished.done():
+            process.kill()
+    out, err = await finished
+    if too_large and limit:
+        raise GitHubError(f"The repository has more than {limit.fetched_bytes // 1024**2} MiB at this commit.")
+    if process.returncode != 0:
+        raise GitHubError(f"git {arguments[0]} failed: {_first_line(err)}", hint="Check the App's access to contents.")
+    return out
+
+
+def _first_line(message: bytes) -> str:
+    lines = message.decode("utf-8", "replace").strip().splitlines()
+    return lines[0][:300] if lines else "it said nothing"
+
+
+def _size_of(folder: Path) -> int:
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_size
+            except FileNotFoundError:
+                continue  # git renames its temporary files while we look
+    return total
+
+
+async def _check_size(into: Path, environment: dict[str, str], sha: str, limits: CloneLimits) -> None:
+    listing = await _git(into, environment, "ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", sha)
+    sizes = [entry.split(b"\t", 1)[0].split()[3] for entry in listing.split(b"\0") if entry]
+    if len(sizes) > limits.files:
+        raise GitHubError(f"The repository has {len(sizes)} files at this commit; the limit is {limits.files}.")
+    if sum(int(size) for size in sizes if size != b"-") > limits.file_bytes:
+        raise GitHubError(f"The repository's files are larger than {limits.file_bytes // 1024**2} MiB at this commit.")

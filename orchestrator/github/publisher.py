@@ -1,0 +1,264 @@
+"""The one writer of comments, reactions and check runs: looked for before written, redacted and inert.
+
+GitHub has no key for comments and check runs, so a write whose answer was lost is a state of its own: what is there is
+listed before anything is tried again, and of two the younger goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol
+
+from github.CheckRun import CheckRun as RemoteCheckRun
+from github.IssueComment import IssueComment
+from github.Repository import Repository
+
+from orchestrator.github.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun
+from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
+from orchestrator.github.report import fit
+from orchestrator.github.sanitize import Redactor, inert
+
+EffectState = Literal["new", "ambiguous", "done"]
+Reaction = Literal["eyes", "rocket", "confused"]
+
+_STATUS_LETTERS = 140
+"""https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
+_STATUS_STATES = {"success": "success", "failure": "failure"}
+
+
+class Effects(Protocol):
+    """The outbox of one run's effects; `begin` says what was known before: new, ambiguous, or done with a remote id."""
+
+    async def begin(self, kind: str, key: str) -> tuple[EffectState, str]:
+        """Note that an effect is about to be tried."""
+        ...
+
+    async def done(self, kind: str, key: str, remote_id: str) -> None:
+        """Note that the effect is there."""
+        ...
+
+
+class MemoryEffects:
+    """Effects of a process without a store, such as the Action's."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], str | None] = {}
+
+    async def begin(self, kind: str, key: str) -> tuple[EffectState, str]:
+        """Note that an effect is about to be tried, and return what was known before."""
+        if (kind, key) not in self._known:
+            self._known[kind, key] = None
+            return "new", ""
+        remote = self._known[kind, key]
+        return ("ambiguous", "") if remote is None else ("done", remote)
+
+    async def done(self, kind: str, key: str, remote_id: str) -> None:
+        """Note that the effect is there."""
+        self._known[kind, key] = remote_id
+
+
+class Publisher:
+    """Writes for one run on one repository as `login`; `requester` is the only one who may be mentioned."""
+
+    def __init__(
+        self,
+        client: RepositoryClient,
+        *,
+        run_id: str,
+        redactor: Redactor,
+        effects: Effects,
+        login: str,
+        requester: str = "",
+    ) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._redactor = redactor
+        self._effects = effects
+        self._login = login
+        self._requester = requester
+
+    def safe(self, text: str, *, closes: int | None = None) -> str:
+        """Return a text as it may be published: without secrets, and inert but for closing the issue `closes`."""
+        return inert(self._redactor(text), requester=self._requester, closes=closes)
+
+    async def react(self, issue: int, comment_id: int | None, content: Reaction) -> None:
+        """React to a comment, or to the issue itself; GitHub keeps one reaction of a kind by one account."""
+
+        def write(repository: Repository) -> None:
+            if comment_id is None:
+                repository.get_issue(issue).create_reaction(content)
+            else:
+                repository.get_issue(issue).get_comment(comment_id).create_reaction(content)
+
+        try:
+            await self._client.write(f"react with {content}", write, idempotent=True)
+        except NotFound:
+            return  # the comment was deleted meanwhile: there is nothing to react to
+
+    async def upsert_comment(self, issue: int, mark: str, body: str) -> int:
+        """Make the one comment with a mark say `body`, and return its id."""
+        text = f"{fit(self.safe(body))}\n\n{mark}"
+        state, remote = await self._effects.begin("comment", f"{issue}:{mark}")
+        if state == "done" and remote and await self._edit(issue, int(remote), text):
+            return int(remote)
+        comment_id = await self._found(issue, mark)
+        if comment_id is None:
+            comment_id = await self._create(issue, mark, text)
+        else:
+            await self._edit(issue, comment_id, text)
+        await self._effects.done("comment", f"{issue}:{mark}", str(comment_id))
+        return comment_id
+
+    async def comments_with(self, issue: int, mark_start: str) -> tuple[str, ...]:
+        """Return the bodies of our own comments on an issue that hold a mark, the oldest first."""
+        return tuple(body for _, body in await self._own(issue) if mark_start in body)
+
+    async def upsert_check_run(self, head_sha: str, check: CheckRun) -> str:
+        """Make a finished check run of this run on a commit, and return a note, empty when all is well.
+
+        A token that may not write checks makes a commit status of the same name, and the note names the permission.
+        """
+        key = f"{head_sha}:{check.name}"
+        await self._effects.begin("check_run", key)
+        try:
+            remote = await self._written(head_sha, check)
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            await self._write_status(head_sha, check)
+            return "The token lacks the permission `checks: write`, so the check runs are commit statuses."
+        await self._effects.done("check_run", key, str(remote))
+        return ""
+
+    # comments
+
+    async def _own(self, issue: int) -> list[tuple[int, str]]:
+        def read(repository: Repository) -> list[tuple[int, str]]:
+            listed: Sequence[IssueComment] = list(repository.get_issue(issue).get_comments())
+            ours = [it for it in listed if it.user and it.user.login.lower() == self._login.lower()]
+            return sorted((it.id, it.body or "") for it in ours)
+
+        return await self._client.read("list comments", read)
+
+    async def _found(self, issue: int, mark: str) -> int | None:
+        ids = [number for number, body in await self._own(issue) if body.rstrip().endswith(mark)]
+        for younger in ids[1:]:
+            await self._delete(issue, younger)
+        return ids[0] if ids else None
+
+    async def _create(self, issue: int, mark: str, text: str) -> int:
+        try:
+            made = await self._client.write(
+                "comment", lambda repository: repository.get_issue(issue).create_comment(text)
+            )
+        except AmbiguousWrite:
+            found = await self._found(issue, mark)
+            if found is None:
+                raise
+            return found
+        return made.id
+
+    async def _edit(self, issue: int, comment_id: int, text: str) -> bool:
+        """Bring a comment up to date; return False when it is gone."""
+
+        def write(repository: Repository) -> None:
+            comment = repository.get_issue(issue).get_comment(comment_id)
+            if (comment.body or "").replace("\r\n", "\n") != text:
+                comment.edit(text)
+
+        try:
+            await self._client.write("edit a comment", write, idempotent=True)
+        except NotFound:
+            return False
+        return True
+
+    async def _delete(self, issue: int, comment_id: int) -> None:
+        try:
+            await self._client.write(
+                "delete a doubled comment",
+                lambda repository: repository.get_issue(issue).get_comment(comment_id).delete(),
+                idempotent=True,
+            )
+        except NotFound:
+            return  # deleted by the try whose answer was lost
+
+    # check runs
+
+    async def _written(self, head_sha: str, check: CheckRun) -> int:
+        found = await self._client.read(
+            "list check runs", lambda repository: self._runs(repository, head_sha, check.name)
+        )
+        if found is None:
+            try:
+                found = await self._client.write(
+                    f"create {check.name}", lambda repository: self._create_run(repository, head_sha, check)
+                )
+            except AmbiguousWrite:
+                found = await self._client.read(
+                    "list check runs", lambda repository: self._runs(repository, head_sha, check.name)
+                )
+                if found is None:
+                    raise
+        await self._complete(found, check)
+        return found.id
+
+    def _runs(self, repository: Repository, head_sha: str, name: str) -> RemoteCheckRun | None:
+        listed = repository.get_commit(head_sha).get_check_runs(check_name=name, filter="all")
+        ours = [run for run in listed if run.external_id == self._run_id and run.name == name]
+        return min(ours, key=lambda run: run.id, default=None)
+
+    def _create_run(self, repository: Repository, head_sha: str, check: CheckRun) -> RemoteCheckRun:
+        return repository.create_check_run(
+            check.name,
+            head_sha,
+            external_id=self._run_id,
+            status="completed",
+            conclusion=check.conclusion,
+            output=self._output(check, check.annotations[:ANNOTATIONS_A_REQUEST]),
+        )
+
+    async def _complete(self, run: RemoteCheckRun, check: CheckRun) -> None:
+        """Add the annotations that are missing, 50 a request, and correct what another try left."""
+        there = run.output.annotations_count or 0
+        title = self._output(check, ())["title"]
+        same = (run.status, run.conclusion, run.output.title) == ("completed", check.conclusion, title)
+        if same and there >= len(check.annotations):
+            return
+        for start in range(there, max(len(check.annotations), there + 1), ANNOTATIONS_A_REQUEST):
+            output = self._output(check, check.annotations[start : start + ANNOTATIONS_A_REQUEST])
+
+            def write(_: Repository, output: dict[str, Any] = output) -> None:
+                run.edit(status="completed", conclusion=check.conclusion, output=output)
+
+            # Tried again, a batch would stand there twice: after a lost answer the next try counts anew.
+            await self._client.write(f"complete {check.name}", write, idempotent=not output["annotations"])
+
+    def _output(self, check: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
+        return {
+            "title": self.safe(check.title)[:255] or check.name,
+            "summary": fit(self.safe(check.summary)),
+            "annotations": [
+                {
+                    "path": self._redactor(it.path),
+                    "start_line": it.line,
+                    "end_line": it.line,
+                    "annotation_level": it.level,
+                    "message": fit(self.safe(it.message), 16_000) or "finding",
+                    "title": self.safe(it.title)[:255],
+                }
+                for it in annotations
+            ],
+        }
+
+    async def _write_status(self, head_sha: str, check: CheckRun) -> None:
+        state = _STATUS_STATES.get(check.conclusion, "error")
+        description = self.safe(f"{check.conclusion}: {check.title}")
+        description = description if len(description) <= _STATUS_LETTERS else f"{description[: _STATUS_LETTERS - 1]}…"
+
+        def write(repository: Repository) -> None:
+            commit = repository.get_commit(head_sha)
+            latest = next((it for it in commit.get_statuses() if it.context == check.name), None)
+            if latest is None or (latest.state, latest.description) != (state, description):
+                commit.create_status(state, description=description, context=check.name)
+
+        await self._client.write(f"set the status {check.name}", write, idempotent=True)

@@ -1,0 +1,164 @@
+"""The planner: a graph of tasks that can be run, or the same question again with what was wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+
+from orchestrator.artifacts import WriteRules
+from orchestrator.errors import ChangeError, OutputConflict, PlanError
+from orchestrator.run import Asking, Run
+from orchestrator.state import REPAIR_PREFIX, ArchitectureDecision, Purpose, Task
+from orchestrator.wire import PlanReply
+
+PLANS = 3
+MAX_TASKS = 100
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+async def plan(run: Run, decision: ArchitectureDecision, output_dir: str) -> tuple[Task, ...]:
+    """Ask for the plan until it can be run.
+
+    Raises `PlanError` when the last of three plans still cannot, `OutputConflict` when it would write over files of
+    the user, and what the gateway raises.
+    """
+    feedback = ""
+    wrong: list[str] = []
+    for number in range(1, PLANS + 1):
+        answer, _ = await run.ask(
+            Purpose.DECOMPOSE,
+            {
+                "architecture": run.architecture_section(decision),
+                "repository": run.repository(f"{run.job.title}\n{run.job.description}"),
+                "feedback": feedback,
+            },
+            PlanReply,
+            Asking(label=str(number)),
+        )
+        tasks = tasks_of(answer.reply)
+        wrong = faults(tasks, run.rules())
+        if not wrong:
+            taken = sorted({path for task in tasks for path in task.files if path in run.foreign})
+            if taken:
+                raise OutputConflict(output_dir, tuple(taken))
+            return tasks
+        feedback = "Your last plan cannot be run:\n" + "\n".join(f"- {fault}" for fault in wrong)
+    raise PlanError(
+        f"No plan that can be run after {PLANS} tries: {'; '.join(wrong)}",
+        hint="Describe the job more precisely, or allow a stronger model.",
+    )
+
+
+def tasks_of(reply: PlanReply) -> tuple[Task, ...]:
+    """Return the reply's tasks as the run keeps them."""
+    return tuple(
+        Task(
+            id=planned.id,
+            title=planned.title,
+            type=planned.type,
+            description=planned.description,
+            depends_on=tuple(dict.fromkeys(planned.depends_on)),
+            files=tuple(dict.fromkeys(planned.files)),
+            critical=planned.critical,
+        )
+        for planned in reply.tasks
+    )
+
+
+def faults(tasks: Sequence[Task], rules: WriteRules) -> list[str]:
+    """Return what keeps a plan from being run, each as a sentence for the planner; an empty list for none."""
+    found: list[str] = []
+    ids = [task.id for task in tasks]
+    if len(tasks) > MAX_TASKS:
+        found.append(f"it has {len(tasks)} tasks; at most {MAX_TASKS} are possible")
+    found += [f"the id {one!r} is used {ids.count(one)} times; ids are unique" for one in _repeated(ids)]
+    found += [
+        f"the id {one!r} is not possible; use letters, digits, dots, hyphens and underscores, and no repair- in front"
+        for one in dict.fromkeys(ids)
+        if not _ID.fullmatch(one) or one.startswith(REPAIR_PREFIX)
+    ]
+    known = set(ids)
+    for task in tasks:
+        found += [
+            f"task {task.id!r} depends on {missing!r}, and there is no such task"
+            for missing in task.depends_on
+            if missing not in known
+        ]
+        found += _path_faults(task, rules)
+    cycle = _cycle(tasks)
+    if cycle:
+        found.append(f"the tasks {' -> '.join(cycle)} wait for each other; a plan has no cycle")
+    return found
+
+
+def remaining_path(tasks: Sequence[Task]) -> dict[str, int]:
+    """Return for each task the number of tasks on the longest path from it to an end, itself included."""
+    followers: dict[str, list[str]] = {task.id: [] for task in tasks}
+    for task in tasks:
+        for needed in task.depends_on:
+            followers[needed].append(task.id)
+    length: dict[str, int] = {}
+    for task_id in TopologicalSorter(followers).static_order():
+        length[task_id] = 1 + max((length[follower] for follower in followers[task_id]), default=0)
+    return length
+
+
+def ancestors(task: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """Return every task that must be done before this one, in the plan's order."""
+    by_id = {one.id: one for one in tasks}
+    seen: set[str] = set()
+    waiting = list(task.depends_on)
+    while waiting:
+        needed = waiting.pop()
+        if needed not in seen:
+            seen.add(needed)
+            waiting += by_id[needed].depends_on
+    return tuple(one for one in by_id.values() if one.id in seen)
+
+
+def ready(
+    tasks: Sequence[Task], completed: Collection[str], ended: Collection[str], running: Mapping[str, Task]
+) -> list[Task]:
+    """Return the tasks that may start now, the one with the longest remaining path first.
+
+    A task waits for what it depends on, and for every running task that names one of its files.
+    """
+    length = remaining_path(tasks)
+    taken = {path for task in running.values() for path in task.files}
+    chosen: list[Task] = []
+    for task in sorted(tasks, key=lambda one: -length[one.id]):
+        if task.id in ended or task.id in running or not set(task.depends_on) <= set(completed):
+            continue
+        if taken & set(task.files):
+            continue
+        taken |= set(task.files)
+        chosen.append(task)
+    return chosen
+
+
+def unreachable(tasks: Sequence[Task], failed: Collection[str]) -> set[str]:
+    """Return the tasks that can no longer run because one before them failed."""
+    return {task.id for task in tasks if any(before.id in failed for before in ancestors(task, tasks))}
+
+
+def _path_faults(task: Task, rules: WriteRules) -> list[str]:
+    found = []
+    for path in task.files:
+        try:
+            WriteRules(protected=rules.protected).check(path)
+        except ChangeError as error:
+            found.append(f"task {task.id!r} names the file {error.message}")
+    return found
+
+
+def _repeated(ids: Sequence[str]) -> list[str]:
+    return sorted({one for one in ids if ids.count(one) > 1})
+
+
+def _cycle(tasks: Sequence[Task]) -> list[str]:
+    try:
+        TopologicalSorter({task.id: task.depends_on for task in tasks}).prepare()
+    except CycleError as error:
+        return [str(one) for one in error.args[1]]
+    return []

@@ -1,0 +1,164 @@
+"""How a run shows itself on a terminal or in a pipe: pure texts, and one follower for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.control_plane import OnEvent
+from orchestrator.events import Event, EventType
+from orchestrator.specs import BudgetSpec
+from orchestrator.state import ProjectState, TaskStatus
+
+
+def line(event: Event) -> str:
+    """Return an event as one line for a pipe or a log."""
+    data = event.data
+    match event.type:
+        case EventType.PROJECT_STARTED:
+            return f"started: {data['title']} ({data['app_type']})"
+        case EventType.ARCHITECTURE_DECIDED:
+            return f"architecture: {data['structural_pattern']}, {data['topology']}"
+        case EventType.PLAN_READY:
+            return f"plan: {len(data['tasks'])} tasks, ${data['low_usd']:.4f} to ${data['high_usd']:.4f}"
+        case EventType.TASK_STARTED:
+            return f"task {data['task_id']}: started"
+        case EventType.TASK_COMPLETED:
+            return f"task {data['task_id']}: completed, score {data['score']:.2f}, ${data['cost_usd']:.4f}"
+        case EventType.TASK_FAILED:
+            return f"task {data['task_id']}: failed: {_first_line(data['reason'])}"
+        case EventType.TASK_SKIPPED:
+            return f"task {data['task_id']}: skipped: {data['reason']}"
+        case EventType.CALL_SETTLED:
+            where = f" for {data['task_id']}" if data["task_id"] else ""
+            return (
+                f"call: {data['purpose']}{where} by {data['model']}, "
+                f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
+            )
+        case EventType.VALIDATION_FAILED:
+            return f"task {data['task_id']}: checks failed: {', '.join(data['validators'])}"
+        case EventType.REPAIR_STARTED:
+            return f"{data['task_id']}: the whole project fails {', '.join(data['validators'])}"
+        case EventType.PROJECT_COMPLETED:
+            return f"ended: {data['status']}, ${data['spent_usd']:.4f} spent"
+
+
+@dataclass(slots=True)
+class Picture:
+    """What the live display shows; fed by events, drawn as a table."""
+
+    budget: BudgetSpec
+    started: float = field(default_factory=time.monotonic)
+    tasks: dict[str, tuple[str, str]] = field(default_factory=dict)
+    spent: float = 0.0
+    stage: str = "starting"
+
+    def take(self, event: Event) -> None:
+        """Update the picture by one event."""
+        data = event.data
+        task_id = str(data.get("task_id", ""))
+        match event.type:
+            case EventType.PLAN_READY:
+                self.tasks = {one["id"]: (one["title"], "pending") for one in data["tasks"]}
+                self.stage = "building"
+            case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
+                self.tasks[task_id] = (str(data.get("title", "repair")), "running")
+            case EventType.TASK_COMPLETED:
+                self.tasks[task_id] = (str(data["title"]), f"completed {data['score']:.2f}")
+            case EventType.TASK_FAILED | EventType.TASK_SKIPPED:
+                title = self.tasks.get(task_id, (task_id, ""))[0]
+                self.tasks[task_id] = (title, "failed" if event.type is EventType.TASK_FAILED else "skipped")
+            case EventType.CALL_SETTLED:
+                self.spent = float(data["spent_usd"])
+            case EventType.PROJECT_COMPLETED:
+                self.stage = str(data["status"])
+                self.spent = float(data["spent_usd"])
+            case _:
+                self.stage = line(event)
+
+    def __rich__(self) -> Table:
+        left = max(0.0, self.budget.max_time_seconds - (time.monotonic() - self.started))
+        done = sum(state.startswith("completed") for _, state in self.tasks.values())
+        table = Table(
+            title=f"{done}/{len(self.tasks)} tasks · ${self.spent:.2f} of ${self.budget.max_usd:.2f} · "
+            f"{left / 60:.0f} min left · {self.stage}",
+            title_justify="left",
+            show_header=False,
+            box=None,
+        )
+        for title, state in self.tasks.values():
+            table.add_row(Text(state), Text(title))
+        return table
+
+
+@asynccontextmanager
+async def follow(out: TextIO, budget: BudgetSpec) -> AsyncIterator[OnEvent]:
+    """Yield what follows a run's events: a live table on a terminal, else one line per event."""
+    if not out.isatty():
+
+        async def write(event: Event) -> None:
+            print(line(event), file=out, flush=True)
+
+        yield write
+        return
+    picture = Picture(budget)
+    with Live(picture, console=Console(file=out), refresh_per_second=4):
+
+        async def draw(event: Event) -> None:
+            picture.take(event)
+
+        yield draw
+
+
+def summary(state: ProjectState, folder: str) -> str:
+    """Return what a person reads at the end: the answer first, then what to look at."""
+    done = sum(result.status is TaskStatus.COMPLETED for result in state.results.values())
+    lines = [
+        f"{state.status.value}: {done}/{len(state.tasks)} tasks · ${state.budget.spent_usd:.4f} of "
+        f"${state.budget.max_usd:.2f} · {state.budget.elapsed_seconds:.0f} s",
+        state.outcome.reason,
+        f"{len(state.files)} files in {folder}; report: {folder}/.orchestrator/report.md",
+    ]
+    if state.status.value in ("budget_exhausted", "timed_out", "partial", "interrupted", "failed"):
+        more = {
+            "budget_exhausted": f" --budget {state.budget.max_usd * 2:g}",
+            "timed_out": f" --max-time {state.budget.max_time_seconds * 2:g}",
+        }.get(state.status.value, "")
+        lines.append(f"Go on with: python -m orchestrator --resume {state.project_id}{more}")
+    return "\n".join(lines)
+
+
+def plan_text(state: ProjectState) -> str:
+    """Return a plan for people: architecture, tasks with model and forecast, total."""
+    lines = []
+    if state.architecture:
+        one = state.architecture
+        lines.append(
+            f"Architecture: {one.structural_pattern}, {one.topology}, {one.api_paradigm}, {one.data_paradigm}\n"
+            f"{one.rationale}"
+        )
+    if state.forecast is None:
+        return "\n".join([*lines, state.outcome.reason])
+    for task in state.tasks:
+        low, high = state.forecast.by_task.get(task.id, (0.0, 0.0))
+        after = f" after {', '.join(task.depends_on)}" if task.depends_on else ""
+        lines.append(
+            f"- {task.id}: {task.title}{after} [{state.forecast.models.get(task.id, '')}, ${low:.4f} to ${high:.4f}]"
+        )
+    lines.append(
+        f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}; "
+        f"${state.budget.spent_usd:.4f} spent on planning"
+    )
+    return "\n".join(lines)
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""

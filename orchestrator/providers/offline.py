@@ -1,0 +1,194 @@
+"""The offline model: a provider without network and price that answers every purpose from the starter projects.
+
+It understands nothing beyond the words that choose a starter project and its features, and its answers say so. It
+keeps no state: the same prompt always gets the same answer, and a task's files follow from the job's text alone.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from orchestrator import scaffolds
+from orchestrator.errors import ProviderRejected
+from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
+from orchestrator.providers.transport import schema_text
+from orchestrator.state import Purpose, Task
+from orchestrator.wire import (
+    ArchitectureReply,
+    ChangesReply,
+    EvaluationReply,
+    FileContent,
+    PlannedTask,
+    PlanReply,
+    ReviewReply,
+)
+
+BYTES_PER_TOKEN = 4
+REVIEW_SCORE = 0.9
+RECOGNISED_SCORE = 0.9
+STARTING_POINT_SCORE = 0.5
+"""What a starter project is worth whose request named nothing that it has: a place to begin, no more."""
+
+# A command line tool and a project of no known kind begin as a library does.
+_STARTER_FOR = {"fastapi": "fastapi", "library": "library", "cli": "library", "generic": "library"}
+_UNPROCESSABLE = 422
+
+_APP_TYPE = re.compile(r"^App type: *(?P<name>\S+) *$", re.MULTILINE)
+_JOB = re.compile(r"^<job (?P<word>\S+)>\n(?P<text>.*?)\n?^</job (?P=word)>$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"</?[\w-]+ \S+>")
+
+
+class OfflineProvider:
+    """Answers from the starter projects; raises `ProviderRejected` (422) for what they do not serve."""
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer at once; tokens are a quarter of the bytes, and the answer is cut at the request's output limit."""
+        text = _answer(request).model_dump_json(by_alias=True)
+        sent = len((request.system + request.prompt + schema_text(request)).encode()) // BYTES_PER_TOKEN
+        answer = text.encode()
+        if len(answer) > request.max_output_tokens * BYTES_PER_TOKEN:
+            cut = answer[: request.max_output_tokens * BYTES_PER_TOKEN].decode(errors="ignore")
+            return Completion(cut, Usage(sent, request.max_output_tokens), Finish.LENGTH)
+        return Completion(text, Usage(sent, len(answer) // BYTES_PER_TOKEN))
+
+    async def aclose(self) -> None:
+        """Do nothing: no connection was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a prompt says about the job: the starter project that serves it, and the text that chooses its features."""
+
+    starter: str
+    text: str
+
+
+_Reply = ArchitectureReply | PlanReply | ChangesReply | ReviewReply | EvaluationReply
+
+
+def _answer(request: CompletionRequest) -> _Reply:
+    job = _job(request)
+    match request.purpose:
+        case Purpose.ARCHITECTURE:
+            return _architecture(job)
+        case Purpose.DECOMPOSE:
+            return _plan(request, job)
+        case Purpose.GENERATE | Purpose.REVISE:
+            return _changes(request, job)
+        case Purpose.REVIEW:
+            return ReviewReply(score=REVIEW_SCORE, verdict="approve")
+        case Purpose.EVALUATE:
+            return _evaluation(job)
+
+
+def _job(request: CompletionRequest) -> _Job:
+    named = _APP_TYPE.search(request.prompt)
+    app_type = named["name"] if named else "none"
+    if app_type not in _STARTER_FOR:
+        raise _rejected(
+            request,
+            f"the offline model has no starter project for the app type {app_type}; it serves"
+            f" {', '.join(_STARTER_FOR)}",
+            hint="Choose one of these with --app-type, or set a provider's key and leave --offline out.",
+        )
+    fenced = _JOB.search(request.prompt)
+    if not fenced:
+        raise _rejected(request, "the offline model found no job in the prompt; it looks for a fence named job")
+    return _Job(_STARTER_FOR[app_type], fenced["text"])
+
+
+def _architecture(job: _Job) -> ArchitectureReply:
+    shape = scaffolds.architecture(job.starter)
+    starter = scaffolds.choose(job.starter, job.text)
+    return ArchitectureReply(
+        structural_pattern=shape.structural_pattern,
+        topology=shape.topology,
+        api_paradigm=shape.api_paradigm,
+        data_paradigm=shape.data_paradigm,
+        rationale=f"This is the shape of the offline model's built-in starter project: {shape.rationale}."
+        f" It is {starter.summary}. No model weighed it against others.",
+    )
+
+
+def _plan(request: CompletionRequest, job: _Job) -> PlanReply:
+    existing = set(_listed(request.prompt, "Files in the repository"))
+    planned = scaffolds.plan(job.starter, job.text)
+    keep = existing & scaffolds.kept(job.starter)
+    taken = sorted({path for task in planned for path in task.files} & existing - keep)
+    if taken:
+        raise _rejected(
+            request,
+            f"the offline model adds new files and changes none, and the repository already has {', '.join(taken)}",
+            hint="Set a provider's key and leave --offline out: changing existing code takes a real model.",
+        )
+    left = [(task, [path for path in task.files if path not in keep]) for task in planned]
+    ids = {task.id for task, files in left if files}
+    return PlanReply(tasks=[_planned(task, files, ids) for task, files in left if files])
+
+
+def _planned(task: Task, files: list[str], ids: set[str]) -> PlannedTask:
+    return PlannedTask(
+        id=task.id,
+        title=task.title,
+        type=task.type,
+        description=task.description,
+        depends_on=[other for other in task.depends_on if other in ids],
+        files=files,
+        critical=task.critical,
+    )
+
+
+def _changes(request: CompletionRequest, job: _Job) -> ChangesReply:
+    asked = _listed(request.prompt, "Files of this task")
+    rendered = {path: scaffolds.render(job.starter, job.text, path) for path in asked}
+    files = [FileContent(path=path, content=content) for path, content in rendered.items() if content is not None]
+    unknown = [path for path, content in rendered.items() if content is None]
+    notes = ["From the offline model's built-in starter project."]
+    if unknown:
+        notes.append(f"The offline model cannot write {', '.join(unknown)}: its starter project has no such file.")
+    if not asked:
+        notes.append("The task names no files, and the offline model writes none of its own accord.")
+    if request.purpose is Purpose.REVISE:
+        notes.append("It has no other version of these files, so the findings are not answered.")
+    return ChangesReply(files=files, notes=" ".join(notes))
+
+
+def _evaluation(job: _Job) -> EvaluationReply:
+    starter = scaffolds.choose(job.starter, job.text)
+    said = f"The offline model built its starter project: {starter.summary}."
+    if starter.features:
+        return EvaluationReply(
+            score=RECOGNISED_SCORE,
+            reason=f"{said} It recognised this in the request: {', '.join(starter.features)}. The score is a fixed one;"
+            " only the project's own tests and checks have judged it.",
+        )
+    return EvaluationReply(
+        score=STARTING_POINT_SCORE,
+        reason=f"{said} It recognised nothing particular in the request, so this is a starting point, and what the"
+        " request asks beyond it is not built. The score is a fixed one.",
+    )
+
+
+def _listed(prompt: str, heading: str) -> list[str]:
+    """Return the paths of the `- path` lines under a heading that stands outside every fence, in their order."""
+    lines = iter(prompt.splitlines())
+    closing = ""
+    for line in lines:
+        if closing:
+            closing = "" if line == closing else closing
+        elif line == heading:
+            break
+        elif _FENCE.fullmatch(line):
+            closing = line.replace("<", "</", 1)
+    paths = []
+    for line in lines:
+        if line.startswith("- "):
+            paths.append(line[2:].strip())
+        elif line and not _FENCE.fullmatch(line):
+            break
+    return paths
+
+
+def _rejected(request: CompletionRequest, message: str, *, hint: str = "") -> ProviderRejected:
+    return ProviderRejected(message, provider="offline", model=request.model.id, status=_UNPROCESSABLE, hint=hint)

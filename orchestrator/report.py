@@ -1,0 +1,163 @@
+"""The report of a run for programs and for people: `report.json` and `report.md` (CONTRACT section 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.state import ProjectState, TaskResult, TaskStatus, ValidationResult
+
+
+def report(state: ProjectState) -> dict[str, Any]:
+    """Return the report as plain JSON values; amounts in USD, times in seconds."""
+    decision = state.architecture
+    return {
+        "project_id": state.project_id,
+        "title": state.title,
+        "status": state.status.value,
+        "app_type": state.app_type,
+        "score": state.score,
+        "offline": state.offline,
+        "budget": {
+            "max_usd": state.budget.max_usd,
+            "spent_usd": sum(call.cost_usd for call in state.calls),
+            "max_time_seconds": state.budget.max_time_seconds,
+            "elapsed_seconds": state.budget.elapsed_seconds,
+        },
+        "architecture": {
+            "structural_pattern": decision.structural_pattern if decision else "",
+            "topology": decision.topology if decision else "",
+            "api_paradigm": decision.api_paradigm if decision else "",
+            "data_paradigm": decision.data_paradigm if decision else "",
+            "rationale": decision.rationale if decision else "",
+        },
+        "forecast": {
+            "low_usd": state.forecast.low_usd if state.forecast else 0.0,
+            "high_usd": state.forecast.high_usd if state.forecast else 0.0,
+        },
+        "tasks": [_task(state, index) for index in range(len(state.tasks))],
+        "calls": [
+            {
+                "task_id": call.task_id,
+                "purpose": call.purpose.value,
+                "provider": call.provider,
+                "model": call.model,
+                "input_tokens": call.input_tokens,
+                "output_tokens": call.output_tokens,
+                "cost_usd": call.cost_usd,
+                **({"estimated": True} if call.estimated else {}),
+            }
+            for call in state.calls
+        ],
+        "validation": [_validation(result) for result in state.validation],
+        "sandbox": state.sandbox,
+        "evaluation": {"score": state.score, "reason": state.evaluation.reason if state.evaluation else ""},
+        "outcome": {"code": state.outcome.code, "reason": state.outcome.reason},
+        "notes": list(state.notes),
+        "files": list(state.files),
+    }
+
+
+def _task(state: ProjectState, index: int) -> dict[str, Any]:
+    task = state.tasks[index]
+    result = state.results.get(task.id) or TaskResult(task.id, TaskStatus.PENDING)
+    return {
+        "id": task.id,
+        "title": task.title,
+        "type": task.type.value,
+        "status": result.status.value,
+        "depends_on": list(task.depends_on),
+        "files": list(task.files),
+        "critical": task.critical,
+        "score": result.score,
+        "model": result.model,
+        "provider": result.provider,
+        "reviewer_model": result.reviewer_model,
+        "reviewer_provider": result.review.provider if result.review else "",
+        "attempts": result.attempts,
+        "cost_usd": result.cost_usd,
+        "input_tokens": result.input_tokens,
+        "output_tokens": result.output_tokens,
+        "reason": result.reason,
+        "findings": [
+            {"path": one.path, "line": one.line, "severity": one.severity.value, "message": one.message}
+            for one in (result.review.findings if result.review else ())
+        ],
+        "routing": [
+            {
+                "purpose": choice.purpose.value,
+                "model": choice.model,
+                "reason": choice.reason,
+                "forecast_usd": choice.forecast_usd,
+                "next_model": choice.next_model,
+                "next_forecast_usd": choice.next_forecast_usd,
+                "excluded": [{"model": model, "reason": reason} for model, reason in choice.excluded],
+            }
+            for choice in result.routes
+        ],
+    }
+
+
+def _validation(result: ValidationResult) -> dict[str, Any]:
+    return {
+        "validator": result.validator,
+        "passed": result.passed,
+        "status": result.status.value,
+        "detail": result.detail,
+        "findings": [
+            {"path": one.path, "line": one.line, "message": one.message, "severity": one.severity.value}
+            for one in result.findings
+        ],
+    }
+
+
+def report_markdown(state: ProjectState) -> str:
+    """Return the report for people, with the same content."""
+    spent = sum(call.cost_usd for call in state.calls)
+    done = sum(result.status is TaskStatus.COMPLETED for result in state.results.values())
+    lines = [
+        f"# {_cell(state.title)}",
+        "",
+        f"**{state.status.value}** · {done}/{len(state.tasks)} tasks · ${spent:.4f} of ${state.budget.max_usd:.2f} · "
+        f"{state.budget.elapsed_seconds:.0f} s · run `{state.project_id}`",
+        "",
+        _cell(state.outcome.reason),
+        "",
+    ]
+    if state.offline:
+        lines += ["Written by the built-in offline model from its scaffolds; no vendor's model was asked.", ""]
+    lines += [
+        "## Tasks",
+        "",
+        "| task | status | score | model | reviewer | attempts | cost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for task in state.tasks:
+        result = state.results.get(task.id) or TaskResult(task.id, TaskStatus.PENDING)
+        lines.append(
+            f"| {_cell(task.id)}: {_cell(task.title)} | {result.status.value} | {result.score:.2f} | {result.model} | "
+            f"{result.reviewer_model} | {result.attempts} | ${result.cost_usd:.4f} |"
+        )
+    if state.architecture:
+        decision = state.architecture
+        lines += [
+            "",
+            "## Architecture",
+            "",
+            f"{decision.structural_pattern}, {decision.topology}, {decision.api_paradigm}, {decision.data_paradigm}",
+            "",
+            decision.rationale,
+        ]
+    lines += ["", "## Validation", "", f"Sandbox: {state.sandbox or 'not opened'}", ""]
+    for check in state.validation:
+        lines.append(f"- {check.validator}: {check.status.value.replace('_', ' ')} {_cell(check.detail)}".rstrip())
+        lines += [f"  - `{one.path}:{one.line}` {_cell(one.message)}" for one in check.findings]
+    if state.evaluation:
+        lines += ["", "## Evaluation", "", f"{state.evaluation.score:.2f}: {_cell(state.evaluation.reason)}"]
+    if state.notes:
+        lines += ["", "## Notes", "", *(f"- {_cell(note)}" for note in state.notes)]
+    lines += ["", "## Files", "", *(f"- `{path}`" for path in state.files)]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

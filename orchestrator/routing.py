@@ -1,0 +1,134 @@
+"""Which model gets a call: policies filter, a backend ranks, the rest is the fallback chain, every choice explained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from orchestrator.budget import to_usd
+from orchestrator.catalog import Catalog, ModelProfile
+from orchestrator.errors import NoModel
+from orchestrator.optimization import Candidate, OptimizationBackend
+from orchestrator.policy import EnforcementMode, PolicySet, judge
+from orchestrator.state import Purpose, RouteChoice
+
+# How good a model must be for a purpose, from 0 to 1, against the catalog's quality. Judging and shaping weigh more
+# than writing one file, which is checked and reviewed afterwards.
+NEEDED_QUALITY = {
+    Purpose.ARCHITECTURE: 0.80,
+    Purpose.DECOMPOSE: 0.80,
+    Purpose.GENERATE: 0.80,
+    Purpose.REVISE: 0.80,
+    Purpose.REVIEW: 0.80,
+    Purpose.EVALUATE: 0.70,
+}
+CRITICAL_QUALITY = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it."""
+
+    purpose: Purpose
+    input_tokens: int
+    output_tokens: int
+    critical: bool = False
+    avoid_provider: str = ""
+    avoid_models: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The models to try in order, and why the first is first."""
+
+    chain: tuple[ModelProfile, ...]
+    choice: RouteChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """Chooses among the models of the available providers."""
+
+    catalog: Catalog
+    available: frozenset[str]
+    policies: PolicySet
+    backend: OptimizationBackend
+
+    def route(self, need: Need) -> Route:
+        """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
+
+        A provider or model to avoid (the writer's own, for a review; one that failed twice) is left out as long as
+        another one is eligible.
+        """
+        excluded: list[tuple[str, str]] = []
+        candidates: list[Candidate] = []
+        for model in self.catalog.of(self.available):
+            rejection = self._rejection(model, need)
+            if isinstance(rejection, str):
+                excluded.append((model.id, rejection))
+            else:
+                candidates.append(rejection)
+        if not candidates:
+            raise no_model(need.purpose, self.available, excluded)
+        kept = [candidate for candidate in candidates if not _avoided(candidate.model, need)] or candidates
+        excluded += [(one.model.id, _why_avoided(one.model, need)) for one in candidates if one not in kept]
+        ranked = sorted(self.backend.rank(kept), key=lambda candidate: not candidate.preferred)
+        return Route(tuple(one.model for one in ranked), self._explain(need, ranked, excluded))
+
+    def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
+        if need.input_tokens + need.output_tokens > model.context_tokens:
+            return f"needs {need.input_tokens + need.output_tokens} tokens, its context holds {model.context_tokens}"
+        cost = to_usd(model.price.cost(need.input_tokens, min(need.output_tokens, model.max_output_tokens)))
+        verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
+        if not verdict.allowed:
+            return "; ".join(violation.message for violation in verdict.violations)
+        needed = NEEDED_QUALITY[need.purpose] if not need.critical else CRITICAL_QUALITY
+        return Candidate(
+            model=model,
+            cost_usd=cost,
+            quality=model.quality,
+            trust=model.trust,
+            latency_ms=model.latency_ms,
+            good_enough=model.quality >= needed,
+            preferred=all(violation.mode is not EnforcementMode.SOFT for violation in verdict.violations),
+        )
+
+    def _explain(self, need: Need, ranked: list[Candidate], excluded: list[tuple[str, str]]) -> RouteChoice:
+        best = ranked[0]
+        following = ranked[1] if len(ranked) > 1 else None
+        return RouteChoice(
+            purpose=need.purpose,
+            model=best.model.id,
+            reason=f"{self.backend.name}: first of {len(ranked)} eligible"
+            + ("" if best.good_enough else ", though below the wanted quality"),
+            forecast_usd=best.cost_usd,
+            next_model=following.model.id if following else "",
+            next_forecast_usd=following.cost_usd if following else 0.0,
+            excluded=tuple(excluded),
+        )
+
+
+def _avoided(model: ModelProfile, need: Need) -> bool:
+    return model.provider == need.avoid_provider or model.id in need.avoid_models
+
+
+def _why_avoided(model: ModelProfile, need: Need) -> str:
+    wrote = model.provider == need.avoid_provider
+    return "its provider wrote what is reviewed" if wrote else "it failed at this task before"
+
+
+def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[str, str]]) -> NoModel:
+    """Return the error that says why no model can take a call."""
+    if not available:
+        return NoModel(
+            "No provider is available: no provider key is set.",
+            hint="Set one of OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY, DEEPSEEK_API_KEY or MOONSHOT_API_KEY, "
+            "or LOCAL_LLM_BASE_URL for a server of your own; "
+            "`--offline` uses the built-in model that needs no key.",
+        )
+    why = "; ".join(f"{model}: {reason}" for model, reason in excluded) or "the catalog has no model of theirs"
+    return NoModel(
+        f"No model may answer the {purpose} call. Available providers: {', '.join(sorted(available))}. {why}",
+        hint="Widen the policy, set the key of another provider, or use `--offline`.",
+        excluded=dict(excluded),
+    )

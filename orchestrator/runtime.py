@@ -1,0 +1,66 @@
+"""What a process opens once and all its runs share: database, catalog, providers, operator's word and sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.catalog import Catalog, load_catalog
+from orchestrator.operator_config import (
+    OperatorConfig,
+    database_url,
+    load_operator_config,
+    operator_config_path,
+    state_home,
+)
+from orchestrator.providers.base import Provider
+from orchestrator.providers.registry import endpoints_from_environment, open_provider
+from orchestrator.sandbox import Rung, Sandbox, open_sandbox
+from orchestrator.store import Database, RunStore
+
+
+@dataclass(slots=True)
+class Runtime:
+    """The shared parts; `providers` holds every available one by id."""
+
+    home: Path
+    operator: OperatorConfig
+    database: Database
+    runs: RunStore
+    catalog: Catalog
+    providers: Mapping[str, Provider]
+    _sandbox: Sandbox | None = None
+    _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, env: Mapping[str, str], *, providers: Mapping[str, Provider] | None = None
+    ) -> AsyncIterator[Runtime]:
+        """Open everything that the environment names; `providers` replaces those that keys make available.
+
+        Raises `UsageError` for a variable, configuration or database that cannot be used.
+        """
+        home = state_home(env)
+        operator = load_operator_config(operator_config_path(env))
+        catalog = load_catalog(operator.model_overrides(), local_model=env.get("LOCAL_LLM_MODEL") or None)
+        async with AsyncExitStack() as stack:
+            if providers is None:
+                providers = {
+                    name: open_provider(endpoint) for name, endpoint in endpoints_from_environment(env).items()
+                }
+                for provider in providers.values():
+                    stack.push_async_callback(provider.aclose)
+            database = await stack.enter_async_context(Database.open(database_url(env)))
+            yield cls(home, operator, database, RunStore(database), catalog, providers)
+
+    async def sandbox(self) -> Sandbox:
+        """Return the strongest sandbox that works here, or the one the operator forces; tested once a process."""
+        async with self._choosing:
+            if self._sandbox is None:
+                forced = None if self.operator.sandbox == "auto" else Rung(self.operator.sandbox)
+                self._sandbox = await open_sandbox(forced, allow_unisolated=self.operator.allow_unisolated)
+            return self._sandbox

@@ -1,0 +1,132 @@
+"""Run one program in its own session: output capped, memory watched, everything killed at the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from orchestrator.sandbox.limits import Finished, Limits
+
+_WATCH_SECONDS = 0.1
+_LAST_WORDS_SECONDS = 2.0
+_MEMORY_LINE = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB$", re.MULTILINE)
+
+
+class Capture:
+    """The head and the tail of a stream, at most `limit` bytes of it in memory."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = max(1, limit // 2)
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._lost = 0
+
+    @property
+    def truncated(self) -> bool:
+        """True once the middle had to be cut out."""
+        return self._lost > 0
+
+    def add(self, chunk: bytes) -> None:
+        """Take the next bytes of the stream."""
+        room = self._half - len(self._head)
+        self._head += chunk[:room]
+        self._tail += chunk[room:] if room > 0 else chunk
+        surplus = len(self._tail) - self._half
+        if surplus > 0:
+            del self._tail[:surplus]
+            self._lost += surplus
+
+    def text(self) -> str:
+        """Decode what was kept, with a line in the middle that says how much is missing."""
+        gap = f"\n[... {self._lost} bytes cut out ...]\n".encode() if self._lost else b""
+        return (bytes(self._head) + gap + bytes(self._tail)).decode("utf-8", "replace")
+
+
+def tree_memory(pid: int) -> int:
+    """Add up the anonymous and shared memory of a process and all its descendants, in bytes.
+
+    Processes that end while being looked at count as nothing. Pages shared after a fork count once per process.
+    """
+    total, open_pids = 0, [pid]
+    while open_pids:
+        process = Path("/proc", str(open_pids.pop()))
+        try:
+            total += sum(int(kib) for kib in _MEMORY_LINE.findall((process / "status").read_bytes())) * 1024
+            for task in (process / "task").iterdir():
+                open_pids += map(int, (task / "children").read_bytes().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total
+
+
+def sees_children() -> bool:
+    """Tell whether this kernel lists the children of a process, which `tree_memory` relies on."""
+    return Path("/proc", str(os.getpid()), "task", str(os.getpid()), "children").exists()
+
+
+async def run_process(argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path) -> Finished:
+    """Run a program to its end or to its deadline, and leave nothing of its process group behind.
+
+    Raises OSError when the program cannot be started at all.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=dict(environment),
+        cwd=cwd,
+        start_new_session=True,
+    )
+    capture = Capture(limits.output_bytes)
+    reader = asyncio.create_task(_read(process, capture))
+    timed_out = out_of_memory = False
+    try:
+        async with asyncio.timeout(limits.seconds):
+            out_of_memory = await _watch(process, limits.memory_bytes)
+    except TimeoutError:
+        timed_out = True
+    finally:
+        _kill_group(process.pid)
+        status = await process.wait()
+        await asyncio.wait({reader}, timeout=_LAST_WORDS_SECONDS)
+        reader.cancel()
+        await asyncio.gather(reader, return_exceptions=True)
+        process._transport.close()  # type: ignore[attr-defined]  # a survivor outside the group may hold the pipe
+    return Finished(
+        status=status if status >= 0 else 128 - status,
+        output=capture.text(),
+        timed_out=timed_out,
+        truncated=capture.truncated,
+        out_of_memory=out_of_memory,
+    )
+
+
+async def _watch(process: asyncio.subprocess.Process, memory_bytes: int) -> bool:
+    """Wait for the end; True when the memory of all processes together passed the limit first."""
+    end = asyncio.create_task(process.wait())
+    try:
+        while not end.done():
+            if tree_memory(process.pid) > memory_bytes:
+                return True
+            await asyncio.wait({end}, timeout=_WATCH_SECONDS)
+    finally:
+        end.cancel()
+    return False
+
+
+async def _read(process: asyncio.subprocess.Process, capture: Capture) -> None:
+    assert process.stdout is not None
+    while chunk := await process.stdout.read(65536):
+        capture.add(chunk)
+
+
+def _kill_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # everything in it has already ended

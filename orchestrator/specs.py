@@ -1,0 +1,362 @@
+"""The spec of a job: what `.orchestrator.yaml` and `--file` hold, read strictly (CONTRACT section 3).
+
+A `JobSpec` travels one way, from file, issue, comment or flags to the run, and its caps can only be narrowed on it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic.dataclasses import dataclass
+
+from orchestrator.budget import DEFAULT_MAX_TIME_SECONDS, DEFAULT_MAX_USD
+from orchestrator.errors import SpecError, SpecFinding, UsageError
+from orchestrator.policy import MAX_USD, NamedPolicy, Policy, PolicySet, in_file
+from orchestrator.strict import STRICT, Form, nearest
+from orchestrator.yaml_marks import read_file, read_yaml
+
+SPEC_PATH = ".orchestrator.yaml"
+TITLE_CHARACTERS = 72
+MAX_TIME_SECONDS = 30 * 24 * 3600.0
+
+AppType = Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"]
+Strategy = Literal["greedy", "weighted_sum", "pareto"]
+Validator = Literal["python_syntax", "ruff", "pytest", "json_schema", "yaml_syntax", "json_syntax", "toml_syntax"]
+Permission = Literal["triage", "write", "maintain", "admin"]
+Checks = Literal["four", "one"]
+
+APP_TYPES: tuple[str, ...] = get_args(AppType)
+VALIDATORS: tuple[str, ...] = get_args(Validator)
+PERMISSIONS: tuple[str, ...] = get_args(Permission)
+
+
+def _branch_prefix(prefix: str) -> str:
+    """Check what git-check-ref-format(1) asks of the start of a branch name, within our own alphabet."""
+    if not re.fullmatch(r"[a-z0-9._/-]{1,60}", prefix):
+        raise ValueError(f"must be 1 to 60 of a-z 0-9 . _ / -, not {prefix!r}")
+    if prefix[0] in "/-." or prefix.startswith("refs/"):
+        raise ValueError(f"must not begin with '/', '-', '.' or 'refs/', as {prefix!r} does")
+    for part in ("..", "//", "/.", ".lock/"):
+        if part in prefix:
+            raise ValueError(f"must not contain {part!r}, as {prefix!r} does")
+    return prefix
+
+
+def path_glob(glob: str) -> str:
+    """Return a glob over paths of the repository unchanged; raises `ValueError` for one that could match nothing."""
+    if not glob or glob.startswith(("/", "!", "~")):
+        raise ValueError(f"must be a glob relative to the repository's top, such as 'infra/**', not {glob!r}")
+    if "\\" in glob or ".." in glob.split("/"):
+        raise ValueError(f"must use '/' and no '..', as {glob!r} does not")
+    return glob
+
+
+Usd = Annotated[float, Field(strict=True, ge=0, le=MAX_USD)]
+Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_TIME_SECONDS)]
+_Weight = Annotated[float, Field(strict=True, ge=0, le=1000)]
+Flag = Annotated[bool, Field(strict=True)]
+AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+Glob = Annotated[str, Field(max_length=200), AfterValidator(path_glob)]
+_Label = Annotated[str, Field(min_length=1, max_length=50)]
+_Command = Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ProjectSection:
+    """What the file says of the job; in a repository it is the background of every issue."""
+
+    title: Annotated[str, Field(max_length=256, description="A name in a few words.")] = ""
+    description: Annotated[str, Field(max_length=65_536, description="What to build.")] = ""
+    success_criteria: Annotated[str, Field(max_length=65_536, description="When it is done.")] = ""
+    app_type: Annotated[AppType | None, Field(description="The kind of project; detected when left out.")] = None
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class BudgetSpec:
+    """Hard caps in USD and seconds; `team` and `job` name the operator's budgets that are charged too."""
+
+    max_usd: Annotated[Usd, Field(description="Hard cap on what one run spends, in USD.")] = DEFAULT_MAX_USD
+    max_time_seconds: Annotated[Seconds, Field(description="Hard cap on one run's time, in seconds.")] = (
+        DEFAULT_MAX_TIME_SECONDS
+    )
+    team: Annotated[AccountName | None, Field(description="Charge the operator's budget of this team too.")] = None
+    job: Annotated[AccountName | None, Field(description="Charge the operator's budget of this job too.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Weights:
+    """How much each term counts in ranking; only their proportions matter, and one left out counts nothing."""
+
+    quality: Annotated[_Weight, Field(description="Weight of quality.")] = 0.0
+    cost: Annotated[_Weight, Field(description="Weight of low cost.")] = 0.0
+    trust: Annotated[_Weight, Field(description="Weight of trust.")] = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.quality + self.cost + self.trust > 0:
+            raise ValueError("at least one weight must be more than 0")
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class RoutingSpec:
+    """How models are ranked; the weights count for `weighted_sum` only."""
+
+    strategy: Annotated[Strategy, Field(description="How models are ranked.")] = "greedy"
+    weights: Weights = Weights(quality=0.6, cost=0.2, trust=0.2)
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ValidationSpec:
+    """Which deterministic checks run; `validators` None means that they are detected."""
+
+    validators: Annotated[
+        tuple[Validator, ...] | None,
+        Field(max_length=50, description="Built-in validators; detected from the files when left out."),
+    ] = None
+    commands: Annotated[
+        tuple[_Command, ...],
+        Field(max_length=20, description="Each run by `sh -c` inside the sandbox; non-zero fails."),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class GitHubSpec:
+    """How the bot and the Action behave in this repository; `require_approval_above_usd` is in USD."""
+
+    trigger_permission: Annotated[Permission, Field(description="The least permission that may command.")] = "write"
+    require_approval_above_usd: Annotated[
+        Usd | None, Field(description="A forecast above this many USD waits for `/orchestrate approve`.")
+    ] = None
+    branch_prefix: Annotated[
+        str,
+        AfterValidator(_branch_prefix),
+        Field(description="How our branches begin.", json_schema_extra={"pattern": "^[a-z0-9_][a-z0-9._/-]{0,59}$"}),
+    ] = "orchestrator/"
+    draft: Annotated[Flag, Field(description="Open pull requests as drafts.")] = True
+    labels: Annotated[tuple[_Label, ...], Field(max_length=20, description="Labels of our pull requests.")] = ()
+    checks: Annotated[Checks, Field(description="`one` puts all four check runs into `orchestrator/run`.")] = "four"
+    staged: Annotated[Flag, Field(description="Run everything, show every write as a preview, make none.")] = False
+    protected_paths: Annotated[
+        tuple[Glob, ...], Field(max_length=200, description="Globs that are never written, added to the built-in list.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
+class ContextSpec:
+    """Which files of an existing repository a model may see; an empty `include` means all."""
+
+    include: Annotated[
+        tuple[Glob, ...], Field(max_length=200, description="Only files that match one of these globs.")
+    ] = ()
+    exclude: Annotated[
+        tuple[Glob, ...], Field(max_length=200, description="No file that matches one of these globs.")
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class JobSpec:
+    """What is asked, and within which limits; `background` is what a repository says of itself beside the issue.
+
+    `criteria` says when the job is done. Text is kept as it was given, to the last blank.
+    Raises `ValueError` for a value that cannot be.
+    """
+
+    title: str = ""
+    description: str = ""
+    criteria: str = ""
+    app_type: AppType | None = None
+    budget: BudgetSpec = BudgetSpec()
+    policies: PolicySet = PolicySet()
+    routing: RoutingSpec = RoutingSpec()
+    validation: ValidationSpec = ValidationSpec()
+    github: GitHubSpec = GitHubSpec()
+    context: ContextSpec = ContextSpec()
+    enabled: bool = True
+    background: str = ""
+
+
+@dataclass(
+    frozen=True,
+    slots=True,
+    kw_only=True,
+    config=ConfigDict(**STRICT, json_schema_extra={"$schema": "https://json-schema.org/draft/2020-12/schema"}),
+)
+class SpecFile:
+    """A spec for the multi-LLM orchestrator: `.orchestrator.yaml` in a repository, or the file of `--file`."""
+
+    version: Annotated[StrictInt, Field(ge=1, le=1, description="The version of this format.")] = 1
+    enabled: Annotated[Flag, Field(description="false stops every run in this repository.")] = True
+    project: ProjectSection = ProjectSection()
+    budget: BudgetSpec = BudgetSpec()
+    policy: Policy = Policy()
+    policies: Annotated[
+        tuple[NamedPolicy, ...], Field(max_length=100, description="Several named policies; all of them bind.")
+    ] = ()
+    routing: RoutingSpec = RoutingSpec()
+    validation: ValidationSpec = ValidationSpec()
+    github: GitHubSpec = GitHubSpec()
+    context: ContextSpec = ContextSpec()
+
+
+@cache
+def _file_form() -> Form[SpecFile]:
+    return Form(SpecFile)
+
+
+@cache
+def _job_form() -> Form[JobSpec]:
+    return Form(JobSpec)
+
+
+def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> JobSpec:
+    """Return the spec of a file's text; an empty text means all defaults.
+
+    With `require_project` the file must say what to build. Raises `SpecError` with every finding.
+    """
+    document = read_yaml(text, path)
+    file = _file_form().read(document)
+    project = file.project
+    if require_project and not (project.title or project.description):
+        place = document.place(("project",), key=True)
+        message = "is required here: give it a description that says what to build"
+        raise SpecError((SpecFinding(path, place.line, place.column, "project", message),))
+    return JobSpec(
+        title=project.title or title_of(project.description),
+        description=project.description or project.title,
+        criteria=project.success_criteria,
+        app_type=project.app_type,
+        budget=file.budget,
+        policies=in_file(file.policy, file.policies),
+        routing=file.routing,
+        validation=file.validation,
+        github=file.github,
+        context=file.context,
+        enabled=file.enabled,
+    )
+
+
+def load_spec_file(path: Path) -> JobSpec:
+    """Return the spec of `--file`, which must say what to build.
+
+    Raises `UsageError` when it cannot be read, is no file, over 1 MiB or not UTF-8, and `SpecError` when it does not
+    parse.
+    """
+    return parse_spec(read_file(path), str(path), require_project=True)
+
+
+def spec_from_text(project: str, criteria: str = "") -> JobSpec:
+    """Return a spec of all defaults for a description; raises `UsageError` when it is blank."""
+    if not project.strip():
+        raise UsageError("The project's description is empty.", hint="Say what to build.")
+    return JobSpec(title=title_of(project), description=project, criteria=criteria)
+
+
+def merge_issue(spec: JobSpec, *, title: str, description: str) -> JobSpec:
+    """Return the repository's spec with the issue as the job and the spec's own project text as background."""
+    own = (spec.background, spec.title if spec.title != title_of(spec.description) else "", spec.description)
+    background = "\n\n".join(part for part in own if part)
+    return replace(spec, title=title, description=description, background=background)
+
+
+def narrow(
+    spec: JobSpec, *, max_usd: float | None = None, max_time_seconds: float | None = None, app_type: str | None = None
+) -> JobSpec:
+    """Return the spec under a comment's or operator's caps: the lowest of each cap holds, None asks nothing.
+
+    Raises `UsageError` for a cap that is no number from 0 up (time: above 0), and for an unknown app type.
+    """
+    budget = replace(
+        spec.budget,
+        max_usd=min(spec.budget.max_usd, _cap("max_usd", max_usd)),
+        max_time_seconds=min(spec.budget.max_time_seconds, _cap("max_time_seconds", max_time_seconds)),
+    )
+    return replace(spec, budget=budget, app_type=_app_type(app_type) or spec.app_type)
+
+
+def with_flags(
+    spec: JobSpec,
+    *,
+    project: str | None = None,
+    criteria: str | None = None,
+    max_usd: float | None = None,
+    max_time_seconds: float | None = None,
+    app_type: str | None = None,
+) -> JobSpec:
+    """Return the spec with the command line's flags, which win over its file; None is a flag that was not given.
+
+    Raises `UsageError` for the values that `narrow` refuses, and for caps above what a spec file may ask.
+    """
+    try:
+        budget = BudgetSpec(
+            spec.budget.max_usd if max_usd is None else _cap("--budget", max_usd),
+            spec.budget.max_time_seconds if max_time_seconds is None else _cap("--max-time", max_time_seconds),
+            spec.budget.team,
+            spec.budget.job,
+        )
+    except ValidationError as error:
+        raise UsageError(
+            "--budget or --max-time is too large.",
+            hint=f"The most is {MAX_USD:.0f} USD and {MAX_TIME_SECONDS:.0f} seconds.",
+        ) from error
+    job = spec_from_text(project) if project is not None else spec
+    return replace(
+        spec,
+        title=job.title,
+        description=job.description,
+        criteria=spec.criteria if criteria is None else criteria,
+        budget=budget,
+        app_type=_app_type(app_type) or spec.app_type,
+    )
+
+
+def title_of(description: str) -> str:
+    """Return the first line of a description, cut at a word to at most 72 characters."""
+    line = next((line.strip() for line in description.splitlines() if line.strip()), "")
+    if len(line) <= TITLE_CHARACTERS:
+        return line
+    cut = line[: TITLE_CHARACTERS - 1]
+    return f"{cut.rsplit(' ', 1)[0]}…"
+
+
+def to_json(spec: JobSpec) -> dict[str, Any]:
+    """Return the spec as JSON data for the store; `from_json` turns it back."""
+    data: dict[str, Any] = _job_form().dump(spec)
+    return data
+
+
+def from_json(data: Mapping[str, Any]) -> JobSpec:
+    """Return the spec that `to_json` wrote; raises `UsageError` when the data are no spec."""
+    try:
+        return _job_form().load(dict(data))
+    except ValidationError as error:
+        raise UsageError(f"The stored spec does not fit: {error}", hint="Start the run anew.") from error
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of spec files, for editors and `--print-schema`."""
+    return _file_form().schema
+
+
+def _cap(name: str, value: float | None) -> float:
+    if value is None:
+        return math.inf
+    if not 0 <= value < math.inf or (value == 0 and "time" in name):
+        lowest = "above 0" if "time" in name else "from 0 up"
+        raise UsageError(f"{name} must be a number {lowest}, not {value!r}.", hint="Give a plain number.")
+    return value
+
+
+def _app_type(name: str | None) -> AppType | None:
+    known: tuple[AppType, ...] = get_args(AppType)
+    for app_type in known:
+        if name == app_type:
+            return app_type
+    if name is None:
+        return None
+    raise UsageError(f"{name!r} is not an app type{nearest(name, APP_TYPES)}.", hint=f"Known: {', '.join(APP_TYPES)}.")

@@ -1,0 +1,53 @@
+"""What shall be validated, and what validation works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.state import ValidationResult
+
+PYTHON_SYNTAX = "python_syntax"
+JSON_SYNTAX = "json_syntax"
+YAML_SYNTAX = "yaml_syntax"
+TOML_SYNTAX = "toml_syntax"
+JSON_SCHEMA = "json_schema"
+RUFF = "ruff"
+PYTEST = "pytest"
+DEPENDENCIES = "dependencies"
+
+SYNTAX = (PYTHON_SYNTAX, JSON_SYNTAX, YAML_SYNTAX, TOML_SYNTAX, JSON_SCHEMA)
+VALIDATORS = (*SYNTAX, RUFF, PYTEST)
+
+# Folders that hold what others made: never validated, never searched for tests.
+FOREIGN_FOLDERS = frozenset(
+    {".git", ".hg", ".orchestrator", ".tox", ".nox", ".venv", "venv", "node_modules", "__pycache__", "site-packages"}
+)
+MESSAGE_CHARACTERS = 1500
+FINDINGS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationPlan:
+    """What the spec asks for: `validators` by name, None to detect them; `commands` for `sh -c` in the sandbox."""
+
+    validators: tuple[str, ...] | None = None
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The installed dependencies of a project: a folder for the module search path, None when nothing is installed.
+
+    `key` identifies what was declared; while `requirement_key` of the project gives the same, it can be used again.
+    """
+
+    path: Path | None
+    results: tuple[ValidationResult, ...]
+    key: str = ""
+
+
+def tail(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
+    """Keep the end of a text, where programs say what went wrong."""
+    text = text.strip()
+    return text if len(text) <= limit else f"[…] {text[-limit:]}"

@@ -1,0 +1,104 @@
+"""The order of validation: parse, lint, tests, the spec's commands; what broke earlier makes later stages pointless."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from orchestrator.sandbox import Sandbox
+from orchestrator.state import ValidationResult, ValidationStatus
+from orchestrator.validators.lint import run_ruff
+from orchestrator.validators.plan import (
+    PYTEST,
+    PYTHON_SYNTAX,
+    RUFF,
+    SYNTAX,
+    VALIDATORS,
+    Environment,
+    ValidationPlan,
+)
+from orchestrator.validators.syntax import check_syntax
+from orchestrator.validators.tests import is_test, run_command, run_pytest, test_files
+
+_NO_ISOLATION = "Generated code does not run without isolation, and this machine offers none."
+
+
+async def validate(
+    root: Path,
+    sandbox: Sandbox,
+    plan: ValidationPlan,
+    *,
+    environment: Environment | None,
+    paths: Collection[str] | None = None,
+) -> tuple[ValidationResult, ...]:
+    """Validate the whole project, or only the files in `paths`, and give the results in the order of the stages.
+
+    Hand in a throw-away copy: tests and commands may leave files in `root`. `paths` are relative POSIX paths; those
+    that do not exist are left out, and the spec's commands, which are about the whole, do not run. A validator that was
+    detected and finds nothing to look at is absent.
+    """
+    files = None if paths is None else tuple(sorted(path for path in paths if (root / path).is_file()))
+    asked = plan.validators
+    results = [_unknown(name) for name in asked or () if name not in VALIDATORS]
+
+    # 1. Parse.
+    syntax = [name for name in SYNTAX if asked is None or name in asked]
+    checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
+    results += [result for name, (result, count) in checked.items() if count or asked or not _ran(result)]
+    broken = _not_passed(checked, PYTHON_SYNTAX)
+
+    # 2. Lint.
+    python = _python_files(root, files)
+    if RUFF in asked if asked is not None else python:
+        results.append(await run_ruff(root, sandbox, python if files is not None else ()))
+
+    # 3. Tests.
+    tests = test_files(root) if files is None else tuple(path for path in files if is_test(path))
+    if PYTEST in asked and (files is None or tests) if asked is not None else tests:
+        reason = broken or _obstacle(sandbox, environment)
+        only = tests if files is not None else ()
+        packages = environment.path if environment else None
+        results.append(_not_run(PYTEST, reason) if reason else await run_pytest(root, sandbox, packages, only))
+
+    # 4. The spec's commands.
+    for command in plan.commands if files is None else ():
+        if sandbox.runs_untrusted:
+            results.append(await run_command(root, sandbox, environment.path if environment else None, command))
+        else:
+            results.append(_not_run(command, _NO_ISOLATION))
+    return tuple(results)
+
+
+def _python_files(root: Path, files: tuple[str, ...] | None) -> tuple[str, ...]:
+    if files is not None:
+        return tuple(path for path in files if path.endswith((".py", ".pyi")))
+    return ("*",) if next(root.rglob("*.py"), None) else ()
+
+
+def _not_passed(checked: dict[str, tuple[ValidationResult, int]], name: str) -> str:
+    result = checked[name][0] if name in checked else None
+    if result is None or result.passed:
+        return ""
+    return f"Not run because {name} {'failed' if _ran(result) else 'did not run'}."
+
+
+def _obstacle(sandbox: Sandbox, environment: Environment | None) -> str:
+    """Say why tests cannot run here; an empty string when they can."""
+    if not sandbox.runs_untrusted:
+        return _NO_ISOLATION
+    if environment is None:
+        return "Not run because the dependencies were not installed."
+    reasons = [f"{result.validator}: {result.detail}" for result in environment.results if not result.passed]
+    return f"Not run because of {reasons[0]}" if reasons else ""
+
+
+def _ran(result: ValidationResult) -> bool:
+    return result.status is not ValidationStatus.NOT_RUN
+
+
+def _not_run(validator: str, reason: str) -> ValidationResult:
+    return ValidationResult(validator, ValidationStatus.NOT_RUN, (), reason)
+
+
+def _unknown(name: str) -> ValidationResult:
+    return _not_run(name, f"There is no validator of this name; there are {', '.join(VALIDATORS)}.")

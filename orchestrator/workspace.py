@@ -1,0 +1,110 @@
+"""The files of a run: a base nobody touches, what tasks have added so far, and throw-away copies to check them in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from orchestrator.artifacts import Changes
+
+MAX_READ_BYTES = 1024 * 1024
+_NOT_OURS = frozenset({".git", ".orchestrator", ".venv", "node_modules", "__pycache__"})
+
+
+class Workspace:
+    """A base folder (None for a new project) under the accepted changes of the tasks."""
+
+    def __init__(self, base: Path | None, accepted: Changes | None = None) -> None:
+        self._base = base
+        self._accepted: dict[str, bytes | None] = dict(accepted or {})
+
+    @property
+    def base(self) -> Path | None:
+        """The folder of the existing repository, or None."""
+        return self._base
+
+    @property
+    def accepted(self) -> Mapping[str, bytes | None]:
+        """What the tasks have changed so far."""
+        return self._accepted
+
+    def accept(self, changes: Changes) -> None:
+        """Add a finished task's changes."""
+        self._accepted.update(changes)
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, or None when there is none; links are not followed."""
+        if path in self._accepted:
+            return self._accepted[path]
+        return None if self._base is None else _read_plain(self._base, path)
+
+    def over(self, changes: Changes) -> Workspace:
+        """Return this workspace with further changes laid over it; this one stays as it is."""
+        return Workspace(self._base, {**self._accepted, **changes})
+
+    def base_paths(self) -> tuple[str, ...]:
+        """Return the paths of all files in the base, sorted."""
+        return tuple(sorted(_walk(self._base))) if self._base else ()
+
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of all files, sorted."""
+        present = set(self.base_paths()) | {path for path, content in self._accepted.items() if content is not None}
+        return tuple(sorted(present - {path for path, content in self._accepted.items() if content is None}))
+
+    @asynccontextmanager
+    async def copy(self) -> AsyncIterator[Path]:
+        """Yield a throw-away folder that holds all files, for programs that may do with it what they like."""
+        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="orchestrator-"))
+        try:
+            await asyncio.to_thread(self._write_to, folder)
+            yield folder
+        finally:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    def _write_to(self, folder: Path) -> None:
+        if self._base:
+            shutil.copytree(
+                self._base, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_OURS)
+            )
+        write_changes(folder, self._accepted)
+
+
+def write_changes(folder: Path, changes: Changes) -> None:
+    """Write changes into a folder; a link on the way is replaced by what it hides, never followed."""
+    for path, content in changes.items():
+        target = folder / path
+        parent = folder
+        for component in Path(path).parts[:-1]:
+            parent = parent / component
+            if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
+                parent.unlink()
+            parent.mkdir(exist_ok=True)
+        if target.is_symlink() or target.is_file():
+            target.unlink()
+        if content is not None:
+            target.write_bytes(content)
+
+
+def _read_plain(base: Path, path: str) -> bytes | None:
+    target = base
+    for component in Path(path).parts:
+        target = target / component
+        if target.is_symlink():
+            return None
+    if not target.is_file() or target.stat().st_size > MAX_READ_BYTES:
+        return None
+    return target.read_bytes()
+
+
+def _walk(base: Path) -> Iterator[str]:
+    for folder, folders, files in os.walk(base, followlinks=False):
+        folders[:] = sorted(name for name in folders if name not in _NOT_OURS)
+        for name in files:
+            whole = Path(folder, name)
+            if not whole.is_symlink():
+                yield whole.relative_to(base).as_posix()

@@ -1,0 +1,85 @@
+"""Faults on request, and the record of what was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import github
+import httpx2
+import pytest
+
+from bot.localhub import LocalHub
+
+COMMENTS = "/repos/octo/demo/issues/1/comments"
+
+
+def http(hub: LocalHub) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=hub.api_url, headers={"Authorization": f"token {hub.token_for('alice')}"})
+
+
+async def test_a_status_fault_answers_so_often_and_does_nothing(hub: LocalHub) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    fault = hub.faults.add(
+        method="POST", path_regex=r"/comments$", kind="status", status=503, times=2, headers={"Retry-After": "1"}
+    )
+    async with http(hub) as client:
+        answers = [await client.post(COMMENTS, json={"body": "x"}) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [503, 503, 201]
+    assert (answers[0].headers["retry-after"], fault.hits, len(hub.comments("octo/demo"))) == ("1", 2, 1)
+
+
+@pytest.mark.parametrize(("kind", "written"), [("drop_before", 0), ("drop_after", 1)])
+async def test_a_dropped_connection_loses_the_write_or_only_its_answer(
+    hub: LocalHub, kind: str, written: int
+) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    hub.faults.add(method="POST", path_regex="/comments$", kind="drop_before" if kind == "drop_before" else "drop_after")
+    async with http(hub) as client:
+        with pytest.raises(httpx2.TransportError):
+            await client.post(COMMENTS, json={"body": "x"})
+
+    assert [comment["body"] for comment in hub.comments("octo/demo")] == ["x"] * written
+    assert [(it.method, it.path, it.status) for it in hub.requests] == [("POST", f"/api/v3{COMMENTS}", 0)]
+
+
+async def test_a_delay_fault_lets_a_client_time_out(hub: LocalHub) -> None:
+    hub.faults.add(path_regex="/rate_limit$", kind="delay", seconds=30)
+    async with http(hub) as client:
+        with pytest.raises(httpx2.ReadTimeout):
+            await client.get("/rate_limit", timeout=0.05)
+
+
+async def test_every_request_is_recorded_with_its_body_and_status(hub: LocalHub) -> None:
+    async with http(hub) as client:
+        await client.post("/repos/octo/demo/issues", json={"title": "One"})
+        await client.get("/repos/octo/absent?x=1")
+
+    assert [(it.method, it.path, it.query, it.body, it.status) for it in hub.requests] == [
+        ("POST", "/api/v3/repos/octo/demo/issues", "", b'{"title":"One"}', 201),
+        ("GET", "/api/v3/repos/octo/absent", "x=1", b"", 404),
+    ]
+
+
+async def test_pygithubs_own_retry_after_a_lost_answer_comments_twice(hub: LocalHub) -> None:
+    """Why whoever writes must look first: the client alone cannot know."""
+    hub.create_issue("octo/demo", "One", user="alice")
+    hub.faults.add(method="POST", path_regex="/comments$", kind="drop_after")
+
+    def work() -> None:
+        retry = github.GithubRetry(total=1, backoff_factor=0)
+        auth = github.Auth.Token(hub.token_for("alice"))
+        client = github.Github(base_url=hub.api_url, auth=auth, retry=retry, seconds_between_writes=0)
+        client.get_repo("octo/demo").get_issue(1).create_comment("x")
+
+    await asyncio.to_thread(work)
+
+    assert [comment["body"] for comment in hub.comments("octo/demo")] == ["x", "x"]
+
+
+async def test_a_port_that_is_taken_is_an_error_that_says_so(hub: LocalHub, tmp_path: Path) -> None:
+    port = int(hub.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="Address already in use"):
+        async with LocalHub(tmp_path / "second", port):
+            raise AssertionError("It must not start")

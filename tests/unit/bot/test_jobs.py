@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import pytest
+
+from bot.jobs import Jobs
+from orchestrator.errors import GitHubError
+from orchestrator.store import Database, Delivery, DeliveryStore
+from tests.unit.bot.conftest import Worker
+
+
+def delivery(number: int, *, repository: str = "octo/demo", issue: int = 5, actor: str = "ada") -> Delivery:
+    return Delivery(
+        id=f"d-{number}",
+        event="issue_comment",
+        repository=repository,
+        payload="{}",
+        run_id=f"r-{number}",
+        command_key=f"33:comment:{number}",
+        issue=issue,
+        actor=actor,
+    )
+
+
+async def accept(database: Database, *deliveries: Delivery) -> None:
+    for one in deliveries:
+        assert await DeliveryStore(database).accept(one) == "queued"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 -- the database answers from threads, and sets no event of ours
+            await asyncio.sleep(0)
+
+
+async def left(database: Database) -> list[str]:
+    return [one.id for one in await DeliveryStore(database).unfinished()]
+
+
+async def test_what_an_earlier_process_left_is_worked_on_at_the_start(database: Database) -> None:
+    await accept(database, delivery(1), delivery(2, issue=6))
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: jobs.finished.done == 2)
+    assert sorted(worker.done) == ["d-1", "d-2"]
+    assert await left(database) == []
+
+
+async def test_one_issue_has_one_run_at_a_time_in_order(database: Database) -> None:
+    await accept(database, delivery(1), delivery(2), delivery(3, issue=6))
+    gate = asyncio.Event()
+    worker = Worker(gate=gate)
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 2)
+        assert worker.began == ["d-1", "d-3"]
+        gate.set()
+        await until(lambda: jobs.finished.done == 3)
+    assert worker.began == ["d-1", "d-3", "d-2"]
+
+
+async def test_no_more_runs_than_allowed_and_an_answer_does_not_wait_behind_them(database: Database) -> None:
+    runs = [delivery(number, issue=number) for number in range(1, 6)]
+    await accept(database, *runs, delivery(9, issue=1, actor=""))
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=2)
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 3)
+        assert sorted(worker.began) == ["d-1", "d-2", "d-9"]
+        assert len(jobs.waiting) == 3
+    assert sorted(await left(database)) == ["d-1", "d-2", "d-3", "d-4", "d-5", "d-9"]
+
+
+async def test_a_repository_with_many_commands_does_not_starve_another(database: Database) -> None:
+    crowd = [delivery(number, issue=number) for number in range(1, 5)]
+    await accept(database, *crowd, delivery(9, repository="octo/other"))
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=2)
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 2)
+    assert worker.began == ["d-1", "d-9"]
+
+
+async def test_a_failure_is_tried_again_and_then_done(database: Database) -> None:
+    attempts: list[str] = []
+
+    async def second_time_lucky(one: Delivery) -> None:
+        attempts.append(one.id)
+        if len(attempts) == 1:
+            raise GitHubError("GitHub cannot be reached.")
+
+    await accept(database, delivery(1))
+    jobs = Jobs(database, second_time_lucky, Worker().give_up, pauses=(0.0,))
+    async with jobs.running():
+        await until(lambda: jobs.finished.done == 1)
+    assert attempts == ["d-1", "d-1"]
+    assert await left(database) == []
+
+
+async def broken(_: Delivery) -> NoReturn:
+    raise RuntimeError("a secret detail")
+
+
+async def cancelled_within(_: Delivery) -> NoReturn:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize(("work", "kind"), [(broken, "RuntimeError"), (cancelled_within, "RuntimeError")])
+async def test_sec_36_a_delivery_that_keeps_failing_is_given_up_and_the_others_go_on(
+    database: Database, work: Callable[[Delivery], Awaitable[None]], kind: str
+) -> None:
+    worker = Worker()
+
+    async def first_fails(one: Delivery) -> None:
+        await (work(one) if one.id == "d-1" else worker.work(one))
+
+    await accept(database, delivery(1), delivery(2))
+    jobs = Jobs(database, first_fails, worker.give_up, pauses=(0.0, 0.0))
+    async with jobs.running():
+        await until(lambda: jobs.finished.done == 1)
+    assert worker.given_up == [("d-1", f"The bot ran into an internal failure ({kind}); its log says more.")]
+    assert (jobs.finished.failed, jobs.finished.given_up) == (3, 1)
+    assert worker.done == ["d-2"]
+    assert await left(database) == []
+
+
+async def test_giving_up_that_fails_too_still_ends_the_delivery(database: Database) -> None:
+    async def cannot_tell(one: Delivery, reason: str) -> None:
+        raise GitHubError("GitHub cannot be reached.")
+
+    await accept(database, delivery(1))
+    jobs = Jobs(database, broken, cannot_tell, pauses=())
+    async with jobs.running():
+        await until(lambda: not jobs.working)
+    assert await left(database) == []
+
+
+async def test_a_run_past_its_deadline_is_stopped_and_given_up(database: Database) -> None:
+    await accept(database, delivery(1))
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up, deadline=0.01)
+    async with jobs.running():
+        await until(lambda: not jobs.working)
+    assert worker.given_up == [("d-1", "The run did not end within 0.01 seconds and was stopped.")]
+
+
+async def test_draining_stops_what_runs_and_leaves_it_for_the_next_start(database: Database) -> None:
+    await accept(database, delivery(1))
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: worker.began == ["d-1"])
+        jobs.drain()
+        assert not jobs.alive
+        await accept(database, delivery(2, issue=6))
+        jobs.offer(delivery(2, issue=6))
+    assert (worker.began, worker.done, worker.given_up) == (["d-1"], [], [])
+    assert await left(database) == ["d-1", "d-2"]
+
+
+async def test_a_drain_while_a_failure_pauses_leaves_the_delivery_queued(database: Database) -> None:
+    await accept(database, delivery(1))
+    jobs = Jobs(database, broken, Worker().give_up, pauses=(3600.0,))
+    async with jobs.running():
+        await until(lambda: jobs.finished.failed == 1)
+        await until(lambda: not jobs.working)
+        assert [one.id for one in jobs.waiting] == ["d-1"]
+    assert await left(database) == ["d-1"]
+
+
+async def test_the_hour_of_a_user_counts_what_was_started_before(database: Database) -> None:
+    store = DeliveryStore(database)
+    others = [delivery(number, issue=number) for number in range(1, 4)]
+    await accept(database, *others, delivery(7, actor="bob"), delivery(8, actor=""))
+    counted = [await store.started_before(one, 3600.0) for one in others]
+    assert counted == [0, 1, 2]
+    assert await store.started_before(delivery(7, actor="bob"), 3600.0) == 0
+    assert await store.started_before(delivery(8, actor=""), 3600.0) == 0
