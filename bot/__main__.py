@@ -24,19 +24,23 @@ from bot.settings import GITHUB_API_URL, Settings
 from bot.setup_page import create_setup_app
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.report import report
 
 CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
 REQUESTS_CLOSE_SECONDS = 3
+INTERRUPTED_STATUS = 130
 
 log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used."""
+    """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used.
+
+    An interrupt before the bot listens ends with 130.
+    """
     try:
         settings = Settings.from_environment(os.environ)
         logs.start(settings.secrets)
@@ -45,6 +49,8 @@ def main() -> int:
     except OrchestratorError as error:
         print(error, file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
     return 0
 
 
@@ -82,7 +88,7 @@ async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], N
 
     def stop() -> None:
         # uvicorn raises the signal again once it has closed.
-        if server.should_exit and watchdog:
+        if watchdog:
             return
         server.should_exit = True
         watchdog.append(_leave_after(CLOSE_SECONDS))
@@ -122,9 +128,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host.strip("[]"), settings.port), family=family)
     except OSError as error:
-        raise OrchestratorError(
-            f"{settings.host}:{settings.port} cannot be listened on: {error.strerror or error}.",
-            hint="Set HOST and PORT to an address of this machine that is free.",
+        raise UsageError(
+            f"HOST and PORT name {settings.host}:{settings.port}, where nobody can listen: {error.strerror}.",
+            hint="Set them to an address of this machine that is free.",
         ) from error
 
 

@@ -196,7 +196,7 @@ def _payload(body: bytes) -> dict[str, object]:
 async def _writable(database: Database) -> bool:
     try:
         async with asyncio.timeout(STORE_SECONDS), database.transaction() as connection:
-            await connection.execute(text("SELECT 1"))
+            await connection.execute(text("SELECT 1 FROM deliveries LIMIT 1"))
     except (SQLAlchemyError, TimeoutError):
         log.exception("the database cannot be written")
         return False

@@ -80,7 +80,8 @@ class ControlPlane:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
         The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
-        unless it holds files of the user (`OutputConflict`). `retry_failed` asks failed tasks again. Raises
+        unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
+        `retry_failed` asks for its open and failed tasks again. Raises
         `UsageError` when the job or the folder cannot be used, `RunCancelled` when the operator or the repository has
         switched the orchestrator off, `RunLost` when another process takes the run over.
         """
@@ -94,6 +95,9 @@ class ControlPlane:
             raise UsageError("There is nothing to build: the job has no description.", hint="Say what to build.")
         if output is not None:
             await asyncio.to_thread(output.prepare)
+        prior = await self.state(run_id)
+        if prior is not None and prior.status.final and not retry_failed:
+            return prior
         submission = Submission(
             run_id=run_id,
             job=bound,

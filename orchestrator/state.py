@@ -53,6 +53,11 @@ class ProjectStatus(StrEnum):
         """True for the seven endings, after which only a resume goes on."""
         return self not in _LIVING
 
+    @property
+    def final(self) -> bool:
+        """True for the endings that only somebody's word re-opens: all but an interruption."""
+        return self.ended and self is not ProjectStatus.INTERRUPTED
+
 
 _LIVING = frozenset({ProjectStatus.QUEUED, ProjectStatus.PLANNING, ProjectStatus.WAITING, ProjectStatus.RUNNING})
 

@@ -136,8 +136,11 @@ class Gate:
         self._requests.append(record)
         fault = self._faults.take(record.method, record.path)
 
+        unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
         async def replay() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
+            # After the body only a disconnect may come; a streaming response waits for it.
+            return unread.pop() if unread else await receive()
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

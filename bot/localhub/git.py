@@ -30,7 +30,7 @@ CONFIGURATION = {
 
 LOG_FORMAT = "%H%n%T%n%P%n%an%n%ae%n%aI%n%cn%n%ce%n%cI%n%B"
 
-_UNSAFE_REF = re.compile(r"[\x00-\x20~^:?*\[\\\x7f]|\.\.|@\{|^-|//|/$|\.lock$|\.$")
+_UNSAFE_REF = re.compile(r"[\x00-\x20~^:?*\[\\\x7f]|\.\.|@\{|^[-/]|//|/$|\.lock$|\.$")
 
 
 class GitError(RuntimeError):

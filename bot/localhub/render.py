@@ -311,9 +311,12 @@ def app(base: str, it: App) -> JSON:
 def installation(base: str, it: Installation) -> JSON:
     """Return an `installation`."""
     url = f"{base}{API}/app/installations/{it.id}"
+    # The description of the list asks of an account what it asks of a user and of an enterprise.
+    since = stamp(it.account.created_at)
+    enterprise = {"name": it.account.login, "slug": it.account.login, "created_at": since, "updated_at": since}
     return {
         "id": it.id,
-        "account": user(base, it.account),
+        "account": user(base, it.account) | enterprise,
         "repository_selection": "selected",
         "access_tokens_url": f"{url}/access_tokens",
         "repositories_url": f"{base}{API}/installation/repositories",

@@ -19,6 +19,7 @@ PULL = PULLS + "/{number:int}"
 
 
 def find_pull(call: Call, role: str = "read") -> tuple[Repository, Issue, Pull]:
+    """Return the pull request of the path; 404 when that number is none."""
     repo = call.repo(role, "pull_requests")
     issue = call.issue(repo)
     if issue.pull is None:

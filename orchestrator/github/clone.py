@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from orchestrator.errors import GitHubError
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
-_NAME = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/(?!\.{1,2}\Z)[A-Za-z0-9_.-]+\Z")
 _POLL_SECONDS = 0.05
 
 # What git needs of the caller's environment: programs, certificates, proxies. Everything else is blanked.

@@ -13,7 +13,7 @@ from typing import Any
 LABEL = "orchestrate"
 OWN_MARK = "<!-- orchestrator:"
 
-_FULL_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}\Z")
+_FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,100}\Z")
 _RUN_ID_LETTERS = 16
 
 

@@ -1,13 +1,15 @@
 """The program that builds a sandbox around itself and then becomes what shall run in it; standard library only.
 
-It is started as `python -I -S launch.py JSON`. With `"mode": "stage"` it makes every source reachable for an ordinary
-user in a mount namespace of its own, stops being root, and becomes bubblewrap. With `"mode": "unshare"` it builds
-namespaces and mounts itself. It ends with the status of the program, or with 125 and a sentence on standard error.
+It is started as `python -I -S launch.py JSON` and does what `"mode"` says: `stage` makes every source reachable for an
+ordinary user in a mount namespace of its own, stops being root, and becomes bubblewrap; `become` only becomes it;
+`unshare` builds namespaces and mounts itself. It ends with the status of the program, or with 125 and a sentence on
+standard error.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +28,7 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 
 CAPABILITY_VERSION_3, LAST_CAPABILITY = 0x20080522, 63
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 442, -100, 0x8000, 1, 2, 4
 SYS_PIVOT_ROOT = {"x86_64": 155}.get(os.uname().machine, 41)
+SYS_KEYCTL, KEYCTL_JOIN_SESSION_KEYRING = {"x86_64": 250}.get(os.uname().machine, 219), 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 STAGE, FAILED = "/mnt", 125
 DEVICES = ("null", "zero", "full", "random", "urandom")
@@ -88,6 +91,14 @@ def stage(spec: dict[str, Any]) -> None:
     become(spec["uid"])
     os.chdir("/")
     os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  becoming the program is what this file is for
+
+
+def forget_keys() -> None:
+    """Leave the caller's kernel keyring for an empty one; where that is forbidden, so is every use of keyrings."""
+    if libc.syscall(ctypes.c_long(SYS_KEYCTL), KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(number, f"keyctl: {os.strerror(number)}")
 
 
 def become(uid: int) -> None:
@@ -237,6 +248,9 @@ def main() -> None:
 
     def act() -> int | None:
         end_with_parent()
+        forget_keys()
+        if spec["mode"] == "become":
+            os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  likewise
         if os.geteuid() == 0:
             hand_over(spec["own"], spec["uid"])
         if spec["mode"] == "unshare":

@@ -117,7 +117,8 @@ class Sandbox:
         if bubblewrap is None:
             raise SandboxError("bubblewrap (bwrap) is not installed.", hint=_HINT)
         if os.geteuid() != 0:
-            return layout.bubblewrap_arguments(bubblewrap, mounts, variables) + program
+            inner = layout.bubblewrap_arguments(bubblewrap, mounts, variables) + program
+            return _launch({"mode": "become", "argv": inner})
         bound = (layout.Kind.READ_ONLY, layout.Kind.READ_WRITE)
         sources = [mount.source for mount in mounts if mount.kind in bound]
         staged = [

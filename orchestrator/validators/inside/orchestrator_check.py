@@ -133,11 +133,12 @@ def main() -> None:
             text = read(path) if path.endswith(suffixes) else None
             if text is None:
                 continue
-            say({"begin": path, "validator": validator})
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            say({"begin": shown, "validator": validator})
             count[validator] += 1
             problem = check(path, text)
             if problem:
-                say({"validator": validator, "path": path, "line": problem[0], "message": problem[1]})
+                say({"validator": validator, "path": shown, "line": problem[0], "message": problem[1]})
     say({"files": count})
 
 

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 
 from bot.localhub import LocalHub
+from bot.localhub.faults import Kind
 
 COMMENTS = "/repos/octo/demo/issues/1/comments"
 
@@ -32,10 +33,10 @@ async def test_a_status_fault_answers_so_often_and_does_nothing(hub: LocalHub) -
 
 @pytest.mark.parametrize(("kind", "written"), [("drop_before", 0), ("drop_after", 1)])
 async def test_a_dropped_connection_loses_the_write_or_only_its_answer(
-    hub: LocalHub, kind: str, written: int
+    hub: LocalHub, kind: Kind, written: int
 ) -> None:
     hub.create_issue("octo/demo", "One", user="alice")
-    hub.faults.add(method="POST", path_regex="/comments$", kind="drop_before" if kind == "drop_before" else "drop_after")
+    hub.faults.add(method="POST", path_regex="/comments$", kind=kind)
     async with http(hub) as client:
         with pytest.raises(httpx2.TransportError):
             await client.post(COMMENTS, json={"body": "x"})

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from conftest import Scene
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from bot.localhub.git import parse_changes, valid_ref
 from bot.localhub.rest_reviews import commentable_lines
 from bot.localhub.state import Pull
 from bot.localhub.world import closing_numbers
+from tests.unit.bot.localhub.conftest import Scene
 
 
 async def git(*arguments: str, cwd: Path) -> tuple[int, str]:

@@ -6,12 +6,12 @@ import re
 
 import httpx2
 import pytest
-from conftest import Scene
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.localhub import LocalHub
 from bot.localhub.markdown import to_html
+from tests.unit.bot.localhub.conftest import Scene
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,9 @@ def test_no_text_makes_a_script_an_image_or_a_handler(source: str) -> None:
     tags = re.findall(r"<([a-z0-9]+)([^>]*)>", str(to_html(source)))
 
     assert {name for name, _ in tags} <= {
-        "p", "br", "em", "strong", "b", "i", "a", "code", "pre", "ul", "ol", "li", "blockquote", "h1", "h2", "h3", "h4",
-        "h5", "h6", "hr", "s", "table", "thead", "tbody", "tr", "th", "td", "sub", "sup", "kbd", "details", "summary",
+        "p", "br", "em", "strong", "b", "i", "a", "code", "pre", "ul", "ol", "li", "blockquote",
+        "h1", "h2", "h3", "h4", "h5", "h6",
+        "hr", "s", "table", "thead", "tbody", "tr", "th", "td", "sub", "sup", "kbd", "details", "summary",
     }
     assert all(re.fullmatch(r"( (href|rel|start|class|style|title)=\"[^\"]*\"| ?/)*", rest) for _, rest in tags)
 
@@ -55,7 +56,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
     async with httpx2.AsyncClient(base_url=hub.url, headers=headers) as http:
         body = {"title": "Work", "head": "work/one", "base": "main", "body": "Closes #1"}
         sha = (await http.post("/repos/octo/demo/pulls", json=body)).json()["head"]["sha"]
-        note = {"path": "src/demo.py", "start_line": 1, "end_line": 1, "annotation_level": "failure", "message": "Bad x"}
+        where = {"path": "src/demo.py", "start_line": 1, "end_line": 1}
+        note = {**where, "annotation_level": "failure", "message": "Bad x"}
         run = {"name": "orchestrator/validation", "head_sha": sha, "conclusion": "failure",
                "output": {"title": "1 finding", "summary": "**One**", "annotations": [note]}}
         run_id = (await http.post("/repos/octo/demo/check-runs", json=run)).json()["id"]
@@ -63,7 +65,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
             path: (await http.get(path)).text
             for path in ("/", "/octo/demo", "/octo/demo/issues", "/octo/demo/issues/1", "/octo/demo/pulls",
                          "/octo/demo/pull/2", f"/octo/demo/runs/{run_id}", f"/octo/demo/commit/{sha}",
-                         "/octo/demo/tree/work/one/src", "/octo/demo/blob/work/one/src/demo.py", "/octo/demo/pull/2.diff")
+                         "/octo/demo/tree/work/one/src", "/octo/demo/blob/work/one/src/demo.py",
+                         "/octo/demo/pull/2.diff", "/static/style.css", "/static/avatar.svg")
         }
         missing = await http.get("/octo/demo/issues/77")
 
@@ -80,6 +83,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
     assert "demo.py" in texts["/octo/demo/tree/work/one/src"]
     assert "x = 2" in texts["/octo/demo/blob/work/one/src/demo.py"]
     assert texts["/octo/demo/pull/2.diff"].startswith("diff --git")
+    assert texts["/static/style.css"].startswith(":root {")
+    assert texts["/static/avatar.svg"].startswith("<svg ")
     assert all("style=" not in text and "<script" not in text for text in texts.values())
 
 
@@ -92,7 +97,8 @@ async def test_the_forms_act_as_the_pages_account_and_tell_the_hook(scene: Scene
     assert (opened.status_code, opened.headers["location"]) == (303, "/octo/demo/issues/1")
     assert commented.headers["location"].startswith("/octo/demo/issues/1#issuecomment-")
     assert scene.hub.issues("octo/demo")[0]["body"] == "line\nline"
-    assert [(it["user"]["login"], it["body"]) for it in scene.hub.comments("octo/demo")] == [("octocat", "/orchestrate")]
+    comments = [(it["user"]["login"], it["body"]) for it in scene.hub.comments("octo/demo")]
+    assert comments == [("octocat", "/orchestrate")]
     assert sorted(scene.receiver.events()) == [("issue_comment", "created"), ("issues", "opened")]
 
 

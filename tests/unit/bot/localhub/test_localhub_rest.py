@@ -102,7 +102,9 @@ async def test_a_tree_adds_moves_and_deletes_on_its_base(hub: LocalHub) -> None:
         tree = repo.create_git_tree(entries, repo.get_git_tree("main"))
         return {it.path: it.mode for it in repo.get_git_tree(tree.sha, recursive=True).tree if it.type == "blob"}
 
-    assert await asyncio.to_thread(work) == {"README.md": "100644", "run.sh": "100755", "src/demo.py/inner.py": "100644"}
+    assert await asyncio.to_thread(work) == {
+        "README.md": "100644", "run.sh": "100755", "src/demo.py/inner.py": "100644",
+    }
 
 
 @pytest.mark.parametrize("path", ["../x", "a//b", ".git/config", "a/.GIT/x", "/etc/passwd", "", "a/./b"])
@@ -233,7 +235,8 @@ async def test_labels_are_made_when_added_and_assignees_come_and_go(hub: LocalHu
         issue.edit(state="closed", state_reason="not_planned")
         labels = [label.name for label in issue.get_labels()]
         issue.update()
-        return labels, [user.login for user in issue.assignees], [it.name for it in issue.labels], issue.state_reason or ""
+        assignees = [user.login for user in issue.assignees]
+        return labels, assignees, [it.name for it in issue.labels], issue.state_reason or ""
 
     assert await asyncio.to_thread(work) == (["orchestrate"], ["alice"], ["orchestrate"], "not_planned")
 
@@ -306,7 +309,8 @@ async def test_a_review_comments_on_lines_of_the_diff_only(hub: LocalHub) -> Non
         comments = [(comment.path, comment.raw_data["line"]) for comment in pull.get_review_comments()]
         diff = demo(hub)._requester.requestJsonAndCheck  # the raw diff needs another Accept header
         raw = diff("GET", pull.url, headers={"Accept": "application/vnd.github.diff"})[1]
-        return comments, caught.value.data["errors"][0], [review.state for review in pull.get_reviews()], raw["data"][:37]
+        states = [review.state for review in pull.get_reviews()]
+        return comments, caught.value.data["errors"][0], states, raw["data"][:37]
 
     assert await asyncio.to_thread(work) == (
         [("src/demo.py", 1)],

@@ -24,7 +24,9 @@ from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 CHANGES = {"src/new.py": b"x = 1\n", "README.md": None, "src/app.py": b"print('bye')\n"}
 
 
-async def _commit(scene: Scene, branch: str = "orchestrator/1-x", changes: dict[str, bytes | None] | None = None) -> str:
+async def _commit(
+    scene: Scene, branch: str = "orchestrator/1-x", changes: dict[str, bytes | None] | None = None
+) -> str:
     base = await head_of(scene.client, "main")
     assert base is not None
     message = commit_message("Build it", "", RUN, skip_checks=False)

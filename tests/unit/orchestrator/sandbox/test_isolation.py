@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -95,6 +97,18 @@ async def test_sec_21_no_key_is_in_any_readable_environment(
     finished = await python(sandbox, workspace, code)
 
     assert finished.output == "False True\n"
+
+
+async def test_sec_21_the_callers_kernel_keyring_is_out_of_reach(sandbox: Sandbox, workspace: Path) -> None:
+    libc = ctypes.CDLL(None)
+    add, request = (248, 249) if os.uname().machine == "x86_64" else (217, 218)  # add_key(2), request_key(2)
+    find = f"libc.syscall(ctypes.c_long({request}), b'user', b'canary', None, ctypes.c_int(0)) > 0"
+    ours = libc.syscall(ctypes.c_long(add), b"user", b"canary", b"secret", ctypes.c_long(6), ctypes.c_int(-3))
+
+    finished = await python(sandbox, workspace, f"import ctypes; libc = ctypes.CDLL(None); print({find})")
+
+    assert finished.output == "False\n"
+    assert libc.syscall(ctypes.c_long(request), b"user", b"canary", None, ctypes.c_int(0)) == ours
 
 
 async def test_sec_21_only_named_variables_are_set(sandbox: Sandbox, workspace: Path) -> None:
@@ -340,6 +354,32 @@ async def test_sec_21_cancelling_the_caller_ends_the_program(sandbox: Sandbox, w
     await asyncio.wait({task})
 
     assert task.cancelled()
+    assert (await last_words(beat)).startswith(b"x\n")
+
+
+CALLER = """
+import asyncio, sys
+from pathlib import Path
+from orchestrator.sandbox import Rung, Sandbox
+sandbox, workspace = Sandbox(Rung(sys.argv[1])), Path(sys.argv[2])
+asyncio.run(sandbox.run([sandbox.places(workspace).python, "-c", sys.argv[3]], workspace=workspace))
+"""
+
+
+async def test_sec_21_the_program_ends_when_its_caller_is_killed(sandbox: Sandbox, workspace: Path) -> None:
+    beat = hear(workspace / "beat")
+    started = asyncio.Event()
+    asyncio.get_running_loop().add_reader(beat, started.set)
+    caller = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CALLER, sandbox.rung, workspace, f"import time\n{BEAT}",
+        cwd=Path(__file__).parents[4], env={**os.environ, "TMPDIR": str(workspace.parent)},
+    )  # fmt: skip
+    await started.wait()
+    asyncio.get_running_loop().remove_reader(beat)
+
+    caller.kill()
+    await caller.wait()
+
     assert (await last_words(beat)).startswith(b"x\n")
 
 

@@ -1,0 +1,42 @@
+# Two commands for a newcomer: `make demo` and `make test`. Each sets up what it needs by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: demo test test-full lint bench lock clean
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m bot.demo $(ARGS)
+
+test: $(VENV)/.ready
+	PYTHON=$(BIN)/python sh tests/run.sh
+
+test-full: $(VENV)/.ready
+	PYTHON=$(BIN)/python sh tests/run.sh --full
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks
+
+# The requirements with hashes that the image, the Action and the virtual environment are installed from.
+lock: $(VENV)/.ready
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --group dev pyproject.toml -o requirements-dev.txt
+
+$(VENV)/.ready: requirements-dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.dashboard.access import COOKIE, Asking, Verdict, decide, session
+from bot.settings import Settings
+from tests.unit.bot.conftest import SETTINGS, StartBot
+from tests.unit.bot.deliveries import NOW
+
+TOKEN = "the dashboard's token"
+LOCAL = Settings(dashboard_token=TOKEN)
+LOCAL_WITHOUT = Settings()
+WORLD = Settings(host="0.0.0.0", public_url="https://bot.example.org", dashboard_token=TOKEN)
+WORLD_WITHOUT = Settings(host="0.0.0.0", public_url="https://bot.example.org")
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+LIVE = {"cookie": f"other=1; {COOKIE}={session(TOKEN, int(NOW) + 1)}"}
+
+
+def ask(host: str = "localhost:8080", client: str = "127.0.0.1", query_token: str = "", **headers: str) -> Asking:
+    return Asking(client, {"host": host} | headers, query_token, NOW)
+
+
+@pytest.mark.parametrize(
+    ("settings", "asking", "expected"),
+    [
+        # from this machine
+        (LOCAL, ask(), Verdict.LET_IN),
+        (LOCAL_WITHOUT, ask(), Verdict.LET_IN),
+        (LOCAL, ask("127.0.0.1:8080"), Verdict.LET_IN),
+        (LOCAL, ask("[::1]:8080", client="::1"), Verdict.LET_IN),
+        (LOCAL, ask(origin="http://localhost:8080"), Verdict.LET_IN),
+        # through a proxy on this machine
+        (LOCAL, ask(**{"x-forwarded-for": "192.0.2.1"}), Verdict.ASK),
+        (LOCAL, ask(**{"x-forwarded-port": "443"}), Verdict.ASK),
+        (LOCAL, ask(forwarded="for=192.0.2.1"), Verdict.ASK),
+        (LOCAL_WITHOUT, ask(forwarded="for=192.0.2.1"), Verdict.LOCAL_ONLY),
+        (LOCAL, ask(client="192.0.2.1"), Verdict.ASK),
+        (LOCAL, ask(client=""), Verdict.ASK),
+        (LOCAL, ask("192.168.1.4:8080"), Verdict.ASK),
+        # a foreign name that points at us
+        (LOCAL, ask("evil.example.org"), Verdict.WRONG_HOST),
+        (LOCAL, ask("evil.example.org", **BEARER), Verdict.WRONG_HOST),
+        (LOCAL, ask("localhost@evil.example.org"), Verdict.WRONG_HOST),
+        (LOCAL, ask(""), Verdict.WRONG_HOST),
+        (LOCAL, ask("[::1"), Verdict.WRONG_HOST),
+        (LOCAL, ask(origin="https://evil.example.org"), Verdict.WRONG_ORIGIN),
+        (LOCAL, ask(origin="null"), Verdict.WRONG_ORIGIN),
+        # beyond loopback, this machine counts for nothing
+        (WORLD, ask(), Verdict.ASK),
+        (WORLD_WITHOUT, ask(), Verdict.LOCAL_ONLY),
+        (WORLD_WITHOUT, ask("bot.example.org", **BEARER), Verdict.LOCAL_ONLY),
+        (WORLD_WITHOUT, ask(authorization="Bearer "), Verdict.LOCAL_ONLY),
+        (WORLD, ask("bot.example.org", client="192.0.2.1"), Verdict.ASK),
+        (WORLD, ask("other.example.org", client="192.0.2.1", **BEARER), Verdict.WRONG_HOST),
+        (WORLD, ask("bot.example.org", client="192.0.2.1", **BEARER), Verdict.LET_IN),
+        (WORLD, ask("BOT.example.org:443", client="192.0.2.1", **BEARER), Verdict.LET_IN),
+        (WORLD, ask("192.168.1.4:8080", client="192.168.1.9", **BEARER), Verdict.LET_IN),
+        (WORLD, ask("bot.example.org", authorization=f"bearer {TOKEN}"), Verdict.LET_IN),
+        (WORLD, ask("bot.example.org", authorization=f"Basic {TOKEN}"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", authorization=f"Bearer {TOKEN}x"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", authorization="Bearer é"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", query_token=TOKEN), Verdict.EXCHANGE),
+        (WORLD, ask("bot.example.org", query_token="guess"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", **LIVE), Verdict.LET_IN),
+        (WORLD, ask("bot.example.org", cookie=f"{COOKIE}={session(TOKEN, int(NOW))}"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", cookie=f"{COOKIE}={session('other', int(NOW) + 9)}"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", cookie=f"{COOKIE}={TOKEN}"), Verdict.ASK),
+        (WORLD, ask("bot.example.org", cookie=f"{COOKIE}=.."), Verdict.ASK),
+    ],
+)
+def test_sec_05_who_is_let_in(settings: Settings, asking: Asking, expected: Verdict) -> None:
+    assert decide(settings, asking) is expected
+
+
+@given(
+    st.dictionaries(st.sampled_from(["host", "origin", "authorization", "cookie", "forwarded"]), st.text()), st.text()
+)
+def test_sec_05_no_header_however_strange_gets_in_or_fails(headers: dict[str, str], token: str) -> None:
+    assert decide(WORLD, Asking("192.0.2.1", headers, token, NOW)) is not Verdict.LET_IN
+
+
+PATHS = ["/", "/runs/r-1", "/api/runs", "/api/runs/r-1", "/metrics", "/dashboard.css", "/setup", "/docs", "/no/such"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_sec_05_nothing_but_the_open_paths_answers_strangers(start_bot: StartBot, path: str) -> None:
+    bot = await start_bot(WORLD_SETTINGS, client="192.0.2.1")
+    assert (await bot.client.get(path)).status_code == 401
+    bot.client.headers["Authorization"] = f"Bearer {TOKEN}"
+    assert (await bot.client.get(path)).status_code in (200, 404)
+
+
+WORLD_SETTINGS = Settings(
+    host="0.0.0.0",
+    public_url="https://bot.example.org",
+    github_token="t",
+    webhook_secret=SETTINGS.webhook_secret,
+    dashboard_token=TOKEN,
+)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_probes_answer_everybody(start_bot: StartBot, path: str, method: str) -> None:
+    bot = await start_bot(WORLD_SETTINGS, client="192.0.2.1")
+    assert (await bot.client.request(method, path, headers={"Host": "10.0.0.7:8080"})).status_code == 200
+
+
+async def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read(start_bot: StartBot) -> None:
+    bot = await start_bot(WORLD_SETTINGS, client="192.0.2.1")
+    bot.client.base_url = "https://bot.example.org"
+    exchanged = await bot.client.get("/api/runs", params={"page": "2", "token": TOKEN})
+    assert (exchanged.status_code, exchanged.headers["Location"]) == (303, "/api/runs?page=2")
+    cookie = exchanged.headers["Set-Cookie"]
+    assert TOKEN not in cookie
+    for attribute in ("HttpOnly", "SameSite=strict", "Secure", "Max-Age=43200"):
+        assert attribute in cookie
+    assert (await bot.client.get("/api/runs")).status_code == 200
+
+
+async def test_the_exchange_leads_to_no_other_site(start_bot: StartBot) -> None:
+    bot = await start_bot(WORLD_SETTINGS, client="192.0.2.1")
+    answer = await bot.client.get(f"http://127.0.0.1:8080//evil.example.org/?token={TOKEN}")
+    assert answer.headers["Location"] == "/evil.example.org/"
+
+
+async def test_a_browser_is_shown_a_form_and_a_program_a_challenge(start_bot: StartBot) -> None:
+    bot = await start_bot(WORLD_SETTINGS, client="192.0.2.1")
+    page = await bot.client.get("/", params={"token": "guess"}, headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["Content-Type"]) == (401, "text/html; charset=utf-8")
+    assert 'name="token"' in page.text
+    assert "That is not the token." in page.text
+    assert (await bot.client.get("/api/runs")).headers["WWW-Authenticate"] == 'Bearer realm="orchestrator"'
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/api/runs", "/no/such"])
+async def test_every_answer_carries_the_security_headers_and_no_cors(start_bot: StartBot, path: str) -> None:
+    bot = await start_bot()
+    headers: Any = (await bot.client.get(path, headers={"Origin": "http://localhost:8080"})).headers
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    assert "unsafe" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_foreign_host_name_is_421_and_a_foreign_origin_403(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    assert (await bot.client.get("/", headers={"Host": "evil.example.org"})).status_code == 421
+    assert (await bot.client.get("/", headers={"Origin": "https://evil.example.org"})).status_code == 403

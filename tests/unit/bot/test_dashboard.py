@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from bot.dashboard import pages
+from bot.dashboard.pages import run_page
+from orchestrator.budget import Budget
+from orchestrator.state import (
+    ArchitectureDecision,
+    CallRecord,
+    Finding,
+    Forecast,
+    Outcome,
+    ProjectState,
+    ProjectStatus,
+    Purpose,
+    Review,
+    Task,
+    TaskResult,
+    TaskStatus,
+    TaskType,
+    ValidationResult,
+    ValidationStatus,
+)
+from orchestrator.store import Database, RunStore
+from tests.unit.bot.conftest import StartBot, Worker
+from tests.unit.bot.deliveries import issue_comment
+
+ATTACK = '<script>alert(1)</script>"><img src=x onerror=alert(1)>'
+RUN_ID = "r-76ej2cz6fjedt2lt"
+
+
+class Page(HTMLParser):
+    """The tags, attributes and text of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[str] = []
+        self.words = ""
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes.extend(name for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+async def add_run(database: Database, run_id: str, title: str, **columns: Any) -> None:
+    runs = RunStore(database)
+    job = {"description": "d", "criteria": "c", "budget": {"max_usd": 2.0, "max_time_seconds": 600.0}}
+    assert await runs.create(run_id, title=title, job=job, source="", output_dir="")
+    if columns:
+        await runs.save(run_id, await runs.claim(run_id), **columns)
+
+
+def full_state(word: str) -> ProjectState:
+    """Return a run in which every text is `word`."""
+    review = Review("google", word, 0.9, True, (Finding(word, 1, word),))
+    task = Task(word, word, TaskType.CODE_GENERATION, word, (word,), (word,))
+    return ProjectState(
+        project_id=word,
+        title=word,
+        description=word,
+        criteria=word,
+        budget=Budget(2.0, 600.0),
+        status=ProjectStatus.PARTIAL,
+        architecture=ArchitectureDecision(word, word, word, word, word),
+        tasks=(task,),
+        results={word: TaskResult(word, TaskStatus.COMPLETED, 0.9, word, word, 1, 0.01, review=review, reason=word)},
+        calls=(CallRecord(word, Purpose.GENERATE, word, word, 10, 20, 0.01, estimated=True),),
+        validation=(ValidationResult(word, ValidationStatus.FAILED, (Finding(word, 3, word),), word),),
+        forecast=Forecast(0.0, 0.0, {}, {}),
+        outcome=Outcome("incomplete", word),
+        files=(word,),
+        sandbox=word,
+        notes=(word,),
+    )
+
+
+def test_markup_in_any_text_of_a_run_is_shown_as_text() -> None:
+    harmless, attacked = Page(run_page(full_state("word"))), Page(run_page(full_state(ATTACK)))
+    assert attacked.tags == harmless.tags
+    assert attacked.attributes == harmless.attributes
+    assert ATTACK in attacked.words
+    assert "script" not in attacked.tags
+
+
+async def test_the_list_escapes_titles_and_shows_status_and_money(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    await add_run(bot.database, "r-1", ATTACK, status="completed")
+    answer = await bot.client.get("/")
+    assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "<script>" not in answer.text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer.text
+    words = Page(answer.text).words
+    assert "completed" in words
+    assert "$0.00 of $2.00" in words
+
+
+async def test_an_empty_list_says_how_to_start_a_run(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    assert "Comment /orchestrate on an issue to start one." in Page((await bot.client.get("/")).text).words
+
+
+@pytest.mark.parametrize(("status", "reloads"), [("running", True), ("completed", False)])
+async def test_only_a_living_run_reloads_its_page(start_bot: StartBot, status: str, reloads: bool) -> None:
+    bot = await start_bot()
+    await add_run(bot.database, "r-1", "A limiter", status=status)
+    for path in ("/", "/runs/r-1"):
+        answer = await bot.client.get(path)
+        assert answer.status_code == 200
+        assert ('http-equiv="refresh"' in answer.text) is reloads
+
+
+async def test_a_run_that_is_accepted_and_has_not_begun_is_queued_everywhere(start_bot: StartBot) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    await bot.deliver(issue_comment())
+    assert (await bot.client.get("/api/runs")).json() == {"runs": [{"id": RUN_ID, "status": "queued"}]}
+    assert (await bot.client.get(f"/api/runs/{RUN_ID}")).json() == {"project_id": RUN_ID, "status": "queued"}
+    assert "queued" in Page((await bot.client.get(f"/runs/{RUN_ID}")).text).words
+    assert RUN_ID in (await bot.client.get("/")).text
+
+
+async def test_the_api_gives_the_report_of_a_run(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    await add_run(bot.database, "r-1", "A limiter", status="failed")
+    told = (await bot.client.get("/api/runs/r-1")).json()
+    assert (told["project_id"], told["status"], told["budget"]["max_usd"]) == ("r-1", "failed", 2.0)
+    (line,) = (await bot.client.get("/api/runs")).json()["runs"]
+    assert (line["id"], line["status"], line["title"], line["spent_usd"]) == ("r-1", "failed", "A limiter", 0.0)
+    assert line["created_at"] == "2026-11-30T00:53:20Z"
+
+
+@pytest.mark.parametrize("path", ["/runs/r-none", "/api/runs/r-none", "/runs/%00", "/api/runs/..%2f"])
+async def test_an_unknown_run_is_404(start_bot: StartBot, path: str) -> None:
+    bot = await start_bot()
+    assert (await bot.client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("", 50),
+        ("per_page=7", 7),
+        ("limit=7", 7),
+        ("per_page=100000", 100),
+        ("per_page=0", 1),
+        ("per_page=-3", 50),
+        ("per_page=many&page=x&unknown=1", 50),
+        ("per_page=²", 50),
+        ("per_page=100&page=2", 20),
+        ("page=999999999999999999999", 0),
+    ],
+)
+async def test_page_sizes_are_capped_and_parameters_never_refused(start_bot: StartBot, query: str, count: int) -> None:
+    bot = await start_bot()
+    for number in range(120):
+        await add_run(bot.database, f"r-{number}", "A limiter")
+    answer = await bot.client.get(f"/api/runs?{query}")
+    assert answer.status_code == 200
+    assert len(answer.json()["runs"]) == count
+
+
+async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    await add_run(bot.database, "r-1", "A limiter", status="completed")
+    await bot.deliver(issue_comment())
+    await bot.deliver(issue_comment())
+    await bot.client.post("/webhook")
+    answer = await bot.client.get("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    read = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert read["orchestrator_deliveries_total", "queued"] == 1
+    assert read["orchestrator_deliveries_total", "duplicate"] == 1
+    assert read["orchestrator_deliveries_total", "malformed"] == 1
+    assert read["orchestrator_deliveries_total", "unsigned"] == 0
+    assert read["orchestrator_runs", "completed"] == 1
+    assert read["orchestrator_runs", "failed"] == 0
+    assert read[("orchestrator_spent_usd",)] == 0
+    assert read[("orchestrator_queue_length",)] + read[("orchestrator_deliveries_in_flight",)] == 1
+    assert "octo" not in answer.text
+
+
+async def test_readiness_says_what_is_missing(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    assert (await bot.client.get("/readyz")).json() == {"status": "ready"}
+    bot.jobs.drain()
+    answer = await bot.client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "not ready", "reason": "the worker takes up nothing"}
+    assert (await bot.client.get("/healthz")).status_code == 200
+
+
+async def test_a_database_that_cannot_be_written_is_not_ready(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    async with bot.database.transaction() as connection:
+        await connection.execute(text("DROP TABLE deliveries"))
+    answer = await bot.client.get("/readyz")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "the database cannot be written")
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"), [(0.0, "$0.00"), (0.00042, "$0.0004"), (0.5, "$0.5000"), (1.0, "$1.00"), (1234.5, "$1,234.50")]
+)
+def test_money_is_shown_in_usd(amount: float, shown: str) -> None:
+    assert pages.usd(amount) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, "0 s"), (75, "1 min 15 s"), (5400, "1 h 30 min")])
+def test_times_are_shown_as_people_say_them(seconds: float, shown: str) -> None:
+    assert pages.duration(seconds) == shown
+
+
+def test_a_state_of_plain_words_is_complete_enough_for_the_page() -> None:
+    assert asdict(full_state("word"))["title"] == "word"
+    assert "1 billed answer" in Page(run_page(full_state("word"))).words

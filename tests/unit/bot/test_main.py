@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+Start = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    processes: list[Process] = []
+
+    async def start(**env: str) -> Process:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bot"),
+            stdout=PIPE,
+            stderr=PIPE,
+            env=kept | {"PORT": "0", "HOME": str(tmp_path), "ORCHESTRATOR_HOME": str(tmp_path / "state")} | env,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("env", "named"),
+    [
+        ({"GITHUB_TOKEN": "t"}, "GITHUB_WEBHOOK_SECRET is not set"),
+        ({"GITHUB_TOKEN": "t", "GITHUB_WEBHOOK_SECRET": "short"}, "GITHUB_WEBHOOK_SECRET has 5 characters"),
+        ({"HOST": "192.0.2.1"}, "HOST and PORT name 192.0.2.1:0, where nobody can listen"),
+        (
+            {"GITHUB_TOKEN": "t", "GITHUB_WEBHOOK_SECRET": "x" * 16, "ORCHESTRATOR_CONFIG": "/no/such/file"},
+            "ORCHESTRATOR_CONFIG names /no/such/file",
+        ),
+    ],
+)
+async def test_sec_01_settings_that_cannot_be_used_end_with_2_and_no_traceback(
+    start: Start, env: dict[str, str], named: str
+) -> None:
+    process = await start(**env)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (2, b"")
+    assert named in err.decode()
+    assert b"Traceback" not in err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_bot_listens_says_where_and_closes_on_a_signal(start: Start, number: int) -> None:
+    process = await start(GITHUB_TOKEN="a-token-of-tests", GITHUB_WEBHOOK_SECRET="0123456789abcdef")
+    assert process.stdout
+    async with asyncio.timeout(30):
+        said = (await process.stdout.readline()).decode()
+        match = re.fullmatch(r"Listening on (http://127\.0\.0\.1:\d+), webhook at \1/webhook\n", said)
+        assert match, said
+        async with httpx.AsyncClient(base_url=match[1]) as client:
+            assert (await client.get("/readyz")).json() == {"status": "ready"}
+            assert (await client.get("/")).status_code == 200
+    async with asyncio.timeout(10):
+        process.send_signal(number)
+        _, err = await process.communicate()
+    assert process.returncode == 0
+    events = [json.loads(line)["event"] for line in err.decode().splitlines()]
+    assert "draining" in events
+
+
+async def test_without_anything_configured_the_console_shows_the_way_to_set_up(start: Start) -> None:
+    process = await start()
+    assert process.stdout
+    async with asyncio.timeout(30):
+        said = (await process.stdout.readline()).decode()
+        match = re.fullmatch(r"Nothing is configured yet\. Open (http://127\.0\.0\.1:\d+)(/setup\?token=\S+)\n", said)
+        assert match, said
+        async with httpx.AsyncClient(base_url=match[1]) as client:
+            assert (await client.get("/setup")).status_code == 403
+            assert (await client.get(match[2])).status_code == 200
+            assert (await client.post("/webhook")).status_code == 503
+    async with asyncio.timeout(10):
+        process.terminate()
+        _, err = await process.communicate()
+    assert process.returncode == 0
+    assert match[2].partition("=")[2] not in err.decode()

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bot.intake import Asked, Rules, asked_by, read_delivery
+from bot.localhub import LocalHub
+from bot.work import Workshop
+from orchestrator.control_plane import ControlPlane
+from orchestrator.github.auth import GitHubConnection
+from orchestrator.state import ProjectStatus
+from orchestrator.store import Delivery, DeliveryStore, RunStore
+from tests.unit.bot.deliveries import NOW, issue_comment
+
+
+@dataclass
+class Scene:
+    """A workshop before a local GitHub with an issue and a comment on it."""
+
+    hub: LocalHub
+    workshop: Workshop
+    comment: int
+
+    async def kept(self, text: str = "/orchestrate", actor: str = "octocat") -> tuple[Asked, Delivery]:
+        asked = read_delivery(
+            "issue_comment",
+            "d-1",
+            issue_comment(text, comment=self.comment, issue=1, actor=actor),
+            Rules(),
+            NOW,
+        )
+        assert isinstance(asked, Asked)
+        delivery = asked.delivery()
+        assert await DeliveryStore(self.workshop.plane.database).accept(delivery) == "queued"
+        return asked, delivery
+
+    def said(self) -> list[str]:
+        return [comment["body"] for comment in self.hub.comments("octo/demo", 1)][1:]
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    config = tmp_path / "config.yaml"
+    config.write_text("runs_per_hour: 0\n")
+    async with LocalHub(tmp_path / "hub") as hub:
+        hub.create_user("octocat")
+        hub.create_user("mallory")
+        await hub.create_repository("octo/demo", {"README.md": "# Demo\n"})
+        hub.set_permission("octo/demo", "octocat", "admin")
+        hub.create_issue("octo/demo", "A limiter", "Build one.")
+        comment = hub.comment("octo/demo", 1, "/orchestrate")
+        env = {
+            "ORCHESTRATOR_HOME": str(tmp_path / "state"),
+            "ORCHESTRATOR_CONFIG": str(config),
+            "ORCHESTRATOR_OFFLINE": "1",
+            "GITHUB_API_URL": hub.api_url,
+            "GITHUB_SERVER_URL": hub.url,
+            "GITHUB_TOKEN": hub.token_for("octocat"),
+        }
+        async with ControlPlane.open(env) as plane:
+            workshop = Workshop(plane, GitHubConnection.from_environment(env), Rules())
+            yield Scene(hub, workshop, comment)
+
+
+async def test_sec_10_a_run_above_the_hourly_limit_is_refused_on_github(scene: Scene) -> None:
+    asked, delivery = await scene.kept()
+    await scene.workshop.work(delivery)
+    (said,) = scene.said()
+    assert "has started 0 runs within an hour, and the limit is 0" in said
+    assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
+    assert await scene.workshop.plane.state(asked.own_run_id) is None
+
+
+async def test_a_command_that_starts_no_run_is_not_limited(scene: Scene) -> None:
+    _, delivery = await scene.kept("/orchestrate status")
+    await scene.workshop.work(delivery)
+    (said,) = scene.said()
+    assert "There is no run for this issue yet." in said
+
+
+async def test_sec_36_a_run_that_is_given_up_ends_as_failed_in_the_store_and_on_github(scene: Scene) -> None:
+    asked, delivery = await scene.kept()
+    runs = RunStore(scene.workshop.plane.database)
+    job = {"description": "d", "criteria": "", "budget": {"max_usd": 2.0, "max_time_seconds": 60.0}}
+    assert await runs.create(asked.own_run_id, title="A limiter", job=job, source="", output_dir="")
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
+    state = await runs.state(asked.own_run_id)
+    assert state
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "failed")
+    (said,) = scene.said()
+    assert said.startswith("Failed: The bot ran into an internal failure (KeyError); its log says more.")
+    assert said.endswith(f"<!-- orchestrator:status run={asked.own_run_id} -->")
+    assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
+
+
+async def test_sec_10_what_never_became_a_run_is_given_up_in_silence(scene: Scene) -> None:
+    _, delivery = await scene.kept(actor="mallory")
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure.")
+    assert scene.said() == []
+    assert scene.hub.reactions("octo/demo", scene.comment) == []
+
+
+def test_what_is_kept_asks_for_the_same_when_it_is_read_again() -> None:
+    asked = read_delivery("issue_comment", "d-1", issue_comment("/orchestrate plan"), Rules(), NOW)
+    assert isinstance(asked, Asked)
+    assert asked_by(asked.trigger.from_json(asked.delivery().payload), None) == asked

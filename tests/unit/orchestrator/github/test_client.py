@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import UsageError
+from orchestrator.github.access import effective_role, may_command
+from orchestrator.github.auth import PERMISSIONS, GitHubConnection
+from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, Unreachable
+from orchestrator.github.repository import head_of
+from tests.unit.orchestrator.github.conftest import REPO, Scene
+
+LIMITED = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
+
+
+def _mints(scene: Scene) -> int:
+    return sum(request.path.endswith("/access_tokens") for request in scene.hub.requests)
+
+
+async def _comment(scene: Scene) -> None:
+    await scene.client.write("comment", lambda repository: repository.get_issue(1).create_comment("hello"))
+
+
+async def test_a_read_is_tried_again_after_a_failure(scene: Scene) -> None:
+    scene.hub.faults.add(path_regex="matching-refs", kind="status", status=502, times=2)
+    assert await head_of(scene.client, "main") is not None
+    assert len(scene.waits) == 2
+
+
+async def test_a_wait_that_github_asks_for_is_honoured(scene: Scene) -> None:
+    scene.hub.create_issue(REPO, "A", user="maria")
+    scene.hub.faults.add(
+        method="POST", path_regex="/comments$", kind="status", status=403, headers={"retry-after": "7"}, body=LIMITED
+    )
+    await _comment(scene)
+    assert scene.waits == [7.0]
+    assert len(scene.hub.comments(REPO, 1)) == 1
+
+
+async def test_a_wait_beyond_bounds_fails_at_once_and_may_succeed_later(scene: Scene) -> None:
+    scene.hub.faults.add(
+        path_regex="matching-refs", kind="status", status=429, headers={"retry-after": "3600"}, body=LIMITED
+    )
+    with pytest.raises(Unreachable):
+        await head_of(scene.client, "main")
+    assert scene.waits == []
+
+
+async def test_a_read_that_never_succeeds_ends_after_five_attempts(scene: Scene) -> None:
+    fault = scene.hub.faults.add(path_regex="matching-refs", kind="drop_before", times=99)
+    with pytest.raises(Unreachable, match="GitHub could not be reached to say where main stands"):
+        await head_of(scene.client, "main")
+    assert (fault.hits, len(scene.waits)) == (5, 4)
+
+
+@pytest.mark.parametrize("kind", ["status", "drop_after"])
+async def test_a_write_whose_answer_was_lost_is_never_sent_again_blindly(scene: Scene, kind: str) -> None:
+    scene.hub.create_issue(REPO, "A", user="maria")
+    fault = scene.hub.faults.add(method="POST", path_regex="/comments$", kind=kind, times=9)  # type: ignore[arg-type]
+    with pytest.raises(AmbiguousWrite):
+        await _comment(scene)
+    assert (fault.hits, scene.waits) == (1, [])
+
+
+async def test_a_refusal_says_what_and_with_which_status(scene: Scene) -> None:
+    with pytest.raises(NotFound) as caught:
+        await scene.client.read("read a commit", lambda repository: repository.get_git_commit("0" * 40))
+    assert str(caught.value).startswith("GitHub would not read a commit: 404 Not Found")
+    scene.hub.faults.add(path_regex="matching-refs", kind="status", status=403, body={"message": "Forbidden"})
+    with pytest.raises(Refused, match="403 Forbidden"):
+        await head_of(scene.client, "main")
+
+
+async def test_sec_35_a_token_is_for_one_repository_with_the_least_permissions(scene: Scene) -> None:
+    await head_of(scene.client, "main")
+    (mint,) = (request for request in scene.hub.requests if request.path.endswith("/access_tokens"))
+    asked = json.loads(mint.body)
+    assert asked == {"repositories": ["demo"], "permissions": PERMISSIONS}
+
+
+async def test_sec_35_a_refused_token_is_minted_anew_once(scene: Scene) -> None:
+    await head_of(scene.client, "main")
+    scene.hub.state.tokens.clear()
+    await head_of(scene.client, "main")
+    assert _mints(scene) == 2
+
+
+async def test_sec_35_a_token_is_minted_anew_before_it_is_fifty_minutes_old(scene: Scene) -> None:
+    assert scene.client.token_seconds == 3000.0
+    await scene.client.token()
+    scene.client.token_seconds = 0.0
+    await scene.client.token()
+    assert _mints(scene) == 2
+
+
+async def test_an_installation_that_grants_less_gives_what_it_has(scene: Scene) -> None:
+    app_id, key = scene.hub.create_app("small", None, "s" * 32, permissions={"contents": "read", "issues": "write"})
+    installation = scene.hub.install_app(app_id, REPO)
+    github = GitHubConnection.from_environment(
+        {"GITHUB_API_URL": scene.hub.api_url, "GITHUB_APP_ID": str(app_id), "GITHUB_APP_PRIVATE_KEY": key}
+    )
+    assert await head_of(github.repository(REPO, installation), "main") is not None
+
+
+async def test_the_installation_is_looked_up_when_it_is_not_known(scene: Scene) -> None:
+    assert await head_of(scene.github.repository(REPO), "main") is not None
+
+
+async def test_we_know_our_own_login_with_an_app_a_person_and_a_workflow(scene: Scene) -> None:
+    assert await scene.github.login(scene.client) == "orchestrator[bot]"
+    for token, login in (
+        (scene.hub.token_for("maria"), "maria"),
+        (scene.hub.workflow_token(REPO), "github-actions[bot]"),
+    ):
+        github = GitHubConnection.from_environment({"GITHUB_API_URL": scene.hub.api_url, "GITHUB_TOKEN": token})
+        assert await github.login(github.repository(REPO)) == login
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({}, "There are no credentials for GitHub"),
+        ({"GITHUB_APP_ID": "1"}, "GITHUB_APP_PRIVATE_KEY is not set"),
+        ({"GITHUB_APP_PRIVATE_KEY": "x"}, "GITHUB_APP_ID is not set"),
+        ({"GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY": "nowhere.pem"}, "neither PEM text nor a readable file"),
+        ({"GITHUB_TOKEN": "t", "GITHUB_API_URL": "http://ghes.example/api/v3"}, "must be an https address"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_named(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        GitHubConnection.from_environment(environment)
+
+
+def test_a_key_is_read_from_its_file_and_never_shown(scene: Scene, tmp_path: Path) -> None:
+    path = tmp_path / "key.pem"
+    path.write_text("-----BEGIN PRIVATE KEY-----\\nabc\\n-----END PRIVATE KEY-----")
+    github = GitHubConnection.from_environment({"GITHUB_APP_ID": "1", "GITHUB_APP_PRIVATE_KEY": str(path)})
+    assert (github.seconds_between_writes, github.api_url) == (1.0, "https://api.github.com")
+    assert "abc" not in repr(github)
+
+
+@pytest.mark.parametrize(
+    ("login", "at_least", "granted", "role"),
+    [
+        ("maria", "write", True, "write"),
+        ("maria", "maintain", False, "write"),
+        ("stranger", "write", False, "read"),
+        ("stranger", "triage", False, "read"),
+        ("nobody-there", "triage", False, "none"),
+        ("maria", "read", False, "none"),
+        ("ma/../ria", "triage", False, "none"),
+    ],
+)
+async def test_sec_06_the_permission_alone_grants(
+    scene: Scene, login: str, at_least: str, granted: bool, role: str
+) -> None:
+    access = await may_command(scene.client, login, at_least)
+    assert (access.granted, access.role) == (granted, role)
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+async def test_sec_06_an_error_denies(scene: Scene, status: int) -> None:
+    scene.hub.faults.add(path_regex="/permission$", kind="status", status=status, times=9)
+    assert not (await may_command(scene.client, "maria", "triage")).granted
+
+
+async def test_sec_06_a_time_out_denies(scene: Scene) -> None:
+    await head_of(scene.client, "main")
+    scene.client.deadline = 0.05
+    scene.hub.faults.add(path_regex="/permission$", kind="delay", seconds=0.3, times=9)
+    assert not (await may_command(scene.client, "maria", "triage")).granted
+
+
+@pytest.mark.parametrize(
+    ("answer", "role"),
+    [
+        ({"permission": "write", "role_name": "maintain"}, "maintain"),
+        ({"permission": "read", "role_name": "triage"}, "triage"),
+        ({"permission": "write", "role_name": "release-captain"}, "write"),
+        ({"permission": "read", "role_name": "admin"}, "read"),
+        ({"permission": "none", "role_name": "none"}, "none"),
+        ({"permission": "owner"}, "none"),
+        ({"role_name": "admin"}, "none"),
+        ([], "none"),
+        (None, "none"),
+    ],
+)
+def test_sec_06_a_custom_role_counts_as_its_legacy_permission(answer: object, role: str) -> None:
+    assert effective_role(answer) == role
