@@ -7,9 +7,10 @@ disk here.
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from wcmatch import glob
@@ -46,6 +47,11 @@ PROTECTED_PATHS = (
 PROTECTED_IN_NEW_FOLDER = (".orchestrator/**",)
 
 _FORBIDDEN = frozenset('<>:"|?*\\')
+# Names of devices, in every folder and with every ending; source:
+# https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)", re.IGNORECASE)
+# `GITMOD~1` is another name of `.gitmodules` where short names are on.
+_SHORT_NAME = re.compile(r"~[0-9]")
 _GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.IGNORECASE
 
 
@@ -53,7 +59,15 @@ class Tree(Protocol):
     """The files that changes apply to."""
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's content, or None when there is no such file."""
+        """Return a file's content, or None when there is no file that can be read."""
+        ...
+
+    def occupied(self, path: str) -> bool:
+        """Say whether a file or a link stands at the path, readable or not."""
+        ...
+
+    def is_folder(self, path: str) -> bool:
+        """Say whether the path is a folder that holds something."""
         ...
 
 
@@ -72,9 +86,14 @@ class WriteRules:
             raise ChangeError(path, "this path is protected and is never written; leave it out")
         if checked in self.others:
             raise ChangeError(path, "this file belongs to another task; write only the files of your own task")
-        if checked in self.foreign:
+        if clashes(checked, self.foreign):
             raise ChangeError(path, "a file of the user stands there already; choose another name")
         return checked
+
+
+def clashes(path: str, taken: Collection[str]) -> bool:
+    """Say whether one of the taken files stands at the path, above it or below it."""
+    return path in taken or any(one.startswith(f"{path}/") or path.startswith(f"{one}/") for one in taken)
 
 
 def matches(path: str, patterns: tuple[str, ...]) -> bool:
@@ -106,10 +125,13 @@ def _check_component(path: str, component: str) -> None:
         raise ChangeError(path, "no component starts with `~` or `-`, or ends with a blank or a dot")
     if len(component.encode()) > MAX_COMPONENT_BYTES:
         raise ChangeError(path, f"a component has at most {MAX_COMPONENT_BYTES} bytes")
-    # HFS+ ignores some characters and NTFS knows `git~1`: both are ways to spell `.git`.
+    if _DEVICE.match(component):
+        raise ChangeError(path, "no component is the name of a device, such as con, nul or com1")
     folded = unicodedata.normalize("NFKC", component).casefold()
-    if folded == ".git" or folded.startswith("git~"):
+    if folded == ".git":
         raise ChangeError(path, "nothing is written into .git")
+    if _SHORT_NAME.search(folded):
+        raise ChangeError(path, "no component looks like a short name, such as git~1")
 
 
 def apply_reply(reply: ChangesReply, tree: Tree, rules: WriteRules) -> dict[str, bytes | None]:
@@ -117,31 +139,54 @@ def apply_reply(reply: ChangesReply, tree: Tree, rules: WriteRules) -> dict[str,
 
     Renames come first, then deletions, whole files and edits, so that an answer can move a file and edit it.
     """
-    changes: dict[str, bytes | None] = {}
-
-    def read(path: str) -> bytes | None:
-        return changes[path] if path in changes else tree.read(path)
-
+    laid = _Laid(tree)
     for rename in reply.renames:
         source, target = rules.check(rename.source), rules.check(rename.target)
-        content = read(source)
+        content = laid.read(source)
         if content is None:
             raise ChangeError(source, "there is no such file to rename")
-        if read(target) is not None:
+        if laid.occupied(target):
             raise ChangeError(target, "a file stands there already; a rename does not replace it")
-        changes[source], changes[target] = None, content
+        laid.changes[source] = None
+        laid.put(target, content)
     for name in reply.deletions:
         path = rules.check(name)
-        if read(path) is None:
+        if not laid.occupied(path):
             raise ChangeError(path, "there is no such file to delete")
-        changes[path] = None
+        laid.changes[path] = None
     for file in reply.files:
-        changes[rules.check(file.path)] = file.content.encode("utf-8", "replace")
+        laid.put(rules.check(file.path), file.content.encode("utf-8", "replace"))
     for edit in reply.edits:
         path = rules.check(edit.path)
-        changes[path] = _edited(path, read(path), edit)
-    _check_sizes(changes)
-    return changes
+        laid.changes[path] = _edited(path, laid.read(path), edit)
+    _check_sizes(laid.changes)
+    return laid.changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """A tree under the changes of one answer."""
+
+    tree: Tree
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+
+    def read(self, path: str) -> bytes | None:
+        return self.changes[path] if path in self.changes else self.tree.read(path)
+
+    def occupied(self, path: str) -> bool:
+        return self.changes[path] is not None if path in self.changes else self.tree.occupied(path)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Lay a whole file down; raises `ChangeError` where a file stands above it, or a folder in its place."""
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            above = "/".join(parts[:depth])
+            if self.occupied(above):
+                raise ChangeError(path, f"{above} is a file, so that nothing can stand below it")
+        below = any(other.startswith(f"{path}/") for other, kept in self.changes.items() if kept is not None)
+        if below or self.tree.is_folder(path):
+            raise ChangeError(path, "a folder of this name exists; choose another name for the file")
+        self.changes[path] = content
 
 
 def _edited(path: str, content: bytes | None, edit: Edit) -> bytes:
@@ -151,7 +196,7 @@ def _edited(path: str, content: bytes | None, edit: Edit) -> bytes:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ChangeError(path, "this file is not UTF-8 text and cannot be edited") from error
-    count = text.count(edit.search) if edit.search else 0
+    count = len(re.findall(f"(?={re.escape(edit.search)})", text)) if edit.search else 0
     if count != 1:
         nearest = _nearest(text, edit.search)
         raise ChangeError(

@@ -34,11 +34,11 @@ class Slots:
         self._release()
         try:
             yield
+            await self._acquire(float("inf"))
         except BaseException:
             # The holder is leaving and will release once more: take the slot on credit instead of waiting for it.
             self._free -= 1
             raise
-        await self._acquire(float("inf"))
 
     async def _acquire(self, priority: float) -> None:
         if self._free > 0 and not self._waiters:

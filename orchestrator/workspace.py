@@ -43,6 +43,16 @@ class Workspace:
             return self._accepted[path]
         return None if self._base is None else _read_plain(self._base, path)
 
+    def occupied(self, path: str) -> bool:
+        """Say whether a file or a link stands at the path, readable or not."""
+        if path in self._accepted:
+            return self._accepted[path] is not None
+        return self._base is not None and _stands(self._base, path)
+
+    def is_folder(self, path: str) -> bool:
+        """Say whether the path is a folder that holds a file."""
+        return any(one.startswith(f"{path}/") for one in self.paths())
+
     def over(self, changes: Changes) -> Workspace:
         """Return this workspace with further changes laid over it; this one stays as it is."""
         return Workspace(self._base, {**self._accepted, **changes})
@@ -77,17 +87,27 @@ class Workspace:
 def write_changes(folder: Path, changes: Changes) -> None:
     """Write changes into a folder; a link on the way is replaced by what it hides, never followed."""
     for path, content in changes.items():
-        target = folder / path
+        if content is None:
+            if _stands(folder, path):
+                (folder / path).unlink()
+            continue
         parent = folder
         for component in Path(path).parts[:-1]:
             parent = parent / component
             if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
                 parent.unlink()
             parent.mkdir(exist_ok=True)
+        target = folder / path
         if target.is_symlink() or target.is_file():
             target.unlink()
-        if content is not None:
-            target.write_bytes(content)
+        target.write_bytes(content)
+
+
+def _stands(base: Path, path: str) -> bool:
+    """Say whether a file or a link stands at the path, with no link on the way."""
+    target = base / path
+    on_the_way = list(target.parents)[: len(Path(path).parts) - 1]
+    return not any(parent.is_symlink() for parent in on_the_way) and (target.is_symlink() or target.is_file())
 
 
 def _read_plain(base: Path, path: str) -> bytes | None:

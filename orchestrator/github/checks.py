@@ -61,9 +61,9 @@ def ran(state: ProjectState) -> bool:
 
 
 def open_findings(state: ProjectState) -> tuple[Finding, ...]:
-    """Return the findings of each task's last review, errors first."""
+    """Return the findings of each task's last review, each once, errors first."""
     found = [finding for it in state.results.values() if it.review for finding in it.review.findings]
-    return tuple(sorted(found, key=lambda it: (list(Severity).index(it.severity), it.path, it.line)))
+    return tuple(sorted(dict.fromkeys(found), key=lambda it: (list(Severity).index(it.severity), it.path, it.line)))
 
 
 def budget_verdict(state: ProjectState) -> tuple[Conclusion, str]:

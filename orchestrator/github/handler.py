@@ -6,26 +6,34 @@ crash at any point, makes what is missing and nothing twice.
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.control_plane import Source
-from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, RunLost, SpecError, SpecFinding
-from orchestrator.events import Event
+from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
 from orchestrator.github import answers, report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.checks import spec_check
 from orchestrator.github.client import RepositoryClient, Unreachable
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command, Refusal
-from orchestrator.github.publisher import Effects, Publisher, Reaction
+from orchestrator.github.desk import (
+    STEPS,
+    Desk,
+    HandledRun,
+    Plane,
+    Progress,
+    answer,
+    fail,
+    followed,
+    planned,
+    refuse,
+    refuse_spec,
+)
+from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     OpenedPullRequest,
     add_labels,
@@ -37,6 +45,7 @@ from orchestrator.github.repository import (
     head_of,
     is_commit_of,
     open_pull_request,
+    opened,
     read_text,
 )
 from orchestrator.github.sanitize import Redactor, visible
@@ -47,102 +56,10 @@ from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
 from orchestrator.specs import SPEC_PATH, JobSpec, merge_issue, narrow, parse_spec
 from orchestrator.state import ProjectState, ProjectStatus
 
-STEPS = ("spec", "access", "accepted", "pinned", "cloned", "built", "committed", "opened", "reported", "ended")
-SECONDS_BETWEEN_EDITS = 15.0
+__all__ = ["STEPS", "HandledRun", "Plane", "Progress", "handle"]
+
 MAX_BRANCHES = 50
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
-
-
-class Plane(Protocol):
-    """What the story needs of the control plane."""
-
-    async def submit(
-        self,
-        job: JobSpec,
-        *,
-        run_id: str,
-        source: Source | None = None,
-        plan_only: bool = False,
-        on_event: Callable[[Event], Awaitable[None]] | None = None,
-    ) -> ProjectState:
-        """Run a job to its end, or go on with the run of that id."""
-        ...
-
-    async def changes(self, run_id: str) -> Mapping[str, bytes | None]:
-        """Return what a run changed: content by path, None for a deleted file."""
-        ...
-
-    async def state(self, run_id: str) -> ProjectState | None:
-        """Return what is known of a run."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """A step that is done; `step` is one of `STEPS`."""
-
-    run_id: str
-    step: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class HandledRun:
-    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`."""
-
-    run_id: str
-    status: str
-    reason: str = ""
-    state: ProjectState | None = None
-    branch: str = ""
-    base_sha: str = ""
-    head_sha: str = ""
-    pull_request: int | None = None
-    pull_request_url: str = ""
-    report: str = ""
-    spec_findings: tuple[SpecFinding, ...] = ()
-
-
-@dataclass(slots=True)
-class Desk:
-    """What one command works with: the trigger, who writes, who builds, who is told."""
-
-    trigger: Trigger
-    command: Command
-    run_id: str
-    client: RepositoryClient
-    publisher: Publisher
-    plane: Plane
-    effects: Effects
-    redactor: Redactor
-    tell: Callable[[Progress], Awaitable[None]] | None
-
-    async def said(self, step: str, detail: str = "") -> None:
-        """Tell whoever listens that a step is done."""
-        if self.tell:
-            await self.tell(Progress(self.run_id, step, detail))
-
-    async def react(self, content: Reaction) -> None:
-        """React to the command."""
-        if self.trigger.issue is not None:
-            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content)
-
-    async def comment(self, mark: str, body: str) -> None:
-        """Keep one comment on the issue."""
-        if self.trigger.issue is not None:
-            await self.publisher.upsert_comment(self.trigger.issue, mark, body)
-
-    async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
-        """Bring the status comment up to date."""
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, links))
-
-    async def remember(self, kind: str, value: str) -> str:
-        """Return what this run once decided of a kind, else decide `value`."""
-        state, known = await self.effects.begin(kind, "decided")
-        if state == "done":
-            return known
-        await self.effects.done(kind, "decided", value)
-        return value
 
 
 async def handle(
@@ -193,15 +110,15 @@ async def handle(
 
     # 3. What needs no run is answered at once.
     if isinstance(command, Refusal):
-        return await _refuse(desk, command.message)
+        return await refuse(desk, command.message)
     if command.name == "help":
-        return await _answer(desk, report.help_comment())
+        return await answer(desk, report.help_comment())
     if command.name == "status":
-        return await _answer(desk, await answers.status(publisher, plane, trigger))
+        return await answer(desk, await answers.status(publisher, plane, trigger))
     if findings:
-        return await _refuse_spec(desk, findings, default_head)
+        return await refuse_spec(desk, findings, default_head)
     if refusal := answers.refusal(command, spec, default_head, trigger):
-        return await _refuse(desk, refusal)
+        return await refuse(desk, refusal)
 
     # 4. Everything else is a run, whose failures are said on GitHub too.
     try:
@@ -209,7 +126,7 @@ async def handle(
     except (Unreachable, RunLost):
         raise
     except OrchestratorError as error:
-        return await _fail(desk, error)
+        return await fail(desk, error)
 
 
 async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
@@ -219,10 +136,10 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
     base = command.base or trigger.default_branch
     base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
     if not base_sha:
-        return await _refuse(desk, f"there is no branch `{report.code(base)}`, or it has no commit.")
+        return await refuse(desk, f"there is no branch `{report.code(base)}`, or it has no commit.")
     branch, open_url = await _branch(desk, job.github.branch_prefix)
     if open_url:
-        return await _refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
+        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
     await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.
@@ -232,7 +149,7 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
         source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
-        async with _followed(desk) as on_event:
+        async with followed(desk) as on_event:
             planning = command.name == "plan" or job.github.require_approval_above_usd is not None
             state = await desk.plane.submit(job, run_id=run_id, source=source, plan_only=planning, on_event=on_event)
             waits = _above_threshold(job, state)
@@ -240,12 +157,17 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
                 state = await desk.plane.submit(job, run_id=run_id, source=source, on_event=on_event)
     await desk.said("built", state.status.value)
     if command.name == "plan" or waits:
-        return await _planned(desk, state, base_sha, waits)
+        return await planned(desk, state, base_sha, waits)
 
-    # 3. What was built becomes one verified commit on our branch.
+    # 3. A pull request of ours that a person closed meanwhile stays closed.
+    closed = await find_pull_request(desk.client, head=branch, state="closed")
+    if closed is not None and await is_commit_of(desk.client, closed.head.sha, run_id):
+        return await _ended(desk, job, state, base_sha, branch, closed.head.sha, opened(closed))
+
+    # 4. What was built becomes one verified commit on our branch.
     changes = await desk.plane.changes(run_id)
     if not changes:
-        return await _ended(desk, state, base_sha)
+        return await _ended(desk, job, state, base_sha)
     if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
         raise GitHubError(
             f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
@@ -259,43 +181,42 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
     )
     await desk.said("committed", f"{branch}@{head[:12]}")
 
-    # 4. The pull request, its report and its checks.
+    # 5. The pull request, then its report and its checks.
     completed = state.status is ProjectStatus.COMPLETED
-    closes = trigger.issue if completed else None
     notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
+    body = report.pull_request_body(state, trigger.issue, notes)
     pull = await open_pull_request(
         desk.client,
         head=branch,
         base=base,
         title=title,
-        body=desk.publisher.safe(report.pull_request_body(state, trigger.issue, notes), closes=closes),
+        body=desk.publisher.safe(body, closes=trigger.issue if completed else None),
         draft=job.github.draft or not completed,
     )
     await desk.said("opened", pull.url)
-    return await _ended(desk, state, base_sha, branch=branch, head=head, pull=pull, job=job, notes=notes)
+    return await _ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 
 async def _ended(
     desk: Desk,
+    job: JobSpec,
     state: ProjectState,
     base_sha: str,
-    *,
     branch: str = "",
     head: str = "",
     pull: OpenedPullRequest | None = None,
-    job: JobSpec | None = None,
-    notes: Iterable[str] = (),
+    notes: Sequence[str] = (),
 ) -> HandledRun:
     """Publish checks, report, status and reaction; a run that built nothing has the last two only."""
     told = list(notes)
     if head:
-        for check in report.check_runs(state, single=bool(job and job.github.checks == "one")):
+        for check in report.check_runs(state, single=job.github.checks == "one"):
             note = await desk.publisher.upsert_check_run(head, check)
             if note and note not in told:
                 told.append(note)
     text = report.report_comment(state, told)
     if pull and pull.number is not None:
-        await add_labels(desk.client, pull.number, job.github.labels if job else ())
+        await add_labels(desk.client, pull.number, job.github.labels)
         await desk.publisher.upsert_comment(pull.number, report.report_mark(desk.run_id), text)
     await desk.said("reported", state.status.value)
     links = report.Links(pull.number, pull.url, branch, pull.note) if pull else None
@@ -307,7 +228,7 @@ async def _ended(
         state.status.value,
         state.outcome.reason,
         state,
-        branch=branch,
+        branch=branch if head else "",
         base_sha=base_sha,
         head_sha=head,
         pull_request=pull.number if pull else None,
@@ -361,10 +282,9 @@ async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:
         name = branch_name(prefix, trigger.issue, trigger.title, desk.run_id, round_=round_)
         head = await head_of(desk.client, name)
         if head is None:
-            free = await find_pull_request(desk.client, head=name, state="all") is None
-        else:
-            free = await is_commit_of(desk.client, head, desk.run_id)
-        if free:
+            merged = await find_pull_request(desk.client, head=name, state="all")
+            head = merged.head.sha if merged else None
+        if head is None or await is_commit_of(desk.client, head, desk.run_id):
             await desk.effects.done("branch", "decided", name)
             return name, ""
     raise GitHubError(f"{MAX_BRANCHES} branches of this issue exist already.", hint="Delete those that are done with.")
@@ -391,96 +311,3 @@ def _above_threshold(job: JobSpec, state: ProjectState) -> bool:
 
 def _summary(state: ProjectState) -> str:
     return "\n".join(f"- {report.one_line(task.title)}" for task in state.tasks[:50])
-
-
-# following a run
-
-
-@asynccontextmanager
-async def _followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
-    """Keep the status comment up to date while the block runs, at most every 15 seconds."""
-    happened = asyncio.Event()
-
-    async def on_event(_: Event) -> None:
-        happened.set()
-
-    async def follow() -> None:
-        while True:
-            await happened.wait()
-            happened.clear()
-            state = await desk.plane.state(desk.run_id)
-            if state is not None and not state.status.ended:
-                await _show_if_possible(desk, state)
-            await asyncio.sleep(SECONDS_BETWEEN_EDITS)
-
-    follower = asyncio.create_task(follow())
-    try:
-        yield on_event
-    finally:
-        follower.cancel()
-        await asyncio.wait({follower})
-    if not follower.cancelled():
-        follower.result()
-
-
-async def _show_if_possible(desk: Desk, state: ProjectState) -> None:
-    try:
-        await desk.show(state)
-    except GitHubError as error:
-        # Progress is a courtesy: what must be said is said at the end, and fails there if it must.
-        await desk.said("accepted", f"the status comment could not be edited: {error.message}")
-
-
-# other endings
-
-
-async def _answer(desk: Desk, body: str) -> HandledRun:
-    await desk.comment(report.note_mark(desk.run_id), body)
-    await desk.react("rocket")
-    await desk.said("ended", "answered")
-    return HandledRun(desk.run_id, "answered", report=body)
-
-
-async def _refuse(desk: Desk, message: str) -> HandledRun:
-    body = report.refusal_comment(message)
-    await desk.comment(report.note_mark(desk.run_id), body)
-    await desk.react("confused")
-    await desk.said("ended", "refused")
-    return HandledRun(desk.run_id, "refused", message, report=body)
-
-
-async def _refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
-    body = report.spec_comment(findings)
-    if head is not None:
-        await desk.publisher.upsert_check_run(head, spec_check(findings))
-    await desk.comment(report.note_mark(desk.run_id), body)
-    await desk.react("confused")
-    await desk.said("ended", "spec_invalid")
-    return HandledRun(
-        desk.run_id, "spec_invalid", findings[0].message, base_sha=head or "", report=body, spec_findings=findings
-    )
-
-
-async def _planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
-    body = report.plan_comment(state)
-    if waits:
-        body += (
-            "\n\nThe forecast is above `require_approval_above_usd`, so nothing was built. "
-            "Raise it in `.orchestrator.yaml`, or ask for less."
-        )
-    good = bool(state.tasks) and not waits
-    await desk.comment(report.status_mark(desk.run_id), body)
-    await desk.react("rocket" if good else "confused")
-    status = ProjectStatus.WAITING.value if waits else "planned" if state.tasks else state.status.value
-    await desk.said("ended", status)
-    return HandledRun(desk.run_id, status, state.outcome.reason, state, base_sha=base_sha, report=body)
-
-
-async def _fail(desk: Desk, error: OrchestratorError) -> HandledRun:
-    status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
-    body = f"{report.ENDINGS[status]}: {report.one_line(error.message)}\n\n{report.one_line(error.hint)}".rstrip()
-    await desk.comment(report.status_mark(desk.run_id), body)
-    await desk.react("confused")
-    await desk.said("ended", status.value)
-    state = await desk.plane.state(desk.run_id)
-    return HandledRun(desk.run_id, status.value, error.message, state, report=body)

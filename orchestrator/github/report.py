@@ -105,7 +105,7 @@ def status_comment(state: ProjectState, links: Links | None = None) -> str:
         parts.append(f"Branch `{links.branch}`: [open a pull request]({links.url})")
     if state.tasks:
         parts.append(_task_table(state))
-    if how := how_to_go_on(state):
+    if how := how_to_go_on(state, links):
         parts.append(how)
     return fit("\n\n".join(parts))
 
@@ -122,8 +122,8 @@ def status_line(state: ProjectState, links: Links | None = None) -> str:
     return f"{ENDINGS[state.status]}: " + " · ".join([*target, *tasks, money, duration(state.budget.elapsed_seconds)])
 
 
-def how_to_go_on(state: ProjectState) -> str:
-    """Return what is left undone and the very command that goes on, for a run that stopped early."""
+def how_to_go_on(state: ProjectState, links: Links) -> str:
+    """Return what is left undone and the very edit and command that go on, for a run that stopped early."""
     if state.status not in (
         ProjectStatus.BUDGET_EXHAUSTED, ProjectStatus.TIMED_OUT, ProjectStatus.PARTIAL, ProjectStatus.FAILED,
         ProjectStatus.INTERRUPTED, ProjectStatus.CANCELLED,
@@ -131,14 +131,16 @@ def how_to_go_on(state: ProjectState) -> str:
         return ""
     left = [task.id for task in state.tasks if _status_of(state, task) is not TaskStatus.COMPLETED]
     undone = f"Left undone: {', '.join(f'`{code(name)}`' for name in left)}. " if left else ""
+    first = f"close or merge #{links.number}, then " if links.number is not None else ""
     if state.status is ProjectStatus.BUDGET_EXHAUSTED:
         return (
-            f"{undone}To go on, raise `budget.max_usd` in `.orchestrator.yaml` if it caps the run, and comment "
+            f"{undone}To go on, {first}raise `budget.max_usd` in `.orchestrator.yaml` if it caps the run, and comment "
             "`/orchestrate --budget USD` with the amount to spend."
         )
     if state.status is ProjectStatus.TIMED_OUT:
-        return f"{undone}To go on, raise `budget.max_time_seconds` in `.orchestrator.yaml` and comment `/orchestrate`."
-    return f"{undone}To try again, comment `/orchestrate` with a hint about what to do otherwise."
+        edit = "raise `budget.max_time_seconds` in `.orchestrator.yaml` and comment `/orchestrate`."
+        return f"{undone}To go on, {first}{edit}"
+    return f"{undone}To try again, {first}comment `/orchestrate` with a hint about what to do otherwise."
 
 
 def _task_table(state: ProjectState) -> str:
@@ -183,7 +185,7 @@ def budget_section(state: ProjectState) -> str:
     lines = [
         f"Spent {usd(state.budget.spent_usd)} of {usd(state.budget.max_usd)}; forecast {forecast}; "
         f"{duration(state.budget.elapsed_seconds)} of {duration(state.budget.max_time_seconds)}; "
-        f"{len(state.calls)} billed answers."
+        f"{len(state.calls)} answers."
     ]
     if any(call.estimated for call in state.calls):
         lines.append("Some answers were lost in a crash and count at what was reserved for them.")
@@ -276,7 +278,7 @@ def task_graph(tasks: Sequence[Task]) -> str:
 
 def validation_section(state: ProjectState) -> str:
     """Return what ran, where, what did not and why, and every finding."""
-    rung = f"Sandbox: {cell(state.sandbox)}." if state.sandbox else "No sandbox was used."
+    rung = f"Sandbox: {cell(state.sandbox).rstrip('.')}." if state.sandbox else "No sandbox was used."
     if not state.validation:
         return f"Nothing was validated. {rung}"
     rows = [[f"`{code(it.validator)}`", _VALIDATION_WORDS[it.status], cell(it.detail)] for it in state.validation]
@@ -416,7 +418,7 @@ def fit(text: str, limit: int = MAX_COMMENT) -> str:
         return text
     cut = text[: limit - len(CUT_NOTE) - 10]
     cut = cut[: cut.rindex("\n")] if "\n" in cut else cut
-    fence = "\n```" if cut.count("\n```") % 2 else ""
+    fence = "\n```" if sum(line.startswith("```") for line in cut.split("\n")) % 2 else ""
     return f"{cut}{fence}{CUT_NOTE}"
 
 

@@ -260,12 +260,12 @@ async def open_pull_request(
         return await _create(client, head, base, title, body, draft)
     except AmbiguousWrite:
         found = await find_pull_request(client, head=head)
-        return _opened(found) if found is not None else await _create(client, head, base, title, body, draft)
+        return opened(found) if found is not None else await _create(client, head, base, title, body, draft)
     except Refused as error:
         if error.status == 422:
             found = await find_pull_request(client, head=head)
             if found is not None:
-                return _opened(found)
+                return opened(found)
             if draft and "draft" in error.said.lower():
                 return await _create(client, head, base, title, body, draft=False)
         if error.status == 403 and "not permitted to create" in error.said.lower():
@@ -295,16 +295,17 @@ async def _create(
         "open a pull request",
         lambda repository: repository.create_pull(base, head, title=title, body=body, draft=draft),
     )
-    return _opened(made)
+    return opened(made)
 
 
 async def _updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
     if (pull.title, (pull.body or "").replace("\r\n", "\n").strip()) != (title, body.strip()):
         await client.write("edit the pull request", lambda _: pull.edit(title=title, body=body), idempotent=True)
-    return _opened(pull)
+    return opened(pull)
 
 
-def _opened(pull: PullRequest) -> OpenedPullRequest:
+def opened(pull: PullRequest) -> OpenedPullRequest:
+    """Return what is told of a pull request."""
     return OpenedPullRequest(pull.number, pull.html_url, bool(pull.draft))
 
 

@@ -16,7 +16,15 @@ RUFF = "ruff"
 PYTEST = "pytest"
 DEPENDENCIES = "dependencies"
 
-SYNTAX = (PYTHON_SYNTAX, JSON_SYNTAX, YAML_SYNTAX, TOML_SYNTAX, JSON_SCHEMA)
+# What each parser looks at; the program in the sandbox takes the same endings.
+ENDINGS: dict[str, tuple[str, ...]] = {
+    PYTHON_SYNTAX: (".py", ".pyi"),
+    JSON_SYNTAX: (".json",),
+    YAML_SYNTAX: (".yaml", ".yml"),
+    TOML_SYNTAX: (".toml",),
+    JSON_SCHEMA: (".schema.json",),
+}
+SYNTAX = tuple(ENDINGS)
 VALIDATORS = (*SYNTAX, RUFF, PYTEST)
 
 # Folders that hold what others made: never validated, never searched for tests.

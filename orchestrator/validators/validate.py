@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from orchestrator.sandbox import Sandbox
 from orchestrator.state import ValidationResult, ValidationStatus
 from orchestrator.validators.lint import run_ruff
 from orchestrator.validators.plan import (
+    ENDINGS,
+    FOREIGN_FOLDERS,
     PYTEST,
     PYTHON_SYNTAX,
     RUFF,
@@ -42,7 +45,8 @@ async def validate(
     results = [_unknown(name) for name in asked or () if name not in VALIDATORS]
 
     # 1. Parse.
-    syntax = [name for name in SYNTAX if asked is None or name in asked]
+    present = _all_files(root) if files is None else files
+    syntax = [name for name in SYNTAX if (asked is None or name in asked) and _concerned(name, present)]
     checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
     results += [result for name, (result, count) in checked.items() if count or asked or not _ran(result)]
     broken = _not_passed(checked, PYTHON_SYNTAX)
@@ -67,6 +71,19 @@ async def validate(
         else:
             results.append(_not_run(command, _NO_ISOLATION))
     return tuple(results)
+
+
+def _concerned(validator: str, files: Collection[str]) -> bool:
+    """Say whether a parser has anything to look at: starting the sandbox for nothing costs every task its time."""
+    return any(path.endswith(ENDINGS[validator]) for path in files)
+
+
+def _all_files(root: Path) -> tuple[str, ...]:
+    found: list[str] = []
+    for _, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in FOREIGN_FOLDERS]
+        found += names
+    return tuple(found)
 
 
 def _python_files(root: Path, files: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -159,6 +159,16 @@ async def test_handling_the_same_command_again_makes_nothing_twice(scene: Scene)
     assert len(await scene.hub.branches(REPO)) == 2
 
 
+async def test_a_pull_request_that_a_person_closed_stays_closed_when_the_command_comes_again(scene: Scene) -> None:
+    trigger = scene.trigger(_issue(scene), "/orchestrate")
+    first = await _handle(scene, trigger)
+    scene.hub.close_issue(REPO, first.pull_request or 0)
+    second = await _handle(scene, trigger)
+    assert (second.pull_request, second.branch) == (first.pull_request, first.branch)
+    assert [pull["state"] for pull in scene.hub.pull_requests(REPO)] == ["closed"]
+    assert len(await scene.hub.branches(REPO)) == 2
+
+
 WRITES = (
     ("POST", r"/reactions$"),
     ("POST", r"/git/blobs$"),

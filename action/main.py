@@ -1,0 +1,156 @@
+"""The story of one step: inputs and event in, a command handled, outputs, summary and annotations out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from action.event import asked_by
+from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
+from action.outputs import (
+    Ending,
+    annotations,
+    exit_status,
+    fenced,
+    masks,
+    output_values,
+    write_outputs,
+    write_report,
+    write_summary,
+)
+from action.plane import InputPlane
+from orchestrator.app_builder import OutputFolder
+from orchestrator.control_plane import ControlPlane
+from orchestrator.errors import OrchestratorError, SpecError, UsageError
+from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.handler import Progress, handle
+from orchestrator.github.sanitize import Redactor, visible
+from orchestrator.github.trigger import Ignored
+from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
+from orchestrator.store import EffectStore
+
+
+def main() -> int:
+    """Run the step and return its exit status (CONTRACT section 5)."""
+    env = dict(os.environ)
+    secrets = secrets_of(env)
+    redactor = Redactor(secrets)
+    print(*masks(secrets), sep="\n", flush=True)
+    sys.excepthook = _told(redactor)
+
+    # 1. What makes the step fail, and where the runner wants to be told, come before anything that may go wrong.
+    try:
+        runner, fails_on = Runner.from_environment(env), fail_on(env)
+    except UsageError as error:
+        print(*annotations(_failed(error), redactor), sep="\n", flush=True)
+        return error.exit_status
+    _publish(runner, Ending("failed", "The step did not come to its end."), redactor)
+
+    # 2. Everything that is written meanwhile may hold a model's words, so nothing of it may act.
+    with fenced(sys.stdout):
+        try:
+            ending = asyncio.run(_step(env, runner, secrets, redactor))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            ending = Ending("interrupted", "The job was cancelled. Run it again to go on.", exit_status=130)
+        except OrchestratorError as error:
+            ending = _failed(error)
+
+    # 3. What came of it, for the next steps, for people and for the diff.
+    _publish(runner, ending, redactor)
+    write_summary(runner.summary, ending, redactor)
+    print(*annotations(ending, redactor), sep="\n", flush=True)
+    return exit_status(ending, fails_on)
+
+
+async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...], redactor: Redactor) -> Ending:
+    """Handle what the event and the inputs ask for; raises `OrchestratorError` for what cannot be said on GitHub."""
+    _stop_on_sigterm()
+
+    def tell(text: str) -> None:
+        print(redactor(visible(text)), flush=True)
+
+    async def told(progress: Progress) -> None:
+        tell(f"{progress.step}: {progress.detail}")
+
+    inputs = Inputs.from_environment(env, runner.workspace)
+    opened = process_environment(env, inputs, runner)
+    operator = _operator(opened, inputs)
+    shared = bool(env.get("ORCHESTRATOR_DATABASE_URL"))
+    asked = asked_by(_payload(env), env, inputs, bots=operator.bots, shared=shared)
+    if isinstance(asked, Ignored):
+        tell(f"ignored: {asked.reason}")
+        return Ending("ignored", asked.reason)
+    github = GitHubConnection.from_environment(opened)
+    output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
+    async with ControlPlane.open(opened) as plane:
+        if "offline" in plane.providers:
+            tell("Using the built-in offline model: starter projects, no vendor's model.")
+        handled = await handle(
+            asked.trigger,
+            asked.command,
+            github=github,
+            plane=InputPlane(plane, tell, inputs.criteria, output),
+            effects=EffectStore(plane.database, asked.run_id),
+            operator=operator,
+            secrets=secrets,
+            spec_path=inputs.spec,
+            progress=told,
+        )
+    folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
+    return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
+
+
+def _operator(env: Mapping[str, str], inputs: Inputs) -> OperatorConfig:
+    """Return the operator's word; the input `budget` is one of the operator's caps."""
+    operator = load_operator_config(operator_config_path(env))
+    caps = [cap for cap in (operator.max_usd, inputs.budget_usd) if cap is not None]
+    return replace(operator, max_usd=min(caps)) if caps else operator
+
+
+def _payload(env: Mapping[str, str]) -> dict[str, Any]:
+    path = env.get("GITHUB_EVENT_PATH", "")
+    try:
+        payload = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"GITHUB_EVENT_PATH names {path!r}, which holds no event.", hint="It is set by the runner."
+        ) from error
+    if not isinstance(payload, dict):
+        raise UsageError(f"GITHUB_EVENT_PATH names {path!r}, which holds no event.", hint="It is set by the runner.")
+    return payload
+
+
+def _publish(runner: Runner, ending: Ending, redactor: Redactor) -> None:
+    path = write_report(runner.state, ending, redactor)
+    write_outputs(runner.output, output_values(ending, path))
+
+
+def _failed(error: OrchestratorError) -> Ending:
+    findings = error.findings if isinstance(error, SpecError) else ()
+    return Ending("failed", str(error), spec_findings=findings, exit_status=error.exit_status)
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM, which the runner sends when a job is cancelled, stop the run as an interrupt does."""
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def _told(redactor: Redactor) -> Any:
+    """Return what tells an internal failure: fenced and redacted, since it may quote a model's words."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        with fenced(sys.stdout):
+            print(redactor("".join(traceback.format_exception(kind, error, trace))), flush=True)
+
+    return hook

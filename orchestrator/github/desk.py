@@ -1,0 +1,215 @@
+"""What one command works with, and how it says on GitHub that it goes on or has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from orchestrator.control_plane import Source
+from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
+from orchestrator.events import Event
+from orchestrator.github import report
+from orchestrator.github.checks import spec_check
+from orchestrator.github.client import RepositoryClient
+from orchestrator.github.command import Command
+from orchestrator.github.publisher import Effects, Publisher, Reaction
+from orchestrator.github.sanitize import Redactor
+from orchestrator.github.trigger import Trigger
+from orchestrator.specs import JobSpec
+from orchestrator.state import ProjectState, ProjectStatus
+
+STEPS = ("spec", "access", "accepted", "pinned", "cloned", "built", "committed", "opened", "reported", "ended")
+SECONDS_BETWEEN_EDITS = 15.0
+
+
+class Plane(Protocol):
+    """What the story needs of the control plane."""
+
+    async def submit(
+        self,
+        job: JobSpec,
+        *,
+        run_id: str,
+        source: Source | None = None,
+        plan_only: bool = False,
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> ProjectState:
+        """Run a job to its end, or go on with the run of that id."""
+        ...
+
+    async def changes(self, run_id: str) -> Mapping[str, bytes | None]:
+        """Return what a run changed: content by path, None for a deleted file."""
+        ...
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        """Return what is known of a run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A step that is done; `step` is one of `STEPS`."""
+
+    run_id: str
+    step: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandledRun:
+    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`."""
+
+    run_id: str
+    status: str
+    reason: str = ""
+    state: ProjectState | None = None
+    branch: str = ""
+    base_sha: str = ""
+    head_sha: str = ""
+    pull_request: int | None = None
+    pull_request_url: str = ""
+    report: str = ""
+    spec_findings: tuple[SpecFinding, ...] = ()
+
+
+@dataclass(slots=True)
+class Desk:
+    """What one command works with: the trigger, who writes, who builds, who is told."""
+
+    trigger: Trigger
+    command: Command
+    run_id: str
+    client: RepositoryClient
+    publisher: Publisher
+    plane: Plane
+    effects: Effects
+    redactor: Redactor
+    tell: Callable[[Progress], Awaitable[None]] | None
+
+    async def said(self, step: str, detail: str = "") -> None:
+        """Tell whoever listens that a step is done."""
+        if self.tell:
+            await self.tell(Progress(self.run_id, step, detail))
+
+    async def react(self, content: Reaction) -> None:
+        """React to the command."""
+        if self.trigger.issue is not None:
+            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content)
+
+    async def comment(self, mark: str, body: str) -> None:
+        """Keep one comment on the issue."""
+        if self.trigger.issue is not None:
+            await self.publisher.upsert_comment(self.trigger.issue, mark, body)
+
+    async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
+        """Bring the status comment up to date."""
+        await self.comment(report.status_mark(self.run_id), report.status_comment(state, links))
+
+    async def remember(self, kind: str, value: str) -> str:
+        """Return what this run once decided of a kind, else decide `value`."""
+        state, known = await self.effects.begin(kind, "decided")
+        if state == "done":
+            return known
+        await self.effects.done(kind, "decided", value)
+        return value
+
+
+# following a run
+
+
+@asynccontextmanager
+async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
+    """Keep the status comment up to date while the block runs, at most every 15 seconds."""
+    happened = asyncio.Event()
+
+    async def on_event(_: Event) -> None:
+        happened.set()
+
+    async def follow() -> None:
+        while True:
+            await happened.wait()
+            happened.clear()
+            state = await desk.plane.state(desk.run_id)
+            if state is not None and not state.status.ended:
+                await _show_if_possible(desk, state)
+            await asyncio.sleep(SECONDS_BETWEEN_EDITS)
+
+    follower = asyncio.create_task(follow())
+    try:
+        yield on_event
+    finally:
+        follower.cancel()
+        await asyncio.wait({follower})
+    if not follower.cancelled():
+        follower.result()
+
+
+async def _show_if_possible(desk: Desk, state: ProjectState) -> None:
+    try:
+        await desk.show(state)
+    except GitHubError as error:
+        # Progress is a courtesy: what must be said is said at the end, and fails there if it must.
+        await desk.said("accepted", f"the status comment could not be edited: {error.message}")
+
+
+# other endings
+
+
+async def answer(desk: Desk, body: str) -> HandledRun:
+    """Answer with a comment and no run."""
+    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.react("rocket")
+    await desk.said("ended", "answered")
+    return HandledRun(desk.run_id, "answered", report=body)
+
+
+async def refuse(desk: Desk, message: str) -> HandledRun:
+    """Say why nothing was started, and what to do."""
+    body = report.refusal_comment(message)
+    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.react("confused")
+    await desk.said("ended", "refused")
+    return HandledRun(desk.run_id, "refused", message, report=body)
+
+
+async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
+    """Say what is wrong in the spec, on the issue and at its lines."""
+    body = report.spec_comment(findings)
+    if head is not None:
+        await desk.publisher.upsert_check_run(head, spec_check(findings))
+    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.react("confused")
+    await desk.said("ended", "spec_invalid")
+    return HandledRun(
+        desk.run_id, "spec_invalid", findings[0].message, base_sha=head or "", report=body, spec_findings=findings
+    )
+
+
+async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
+    """Show the plan; `waits` when its forecast is above the threshold."""
+    body = report.plan_comment(state)
+    if waits:
+        body += (
+            "\n\nThe forecast is above `require_approval_above_usd`, so nothing was built. "
+            "Raise it in `.orchestrator.yaml`, or ask for less."
+        )
+    good = bool(state.tasks) and not waits
+    await desk.comment(report.status_mark(desk.run_id), body)
+    await desk.react("rocket" if good else "confused")
+    status = ProjectStatus.WAITING.value if waits else "planned" if state.tasks else state.status.value
+    await desk.said("ended", status)
+    return HandledRun(desk.run_id, status, state.outcome.reason, state, base_sha=base_sha, report=body)
+
+
+async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
+    """Say that the run failed, and why."""
+    status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
+    body = f"{report.ENDINGS[status]}: {report.one_line(error.message)}\n\n{report.one_line(error.hint)}".rstrip()
+    await desk.comment(report.status_mark(desk.run_id), body)
+    await desk.react("confused")
+    await desk.said("ended", status.value)
+    state = await desk.plane.state(desk.run_id)
+    return HandledRun(desk.run_id, status.value, error.message, state, report=body)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.intake import MAX_DEPTH, Asked, Rules, read_delivery, read_payload, repository_of, signed
+from orchestrator.github.trigger import Ignored
+from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, issue_comment, signature
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(st.binary() | VALUES.map(lambda value: json.dumps(value).encode()))
+def test_sec_03_a_body_is_read_or_refused_and_never_fails_otherwise(body: bytes) -> None:
+    try:
+        payload = read_payload(body)
+    except ValueError:
+        return
+    json.dumps(payload, ensure_ascii=False).encode()
+    assert "\0" not in str(payload)
+
+
+@given(st.dictionaries(st.text(), VALUES), st.text(), st.text())
+def test_sec_03_whatever_a_payload_lacks_it_is_ignored_or_asks(
+    payload: dict[str, Any], event: str, delivery: str
+) -> None:
+    assert isinstance(read_delivery(event, delivery, payload, Rules(), NOW), Ignored)
+    assert isinstance(repository_of(payload), str)
+
+
+@pytest.mark.parametrize(("depth", "readable"), [(MAX_DEPTH - 1, True), (MAX_DEPTH, False)])
+def test_nesting_is_read_to_its_limit(depth: int, readable: bool) -> None:
+    body = b'{"a": ' + b"[" * depth + b"]" * depth + b"}"
+    if readable:
+        assert list(read_payload(body)) == ["a"]
+    else:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            read_payload(body)
+
+
+@given(st.binary(), st.binary())
+def test_sec_02_a_signature_holds_for_one_body_and_the_secrets_given(body: bytes, other: bytes) -> None:
+    assert signed(body, signature(body, SECRET), (SECRET,))
+    assert signed(body, signature(body, PREVIOUS), (SECRET, PREVIOUS))
+    assert not signed(body, signature(body, PREVIOUS), (SECRET,))
+    assert not signed(body, signature(body, SECRET), ())
+    assert signed(other, signature(body, SECRET), (SECRET,)) is (body == other)
+
+
+@pytest.mark.parametrize(
+    ("created_at", "asks"),
+    [
+        ("2026-11-30T00:53:20Z", True),
+        ("2026-11-27T00:53:20Z", True),
+        ("2026-11-27T00:53:19Z", False),
+        ("2026-12-24T00:00:00Z", True),
+        ("0001-01-01T00:00:00Z", False),
+        ("", True),
+        ("yesterday", True),
+    ],
+)
+def test_sec_04_a_comment_older_than_the_redelivery_window_asks_for_nothing(created_at: str, asks: bool) -> None:
+    read = read_delivery("issue_comment", "d-1", issue_comment(created_at=created_at), Rules(), NOW)
+    assert isinstance(read, Asked) is asks
+
+
+def test_sec_07_bots_and_our_own_marks_ask_for_nothing() -> None:
+    bot = issue_comment()
+    bot["comment"]["user"] = {"login": "other[bot]", "id": 3, "type": "Bot"}
+    bot["sender"] = bot["comment"]["user"]
+    assert isinstance(read_delivery("issue_comment", "d-1", bot, Rules(), NOW), Ignored)
+    assert isinstance(read_delivery("issue_comment", "d-1", bot, Rules(bots=("other[bot]",)), NOW), Asked)
+    ours = issue_comment("/orchestrate\n<!-- orchestrator:status run=r-1 -->")
+    assert isinstance(read_delivery("issue_comment", "d-1", ours, Rules(), NOW), Ignored)
+
+
+def test_a_label_starts_a_run_and_the_one_who_labels_is_its_actor() -> None:
+    payload = issue_comment()
+    del payload["comment"]
+    payload |= {"action": "labeled", "label": {"name": "orchestrate"}}
+    payload["issue"]["updated_at"] = "2026-11-30T00:53:20Z"
+    payload["sender"] = {"login": "grace", "id": 4, "type": "User"}
+    asked = read_delivery("issues", "d-1", payload, Rules(), NOW)
+    assert isinstance(asked, Asked)
+    assert (asked.name, asked.delivery().actor) == ("run", "grace")
+
+
+def test_the_apps_own_name_may_stand_before_the_command() -> None:
+    mentioned = issue_comment("@our-app /orchestrate plan")
+    assert isinstance(read_delivery("issue_comment", "d-1", mentioned, Rules(), NOW), Ignored)
+    assert isinstance(read_delivery("issue_comment", "d-1", mentioned, Rules(app_slug="our-app"), NOW), Asked)

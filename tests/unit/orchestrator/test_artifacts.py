@@ -1,0 +1,305 @@
+"""Generated paths stay inside every root; edits apply exactly once; nothing protected is written."""
+
+from __future__ import annotations
+
+import posixpath
+import string
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from orchestrator.artifacts import (
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    PROTECTED_IN_NEW_FOLDER,
+    WriteRules,
+    apply_reply,
+    check_path,
+)
+from orchestrator.errors import ChangeError
+from orchestrator.wire import ChangesReply
+from orchestrator.workspace import Workspace
+
+FREE = WriteRules(protected=())
+
+
+def tree(**files: str) -> Workspace:
+    return Workspace(None, {name.replace("__", "/"): text.encode() for name, text in files.items()})
+
+
+def at(**files: bytes) -> Workspace:
+    return Workspace(None, {"a.py": b"one\n", **files})
+
+
+def reply(**parts: object) -> ChangesReply:
+    return ChangesReply.model_validate(parts)
+
+
+def edit(search: str, replace: str = "", path: str = "a.py") -> ChangesReply:
+    return reply(edits=[{"path": path, "search": search, "replace": replace}])
+
+
+NASTY = st.text(alphabet=st.sampled_from("ab/.\\:~-gitGIT$ \u200b\u2024\uff0e\u00e9\u0301\0\n*?|<>\"1"), max_size=24)
+
+
+@given(st.one_of(NASTY, st.text(max_size=60)))
+@example("..")
+@example("a/../../b")
+@example("C:b")
+@example("\\\\server\\share")
+@example("a//b")
+@example("a/./b")
+def test_what_is_accepted_stays_inside_every_root_by_the_rules_of_both_systems(path: str) -> None:
+    try:
+        accepted = check_path(path)
+    except ChangeError:
+        return
+    joined = posixpath.normpath(posixpath.join("/root/project", accepted))
+    assert joined == f"/root/project/{accepted}"
+    windows = PureWindowsPath(accepted)
+    assert (windows.drive, windows.root) == ("", "")
+    assert windows.parts == PurePosixPath(accepted).parts
+    assert ".git" not in {part.lower() for part in windows.parts}
+    assert not any(character < " " for character in accepted)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/etc/passwd",
+        "../up",
+        "a/../b",
+        "./a",
+        "a/",
+        "a//b",
+        "a\\b",
+        "C:/a",
+        "c:a",
+        "a\0b",
+        "a\nb",
+        "a\u202eb",
+        "~/a",
+        "a/~b",
+        "-rf",
+        "a/-b",
+        "a?b",
+        "a*b",
+        'a"b',
+        "a|b",
+        "a<b",
+        "a>b",
+        "e\u0301",
+        "trailing ",
+        "trailing.",
+        "a./b",
+        ".git/config",
+        ".GIT/config",
+        "sub/.Git",
+        "git~1/config",
+        "GIT~1",
+        "\uff0egit/config",
+        "x" * 201,
+        "x/" * 220 + "x",
+        "\ud800",
+        "nul",
+        "a/CON.txt",
+        "com1",
+        "GITMOD~1",
+    ],
+)
+def test_an_unsafe_path_is_refused(path: str) -> None:
+    with pytest.raises(ChangeError):
+        check_path(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "src/app/main.py", ".gitignore", ".github/workflows/x.yml", "émile.txt", "a b/c d.txt", "console.py"]
+)
+def test_an_ordinary_path_is_accepted_as_it_is(path: str) -> None:
+    assert check_path(path) == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".github/workflows/ci.yml",
+        ".GitHub/x",
+        ".orchestrator.yaml",
+        ".orchestrator/report.json",
+        ".gitmodules",
+        "sub/.gitmodules",
+        ".gitattributes",
+        "CODEOWNERS",
+        "docs/CODEOWNERS",
+        "CLAUDE.md",
+        "deep/er/claude.md",
+        "AGENTS.md",
+        ".claude/settings.json",
+        "sub/.cursor/rules",
+        ".vscode/tasks.json",
+        ".husky/pre-commit",
+        ".npmrc",
+        "web/.npmrc",
+        ".envrc",
+    ],
+)
+@pytest.mark.parametrize("how", ["files", "edits", "deletions", "from", "to"])
+def test_sec_17_a_protected_path_is_never_written_in_a_repository(path: str, how: str) -> None:
+    # given
+    answers = {
+        "files": reply(files=[{"path": path, "content": "x"}]),
+        "edits": edit("x", "y", path),
+        "deletions": reply(deletions=[path]),
+        "from": reply(renames=[{"from": path, "to": "b"}]),
+        "to": reply(renames=[{"from": "a.py", "to": path}]),
+    }
+    # when, then
+    with pytest.raises(ChangeError, match="protected"):
+        apply_reply(answers[how], Workspace(None, {path: b"x", "a.py": b"one\n"}), WriteRules())
+
+
+def test_sec_17_in_a_new_folder_only_git_and_our_own_folder_are_protected() -> None:
+    rules = WriteRules(protected=PROTECTED_IN_NEW_FOLDER)
+    assert rules.check(".github/workflows/ci.yml") == ".github/workflows/ci.yml"
+    assert rules.check("CLAUDE.md") == "CLAUDE.md"
+    for path in (".git/hooks/post-commit", ".orchestrator/report.json"):
+        with pytest.raises(ChangeError):
+            rules.check(path)
+
+
+@pytest.mark.parametrize("how", ["files", "edits", "deletions", "from", "to"])
+def test_sec_18_an_unsafe_path_is_refused_wherever_an_answer_names_one(how: str) -> None:
+    path = "../outside"
+    answers = {
+        "files": reply(files=[{"path": path, "content": "x"}]),
+        "edits": edit("x", "y", path),
+        "deletions": reply(deletions=[path]),
+        "from": reply(renames=[{"from": path, "to": "b"}]),
+        "to": reply(renames=[{"from": "a.py", "to": path}]),
+    }
+    with pytest.raises(ChangeError):
+        apply_reply(answers[how], at(), FREE)
+
+
+def test_an_edit_replaces_text_that_stands_exactly_once() -> None:
+    changes = apply_reply(edit("two", "2"), tree(**{"a.py": "one\ntwo\nthree\n"}), FREE)
+    assert changes == {"a.py": b"one\n2\nthree\n"}
+
+
+@pytest.mark.parametrize(("text", "search", "count"), [("x\nx\n", "x", 2), ("aaa", "aa", 2), ("abc", "", 0)])
+def test_an_edit_whose_text_stands_more_or_less_often_is_refused(text: str, search: str, count: int) -> None:
+    with pytest.raises(ChangeError, match=f"stands {count} times"):
+        apply_reply(edit(search, "y"), tree(**{"a.py": text}), FREE)
+
+
+def test_an_edit_that_does_not_apply_names_the_nearest_text() -> None:
+    # given
+    file = "def first():\n    pass\n\n\ndef add(left, right):\n    return left + right\n"
+    # when
+    with pytest.raises(ChangeError) as caught:
+        apply_reply(edit("def add(left, rigth):\n    return left + right"), tree(**{"a.py": file}), FREE)
+    # then
+    assert "The nearest text in the file is:\ndef add(left, right):\n    return left + right" in caught.value.message
+
+
+def test_an_edit_of_a_file_that_is_missing_or_no_text_is_refused() -> None:
+    with pytest.raises(ChangeError, match="no such file"):
+        apply_reply(edit("x", path="b.py"), at(), FREE)
+    with pytest.raises(ChangeError, match="not UTF-8"):
+        apply_reply(edit("x", path="b"), at(b=b"\xff\xfe"), FREE)
+
+
+@given(st.text(max_size=30), st.text(alphabet="ab", max_size=30), st.text(alphabet="ab", min_size=1, max_size=4))
+def test_an_edit_changes_only_what_was_searched(replacement: str, text: str, search: str) -> None:
+    # given
+    places = [index for index in range(len(text)) if text.startswith(search, index)]
+    # when
+    try:
+        changes = apply_reply(edit(search, replacement), tree(**{"a.py": text}), FREE)
+    except ChangeError:
+        # then
+        assert len(places) != 1
+        return
+    assert len(places) == 1
+    expected = text[: places[0]] + replacement + text[places[0] + len(search) :]
+    assert changes == {"a.py": expected.encode("utf-8", "replace")}
+
+
+def test_an_answer_can_move_a_file_and_edit_it() -> None:
+    answer = reply(
+        renames=[{"from": "a.py", "to": "b.py"}], edits=[{"path": "b.py", "search": "one", "replace": "two"}]
+    )
+    assert apply_reply(answer, at(), FREE) == {"a.py": None, "b.py": b"two\n"}
+
+
+def test_a_rename_neither_replaces_a_file_nor_invents_one() -> None:
+    with pytest.raises(ChangeError, match="stands there already"):
+        apply_reply(reply(renames=[{"from": "a.py", "to": "b.py"}]), at(**{"b.py": b""}), FREE)
+    with pytest.raises(ChangeError, match="no such file to rename"):
+        apply_reply(reply(renames=[{"from": "c.py", "to": "b.py"}]), at(), FREE)
+
+
+def test_a_deletion_names_a_file_that_exists() -> None:
+    assert apply_reply(reply(deletions=["a.py"]), at(), FREE) == {"a.py": None}
+    with pytest.raises(ChangeError, match="no such file to delete"):
+        apply_reply(reply(deletions=["a.py", "a.py"]), at(), FREE)
+
+
+def test_a_file_is_no_folder_and_a_folder_is_no_file() -> None:
+    with pytest.raises(ChangeError, match="a.py is a file"):
+        apply_reply(reply(files=[{"path": "a.py/b", "content": ""}]), at(), FREE)
+    with pytest.raises(ChangeError, match="folder"):
+        apply_reply(reply(files=[{"path": "src", "content": ""}]), at(**{"src/x": b""}), FREE)
+    with pytest.raises(ChangeError, match="is a file"):
+        answer = reply(files=[{"path": "n", "content": ""}, {"path": "n/m", "content": ""}])
+        apply_reply(answer, at(), FREE)
+
+
+def test_a_file_may_become_a_folder_when_it_is_deleted_in_the_same_answer() -> None:
+    answer = reply(deletions=["a.py"], files=[{"path": "a.py/b", "content": "x"}])
+    assert apply_reply(answer, at(), FREE) == {"a.py": None, "a.py/b": b"x"}
+
+
+def test_the_files_of_other_tasks_and_of_the_user_are_not_written() -> None:
+    rules = WriteRules(others=frozenset({"b.py"}), foreign=frozenset({"notes", "docs/plan.md"}))
+    with pytest.raises(ChangeError, match="belongs to another task"):
+        rules.check("b.py")
+    with pytest.raises(ChangeError, match="file of the user"):
+        rules.check("docs/plan.md")
+    with pytest.raises(ChangeError, match="file of the user"):
+        rules.check("notes/new.md")
+    with pytest.raises(ChangeError, match="file of the user"):
+        rules.check("docs")
+
+
+def test_files_sizes_and_the_sum_of_an_answer_are_capped() -> None:
+    with pytest.raises(ChangeError, match=f"at most {MAX_FILES} files, not {MAX_FILES + 1}"):
+        apply_reply(
+            reply(files=[{"path": f"f{number}", "content": ""} for number in range(MAX_FILES + 1)]), at(), FREE
+        )
+    with pytest.raises(ChangeError, match=f"at most {MAX_FILE_BYTES} bytes"):
+        apply_reply(reply(files=[{"path": "big", "content": "x" * (MAX_FILE_BYTES + 1)}]), at(), FREE)
+    with pytest.raises(ChangeError, match="an answer holds at most"):
+        apply_reply(
+            reply(files=[{"path": f"f{number}", "content": "x" * MAX_FILE_BYTES} for number in range(11)]), at(), FREE
+        )
+
+
+def test_nothing_is_left_of_an_answer_of_which_one_part_cannot_be_applied() -> None:
+    workspace = at()
+    with pytest.raises(ChangeError):
+        apply_reply(reply(files=[{"path": "ok", "content": "x"}], deletions=["missing"]), workspace, FREE)
+    assert workspace.accepted == {"a.py": b"one\n"}
+
+
+@given(st.lists(st.text(alphabet=string.ascii_lowercase + "/", min_size=1, max_size=6), max_size=6))
+def test_changes_never_hold_a_file_and_something_below_it(paths: list[str]) -> None:
+    try:
+        changes = apply_reply(reply(files=[{"path": path, "content": "x"} for path in paths]), Workspace(None), FREE)
+    except ChangeError:
+        return
+    for path in changes:
+        assert not any(other.startswith(f"{path}/") for other in changes)

@@ -1,0 +1,702 @@
+"""One completion: what is tried again, what moves on, what each try costs, and what a cancelled one leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.catalog import FlatPrice, load_catalog
+from orchestrator.errors import (
+    BudgetExhausted,
+    NoModel,
+    ProviderRejected,
+    ProviderUnavailable,
+    RateLimited,
+    RunLost,
+)
+from orchestrator.gateway import (
+    OVERHEAD_TOKENS,
+    Persistence,
+    UnusableAnswers,
+    affordable_output,
+    input_bound,
+)
+from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
+from orchestrator.providers.scripted import Answers, ScriptedProvider
+from orchestrator.state import Purpose
+from orchestrator.store import RunStore
+from orchestrator.wire import EvaluationReply, schema_for
+from tests.unit.orchestrator.gateways import (
+    FIRST,
+    GOOD,
+    IMPATIENT,
+    RUN,
+    SECOND,
+    Booked,
+    bank,
+    billed,
+    model,
+    question,
+    route,
+)
+
+EVALUATE = Purpose.EVALUATE
+BOTH = route(FIRST, SECOND)
+ACCOUNT = f"run:{RUN}"
+# 100 input and 100 output tokens at one dollar per million, in picodollars.
+COST = 200_000_000
+# The upper bound of `question()` at FIRST: its bytes, the overhead and 1,000 output tokens, in picodollars.
+BOUND = 2_196_000_000
+
+
+def script(*answers: Completion | str | Exception) -> ScriptedProvider:
+    return ScriptedProvider({EVALUATE: answers})
+
+
+def rate_limited(retry_after: float | None = None) -> RateLimited:
+    return RateLimited("too many calls", provider="openai", model="first", retry_after=retry_after)
+
+
+def unavailable(*, maybe_billed: bool = False) -> ProviderUnavailable:
+    return ProviderUnavailable("HTTP 503", provider="openai", model="first", maybe_billed=maybe_billed)
+
+
+def rejected(status: int) -> ProviderRejected:
+    return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status)
+
+
+# How long to wait
+
+
+@given(attempt=st.integers(0, 2))
+def test_a_wait_grows_exponentially_with_full_jitter(attempt: int) -> None:
+    wait = Persistence(tries=4, first_wait=0.5, longest_wait=30.0).wait(attempt, None)
+
+    assert wait is not None
+    assert 0 <= wait <= [0.5, 1.0, 2.0][attempt]
+
+
+def test_full_jitter_uses_the_whole_range() -> None:
+    waits = [Persistence(first_wait=1.0).wait(0, None) or 0.0 for _ in range(400)]
+
+    assert min(waits) < 0.1
+    assert max(waits) > 0.9
+
+
+@given(attempt=st.integers(0, 200))
+def test_a_wait_never_passes_the_longest_one(attempt: int) -> None:
+    wait = Persistence(tries=1000, first_wait=0.5, longest_wait=3.0).wait(attempt, None)
+
+    assert wait is not None
+    assert 0 <= wait <= 3.0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "retry_after", "expected"),
+    [(0, 7.0, 7.0), (2, 0.0, 0.0), (0, 30.0, 30.0), (0, 30.1, None), (3, 1.0, None), (3, None, None)],
+)
+def test_retry_after_is_followed_as_long_as_it_is_worth_it(
+    attempt: int, retry_after: float | None, expected: float | None
+) -> None:
+    assert Persistence(tries=4, longest_wait=30.0).wait(attempt, retry_after) == expected
+
+
+# What a call may cost
+
+
+@given(
+    system=st.text(max_size=200),
+    prompt=st.one_of(
+        st.text(max_size=2_000),
+        st.text(alphabet=st.characters(min_codepoint=0x1F300, max_codepoint=0x1FAFF), max_size=500),
+        st.text(alphabet="\u200b\u0301\x00\ud800", max_size=500),
+    ),
+)
+def test_the_input_bound_is_never_below_one_token_per_byte(system: str, prompt: str) -> None:
+    request = CompletionRequest(EVALUATE, FIRST, system, prompt, schema_for(EVALUATE), 1_000, 5.0)
+
+    tokens = len(system.encode("utf-8", "replace")) + len(prompt.encode("utf-8", "replace"))
+    assert input_bound(request) >= tokens + OVERHEAD_TOKENS
+
+
+@given(
+    usd=st.sampled_from([0.0, 0.1, 2.5, 75.0]),
+    sent=st.integers(0, 400_000),
+    wanted=st.integers(1, 128_000),
+    remaining=st.integers(0, 10**13),
+)
+def test_the_affordable_output_is_the_most_that_can_be_paid(usd: float, sent: int, wanted: int, remaining: int) -> None:
+    one = model("one", "openai", usd=usd)
+
+    tokens = affordable_output(one, sent, wanted, remaining)
+
+    assert 0 <= tokens <= wanted
+    assert tokens == 0 or one.price.cost(sent, tokens) <= remaining
+    assert tokens == wanted or one.price.cost(sent, tokens + 1) > remaining
+
+
+@pytest.mark.parametrize("name", sorted(load_catalog().models))
+@settings(max_examples=15, deadline=None)
+@given(
+    sent=st.integers(0, 900_000),
+    more=st.integers(0, 100_000),
+    answered=st.integers(0, 60_000),
+    limit=st.integers(0, 60_000),
+    cached=st.floats(0, 1),
+)
+def test_no_call_within_its_bounds_costs_more_than_its_upper_bound(
+    name: str, sent: int, more: int, answered: int, limit: int, cached: float
+) -> None:
+    price = load_catalog().models[name].price
+
+    assert price.cost(sent, min(answered, limit), int(sent * cached)) <= price.cost(sent + more, limit)
+
+
+# What one answer leads to
+
+
+async def test_a_good_answer_is_settled_at_what_it_cost(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert answer.reply == EvaluationReply(score=0.5, reason="half of it is there")
+        assert answer.model == FIRST
+        assert await one.booked() == Booked((("settled", COST),), {ACCOUNT: (COST, 0)})
+        assert (gateway.budget.spent, gateway.budget.reserved) == (COST, 0)
+
+
+async def test_whoever_listens_hears_what_each_billed_answer_cost(tmp_path: Path) -> None:
+    heard: list[tuple[str, str, str, float]] = []
+
+    async def listen(task_id: str, purpose: Purpose, asked: object, usd: float) -> None:
+        heard.append((task_id, purpose.value, str(getattr(asked, "id", "")), usd))
+
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script("no JSON", billed())})
+        gateway.on_settled = listen
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [(task, purpose, name) for task, purpose, name, _ in heard] == [("task-1", "evaluate", "first")] * 2
+    assert heard[1][3] == 0.0002
+
+
+@pytest.mark.parametrize("error", [rate_limited(), unavailable()])
+async def test_a_passing_failure_is_tried_again_and_its_reservation_given_back(
+    tmp_path: Path, error: Exception
+) -> None:
+    provider = script(error, error, billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert len(provider.requests) == 3
+        assert await one.booked() == Booked(
+            (("released", 0), ("released", 0), ("settled", COST)), {ACCOUNT: (COST, 0)}
+        )
+
+
+async def test_a_failure_that_may_have_been_billed_counts_at_its_reservation(tmp_path: Path) -> None:
+    provider = script(unavailable(maybe_billed=True), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+        booked = await one.booked()
+        assert booked == Booked((("lost", BOUND), ("settled", COST)), {ACCOUNT: (BOUND + COST, 0)})
+        assert (gateway.budget.spent, gateway.budget.reserved) == (BOUND + COST, 0)
+
+
+async def test_when_the_tries_are_used_up_the_next_model_is_asked(tmp_path: Path) -> None:
+    failing, other = script(*[unavailable()] * 4), script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": failing, "anthropic": other})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert answer.model == SECOND
+    assert (len(failing.requests), len(other.requests)) == (4, 1)
+
+
+async def test_a_wait_that_is_too_long_leads_to_the_next_model_at_once(tmp_path: Path) -> None:
+    failing, other = script(rate_limited(retry_after=60.0)), script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": failing, "anthropic": other})
+        async with asyncio.timeout(5), gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert answer.model == SECOND
+    assert len(failing.requests) == 1
+
+
+async def test_retry_after_is_honoured(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(rate_limited(retry_after=0.2), billed())})
+        async with gateway.slots.held():
+            began = loop.time()
+            await gateway.ask(question(), BOTH, EvaluationReply)
+            took = loop.time() - began
+
+    assert took >= 0.2
+
+
+async def test_no_slot_is_held_while_a_call_waits(tmp_path: Path) -> None:
+    asked: list[str] = []
+    other_done = asyncio.Event()
+
+    def answer(request: CompletionRequest) -> Completion | Exception:
+        asked.append(request.prompt)
+        return rate_limited(retry_after=0.3) if asked == ["patient"] else billed()
+
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": ScriptedProvider(answer)}, slots=1)
+
+        async def ask(prompt: str) -> None:
+            async with gateway.slots.held():
+                await gateway.ask(question(prompt, prompt=prompt), BOTH, EvaluationReply)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask("patient"))
+            group.create_task(ask("quick")).add_done_callback(lambda _: other_done.set())
+            async with asyncio.timeout(5):
+                await other_done.wait()
+            asked_when_the_quick_one_was_done = list(asked)
+
+    assert asked_when_the_quick_one_was_done == ["patient", "quick"]
+    assert asked == ["patient", "quick", "patient"]
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429])
+async def test_a_refused_account_is_not_asked_again_in_the_whole_run(tmp_path: Path, status: int) -> None:
+    refusing, other = script(rejected(status)), script(billed(), billed())
+    sibling = model("sibling", "openai")
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": refusing, "anthropic": other})
+        async with gateway.slots.held():
+            first = await gateway.ask(question("1"), route(FIRST, sibling, SECOND), EvaluationReply)
+            second = await gateway.ask(question("2"), route(FIRST, sibling, SECOND), EvaluationReply)
+
+        assert (first.model, second.model) == (SECOND, SECOND)
+        assert len(refusing.requests) == 1
+        assert [state for state, _ in (await one.booked()).calls] == ["released", "settled", "settled"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+async def test_a_rejected_request_moves_on_and_its_provider_stays_in_use(tmp_path: Path, status: int) -> None:
+    provider = script(rejected(status), billed(), billed())
+    sibling = model("sibling", "openai")
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            first = await gateway.ask(question("1"), route(FIRST, sibling), EvaluationReply)
+            second = await gateway.ask(question("2"), route(FIRST, sibling), EvaluationReply)
+
+    assert (first.model.id, second.model.id) == ("sibling", "first")
+    assert len(provider.requests) == 3
+
+
+async def test_when_every_provider_fails_the_error_names_each_and_the_way_out(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(rejected(401)), "anthropic": script(rejected(400))})
+        async with gateway.slots.held():
+            with pytest.raises(NoModel) as caught:
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert caught.value.excluded == {"first": "HTTP 401", "second": "HTTP 400"}
+    assert "--offline" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (billed('{"score": 0.5, "reason"'), "the answer was not JSON: Expecting ':' delimiter at line 1, column 24"),
+        (billed(""), "the answer was empty"),
+        (billed('{"score": 7, "reason": "x"}'), "score: Input should be less than or equal to 1"),
+        (billed(GOOD[:20], Finish.LENGTH), "it was cut off at the output limit"),
+        (billed("[" * 100_000), "nested too deeply"),
+    ],
+)
+async def test_an_unusable_answer_is_asked_again_with_what_was_wrong_and_each_is_billed(
+    tmp_path: Path, bad: Completion, said: str
+) -> None:
+    provider = script(bad, billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert answer.reply.score == 0.5
+        assert [request.max_output_tokens for request in provider.requests] == [1_000, 2_000]
+        assert "could not be used" not in provider.requests[0].prompt
+        assert f"Your last answer could not be used: {said}" in provider.requests[1].prompt.replace(
+            "the answer does not follow the schema: ", ""
+        ).replace("the answer's JSON is ", "")
+        assert await one.booked() == Booked((("settled", COST), ("settled", COST)), {ACCOUNT: (2 * COST, 0)})
+
+
+async def test_a_model_that_never_answers_usably_gives_way_to_the_next(tmp_path: Path) -> None:
+    stubborn, other = script("a", "b", "c"), script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": stubborn, "anthropic": other})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert answer.model == SECOND
+    assert len(stubborn.requests) == 3
+    assert "could not be used" not in other.requests[0].prompt
+
+
+async def test_a_refusal_is_billed_and_goes_to_the_next_model(tmp_path: Path) -> None:
+    refusing, other = script(billed("I will not.", Finish.REFUSAL)), script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": refusing, "anthropic": other})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert answer.model == SECOND
+        assert len(refusing.requests) == 1
+        assert [state for state, _ in (await one.booked()).calls] == ["settled", "settled"]
+
+
+async def test_when_no_answer_is_of_use_the_error_says_so(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(billed("No.", Finish.REFUSAL)), "anthropic": script(rejected(400))})
+        async with gateway.slots.held():
+            with pytest.raises(UnusableAnswers, match="first: the model refused to answer; second: HTTP 400"):
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+
+async def test_an_answer_with_half_a_surrogate_pair_is_an_unusable_answer_like_any_other(tmp_path: Path) -> None:
+    provider = script(billed('{"score": 0.5, "reason": "\ud800"}'), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+        answer.reply.reason.encode()
+        assert (await one.booked()).accounts[ACCOUNT][1] == 0
+
+
+# Replay
+
+
+async def test_what_an_earlier_process_paid_for_is_not_paid_again(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(billed("broken"), billed())})
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+    silent = script()
+    async with bank(tmp_path / "db") as two:
+        spent = await two.ledger.spent()
+        gateway = two.gateway({"openai": silent}, spent=spent)
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert answer.reply.score == 0.5
+        assert silent.requests == []
+        assert spent == 2 * COST
+        assert await two.booked() == Booked((("settled", COST), ("settled", COST)), {ACCOUNT: (2 * COST, 0)})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        question("2"),
+        question("1", prompt="Another one?"),
+    ],
+)
+async def test_another_question_is_not_answered_by_a_kept_answer(tmp_path: Path, other: object) -> None:
+    provider = script(billed(), billed('{"score": 1, "reason": "better"}'))
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), BOTH, EvaluationReply)
+            answer = await gateway.ask(other, BOTH, EvaluationReply)  # type: ignore[arg-type]
+
+    assert answer.reply.score == 1
+
+
+# Money that is short
+
+
+async def test_the_output_limit_shrinks_to_what_is_left(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.0018) as one:
+        gateway = one.gateway({"openai": provider}, max_usd=0.0018)
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert provider.requests[0].max_output_tokens == 604
+
+
+async def test_a_call_whose_answer_would_be_too_short_to_be_of_use_is_not_made(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.0017) as one:
+        gateway = one.gateway({"openai": provider, "anthropic": provider}, max_usd=0.0017)
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted, match=r"\$0\.0017 of \$0\.00 is left"):
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert provider.requests == []
+        assert await one.booked() == Booked((), {ACCOUNT: (0, 0)})
+
+
+async def test_a_cheaper_model_of_the_route_is_asked_when_the_first_cannot_be_paid(tmp_path: Path) -> None:
+    dear, cheap = model("dear", "openai", usd=1_000.0), model("cheap", "anthropic", usd=0.1)
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.01) as one:
+        gateway = one.gateway({"openai": script(), "anthropic": provider}, max_usd=0.01)
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), route(dear, cheap), EvaluationReply)
+
+    assert answer.model == cheap
+
+
+@pytest.mark.parametrize("shared", [{}, {"team:eng": 0.004}], ids=["of the run", "of the team"])
+async def test_calls_that_cannot_be_paid_at_once_wait_for_one_another(tmp_path: Path, shared: dict[str, float]) -> None:
+    run_cap = 1.0 if shared else 0.004
+    provider = ScriptedProvider(lambda _: billed(), delay_seconds=0.02)
+    async with bank(tmp_path / "db", max_usd=run_cap, shared=shared) as one:
+        gateway = one.gateway({"openai": provider}, max_usd=run_cap, slots=8, charged=(ACCOUNT, *shared))
+
+        async def ask(label: str) -> float:
+            async with gateway.slots.held():
+                return (await gateway.ask(question(label), route(FIRST), EvaluationReply)).reply.score
+
+        scores = await asyncio.gather(*(ask(str(number)) for number in range(6)))
+        booked = await one.booked()
+
+    assert scores == [0.5] * 6
+    assert booked.accounts[ACCOUNT] == (6 * COST, 0)
+    assert [request.max_output_tokens for request in provider.requests] == [1_000] * 6
+
+
+async def test_the_output_limit_shrinks_to_what_a_shared_account_has_left(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db", shared={"team:eng": 0.0018}) as one:
+        gateway = one.gateway({"openai": provider}, charged=(ACCOUNT, "team:eng"))
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert provider.requests[0].max_output_tokens == 604
+
+
+async def test_the_account_whose_cap_is_reached_is_named(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db", shared={"team:eng": 0.0017}) as one:
+        gateway = one.gateway({"openai": provider, "anthropic": provider}, charged=(ACCOUNT, "team:eng"))
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted, match="the budget of team:eng has") as caught:
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert caught.value.account == "team:eng"
+        assert provider.requests == []
+        assert await one.booked() == Booked((), {ACCOUNT: (0, 0), "team:eng": (0, 0)})
+        assert gateway.budget.reserved == 0
+
+
+# Cancellation and lost runs
+
+
+async def test_a_call_cancelled_in_flight_counts_at_its_reservation(tmp_path: Path) -> None:
+    provider = ScriptedProvider(lambda _: billed(), delay_seconds=4)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+
+        async def ask() -> None:
+            async with gateway.slots.held():
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+        asking = asyncio.create_task(ask())
+        async with asyncio.timeout(5):
+            while not provider.requests:
+                await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+        assert await one.booked() == Booked((("lost", BOUND),), {ACCOUNT: (BOUND, 0)})
+        assert (gateway.budget.spent, gateway.budget.reserved) == (BOUND, 0)
+
+
+async def test_cancelled_at_any_moment_and_twice_nothing_stays_reserved(tmp_path: Path) -> None:
+    """The moments are counted in turns of the event loop, from before the reservation to after the settlement."""
+    async with bank(tmp_path / "db") as one:
+        left: list[tuple[int, int]] = []
+        for turn in range(120):
+            provider = ScriptedProvider(lambda _: billed())
+            gateway = one.gateway({"openai": provider}, slots=1)
+            asking = asyncio.create_task(_ask(gateway, f"label {turn}"))
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            booked = await one.booked()
+            left.append((booked.accounts[ACCOUNT][1], gateway.budget.reserved))
+            assert {state for state, _ in booked.calls} <= {"settled", "lost", "released"}
+
+        booked = await one.booked()
+
+    assert left == [(0, 0)] * 120
+    assert booked.accounts[ACCOUNT][0] == sum(cost for _, cost in booked.calls)
+
+
+async def _ask(gateway: object, label: str) -> None:
+    async with gateway.slots.held():  # type: ignore[attr-defined]
+        await gateway.ask(question(label), BOTH, EvaluationReply)  # type: ignore[attr-defined]
+
+
+async def test_a_call_cancelled_before_it_was_made_costs_nothing(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as one:
+        costs = []
+        for turn in range(60):
+            provider = ScriptedProvider(lambda _: billed())
+            gateway = one.gateway({"openai": provider}, slots=1)
+            asking = asyncio.create_task(_ask(gateway, f"label {turn}"))
+            for _ in range(turn):
+                await asyncio.sleep(0)
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            if not provider.requests:
+                costs.append(gateway.budget.spent)
+
+        assert costs
+        assert set(costs) == {0}
+        assert [cost for state, cost in (await one.booked()).calls if state == "released"] == [0] * len(
+            [state for state, _ in (await one.booked()).calls if state == "released"]
+        )
+
+
+async def test_a_process_that_lost_its_run_makes_no_call_and_books_nothing(tmp_path: Path) -> None:
+    provider = script(billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        await RunStore(one.database).claim(RUN)
+        async with gateway.slots.held():
+            with pytest.raises(RunLost):
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert provider.requests == []
+        assert await one.booked() == Booked((), {ACCOUNT: (0, 0)})
+        assert gateway.budget.reserved == 0
+
+
+async def test_a_process_that_loses_its_run_during_a_call_leaves_the_booking_to_the_new_one(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as old:
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        class Slow:
+            async def complete(self, request: CompletionRequest) -> Completion:
+                asked.set()
+                await answered.wait()
+                return billed()
+
+            async def aclose(self) -> None:
+                return
+
+        gateway = old.gateway({"openai": Slow()})
+        asking = asyncio.create_task(_ask(gateway, "1"))
+        await asked.wait()
+        async with bank(tmp_path / "db") as new:
+            taken_over = await new.booked()
+            answered.set()
+            with pytest.raises(RunLost):
+                await asking
+            after = await new.booked()
+
+    assert taken_over == Booked((("lost", BOUND),), {ACCOUNT: (BOUND, 0)})
+    assert after == taken_over
+
+
+def _answers(kinds: list[str]) -> Answers:
+    left = iter(kinds)
+
+    def answer(_: CompletionRequest) -> Completion | Exception:
+        match next(left, "good"):
+            case "429":
+                return rate_limited()
+            case "503":
+                return unavailable()
+            case "dropped":
+                return unavailable(maybe_billed=True)
+            case "broken":
+                return billed("{")
+            case "cut":
+                return Completion("{", Usage(900, 1_000), Finish.LENGTH)
+            case "refused":
+                return billed("No.", Finish.REFUSAL)
+            case "400":
+                return rejected(400)
+        return billed()
+
+    return answer
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(["good", "429", "503", "dropped", "broken", "cut", "refused", "400"]), max_size=25),
+    cap=st.sampled_from([0.0015, 0.003, 0.006, 0.02]),
+    slots=st.integers(1, 4),
+    cancelled=st.lists(st.integers(0, 60), max_size=3),
+)
+def test_whatever_the_providers_do_the_cap_holds_and_the_books_agree(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], cap: float, slots: int, cancelled: list[int]
+) -> None:
+    async def scenario() -> None:
+        over: list[int] = []
+        async with bank(tmp_path_factory.mktemp("bank") / "db", max_usd=cap) as one:
+            answers = _answers(kinds)
+
+            def watched(request: CompletionRequest) -> Completion | str | Exception:
+                over.append(gateway.budget.spent + gateway.budget.reserved - int(cap * 10**12))
+                return answers(request)  # type: ignore[operator, no-any-return]
+
+            provider = ScriptedProvider(watched)
+            persistence = Persistence(tries=3, first_wait=0.0, answers=2)
+            gateway = one.gateway(
+                {"openai": provider, "anthropic": provider}, max_usd=cap, slots=slots, persistence=persistence
+            )
+            tasks = [asyncio.create_task(_ask(gateway, str(number))) for number in range(6)]
+            for turn in range(61):
+                for number, at in enumerate(cancelled):
+                    if at == turn:
+                        tasks[number].cancel()
+                await asyncio.sleep(0)
+            async with asyncio.timeout(20):
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+            booked = await one.booked()
+
+        expected = (BudgetExhausted, NoModel, UnusableAnswers, asyncio.CancelledError)
+        assert [error for error in results if isinstance(error, BaseException) and not isinstance(error, expected)] == []
+        assert max(over, default=0) <= 0
+        assert booked.accounts[ACCOUNT] == (sum(cost for _, cost in booked.calls), 0)
+        assert (gateway.budget.spent, gateway.budget.reserved) == booked.accounts[ACCOUNT]
+        assert booked.accounts[ACCOUNT][0] <= cap * 10**12
+
+    asyncio.run(scenario())
+
+
+def test_free_models_need_no_money() -> None:
+    free = model("free", "local", usd=0.0)
+
+    assert free.price == FlatPrice(0.0, 0.0)
+    assert affordable_output(free, 10**6, 8_000, 0) == 8_000
+
+
+def test_the_patience_of_the_tests_is_not_that_of_the_product() -> None:
+    assert Persistence() == Persistence(
+        tries=4, first_wait=0.5, longest_wait=30.0, answers=3, call_seconds=300.0
+    )
+    assert IMPATIENT.tries == 4
