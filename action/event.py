@@ -71,8 +71,7 @@ def _trigger(
         )
     if _COMMENTED & payload.keys() or (event == "issues" and payload.get("action") == "labeled"):
         return trigger_from_event(event, payload, delivery_id=_run(env), allowed_bots=bots)
-    workflow = _for_workflow(payload, env, inputs, issue if isinstance(issue, Mapping) else None)
-    return workflow
+    return _for_workflow(payload, env, inputs, issue if isinstance(issue, Mapping) else None)
 
 
 def _for_workflow(

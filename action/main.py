@@ -18,11 +18,11 @@ from action.event import asked_by
 from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
 from action.outputs import (
     Ending,
-    annotations,
     exit_status,
     fenced,
     masks,
     output_values,
+    remarks,
     write_outputs,
     write_report,
     write_summary,
@@ -51,7 +51,7 @@ def main() -> int:
     try:
         runner, fails_on = Runner.from_environment(env), fail_on(env)
     except UsageError as error:
-        print(*annotations(_failed(error), redactor), sep="\n", flush=True)
+        print(*remarks(_failed(error), redactor), sep="\n", flush=True)
         return error.exit_status
     _publish(runner, Ending("failed", "The step did not come to its end."), redactor)
 
@@ -67,7 +67,7 @@ def main() -> int:
     # 3. What came of it, for the next steps, for people and for the diff.
     _publish(runner, ending, redactor)
     write_summary(runner.summary, ending, redactor)
-    print(*annotations(ending, redactor), sep="\n", flush=True)
+    print(*remarks(ending, redactor), sep="\n", flush=True)
     return exit_status(ending, fails_on)
 
 

@@ -97,7 +97,7 @@ def masks(values: Iterable[str]) -> list[str]:
     return [command("add-mask", line) for line in sorted(lines) if len(line) > 3]
 
 
-def annotations(ending: Ending, redactor: Redactor) -> list[str]:
+def remarks(ending: Ending, redactor: Redactor) -> list[str]:
     """Return every finding as a command with file and line, and the reason of an ending that is not good."""
     notes: list[Annotation] = list(spec_check(ending.spec_findings).annotations)
     if ending.state is not None:

@@ -39,6 +39,8 @@ from orchestrator.wire import ChangesReply
 ATTEMPTS = 3
 # A model that failed this often at a task is passed over for the next one.
 FAILURES_PER_MODEL = 2
+# Source: a third of the smallest context in the catalog (64,000 tokens), at three bytes a token.
+DEPENDENCY_BYTES = 64_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +137,19 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
             ),
         ),
     )
+    unanswered = f"\n\nStill to be mended:\n{progress.feedback}" if revising else ""
     progress.writer = answer.model
     progress.routes.append(choice)
     tree = run.workspace.over(progress.changes)
     try:
-        changes = apply_reply(answer.reply, tree, run.rules(_files_of_others(assignment)))
+        changes = apply_reply(answer.reply, tree, run.rules(_files_of_others(run, assignment)))
     except ChangeError as error:
-        progress.failed(f"Your changes could not be applied, and nothing of them was: {error.message}")
+        progress.failed(f"Your changes could not be applied, and nothing of them was: {error.message}{unanswered}")
         return False
-    if not changes and not progress.changes:
-        progress.failed(f"You changed nothing. {answer.reply.notes}".strip())
+    if not changes:
+        progress.failed(f"You changed nothing. {answer.reply.notes}".strip() + unanswered)
         return False
+    run.claims.update(dict.fromkeys(changes, assignment.task.id))
     progress.changes.update(changes)
     return True
 
@@ -216,19 +220,35 @@ def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, rev
         "dependencies": _dependencies(run, assignment),
     }
     if revising:
-        current = progress.changes or {path: run.workspace.read(path) for path in task.files}
-        values["current"] = run.files_section({path: content for path, content in current.items() if content})
+        standing = {path: content for path in task.files if (content := run.workspace.read(path)) is not None}
+        values["current"] = run.files_section(progress.changes or standing)
         values["findings"] = fence(progress.feedback, run.nonce, "findings")
     return values
 
 
 def _dependencies(run: Run, assignment: Assignment) -> str:
-    """Return the files of the tasks that this one builds on; those only, so that a replay sees the same prompt."""
-    paths = {path for task in ancestors(assignment.task, assignment.plan) for path in task.files}
+    """Return the files of the tasks that this one builds on; those only, so that a replay sees the same prompt.
+
+    The nearest come first; what does not fit into `DEPENDENCY_BYTES` is named only.
+    """
     if assignment.whole:
         return ""
-    files = {path: content for path in sorted(paths) if (content := run.workspace.read(path)) is not None}
-    return "Files of the tasks this one depends on\n" + run.files_section(files) if files else ""
+    shown: dict[str, bytes | None] = {}
+    left_out: list[str] = []
+    room = DEPENDENCY_BYTES
+    for path in dict.fromkeys(path for task in ancestors(assignment.task, assignment.plan) for path in task.files):
+        content = run.workspace.read(path)
+        if content is None:
+            continue
+        if len(content) > room:
+            left_out.append(f"File {path} is not shown: it has {len(content)} bytes")
+            continue
+        shown[path] = content
+        room -= len(content)
+    if not shown and not left_out:
+        return ""
+    sections = [run.files_section(shown)] if shown else []
+    return "\n\n".join(["Files of the tasks this one depends on", *sections, *left_out])
 
 
 def _other_files(assignment: Assignment) -> str:
@@ -236,11 +256,15 @@ def _other_files(assignment: Assignment) -> str:
     return "\n".join(f"{task.id}: {', '.join(task.files) or '(none named)'}" for task in others) or "(none)"
 
 
-def _files_of_others(assignment: Assignment) -> frozenset[str]:
-    own = set(assignment.task.files)
+def _files_of_others(run: Run, assignment: Assignment) -> frozenset[str]:
+    """Return what other tasks write: the files they name, and those they wrote without having named them."""
     if assignment.whole:
         return frozenset()
-    return frozenset(path for task in assignment.plan for path in task.files if path not in own)
+    own = set(assignment.task.files)
+    named = {path for task in assignment.plan for path in task.files}
+    before = {assignment.task.id, *(task.id for task in ancestors(assignment.task, assignment.plan))}
+    claimed = {path for path, owner in run.claims.items() if owner not in before}
+    return frozenset((named | claimed) - own)
 
 
 def _blocking(results: Sequence[ValidationResult]) -> list[ValidationResult]:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 
 from orchestrator.artifacts import WriteRules
-from orchestrator.errors import ChangeError, OutputConflict, PlanError
+from orchestrator.errors import ChangeError, PlanError
+from orchestrator.prompts import fence
 from orchestrator.run import Asking, Run
 from orchestrator.state import REPAIR_PREFIX, ArchitectureDecision, Purpose, Task
 from orchestrator.wire import PlanReply
@@ -17,11 +18,10 @@ MAX_TASKS = 100
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
-async def plan(run: Run, decision: ArchitectureDecision, output_dir: str) -> tuple[Task, ...]:
+async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
     """Ask for the plan until it can be run.
 
-    Raises `PlanError` when the last of three plans still cannot, `OutputConflict` when it would write over files of
-    the user, and what the gateway raises.
+    Raises `PlanError` when the last of three plans still cannot, and what the gateway raises.
     """
     feedback = ""
     wrong: list[str] = []
@@ -39,11 +39,9 @@ async def plan(run: Run, decision: ArchitectureDecision, output_dir: str) -> tup
         tasks = tasks_of(answer.reply)
         wrong = faults(tasks, run.rules())
         if not wrong:
-            taken = sorted({path for task in tasks for path in task.files if path in run.foreign})
-            if taken:
-                raise OutputConflict(output_dir, tuple(taken))
             return tasks
-        feedback = "Your last plan cannot be run:\n" + "\n".join(f"- {fault}" for fault in wrong)
+        listed = "\n".join(f"- {fault}" for fault in wrong)
+        feedback = "Your last plan cannot be run. What is wrong with it\n" + fence(listed, run.nonce, "faults")
     raise PlanError(
         f"No plan that can be run after {PLANS} tries: {'; '.join(wrong)}",
         hint="Describe the job more precisely, or allow a stronger model.",
@@ -86,6 +84,7 @@ def faults(tasks: Sequence[Task], rules: WriteRules) -> list[str]:
             if missing not in known
         ]
         found += _path_faults(task, rules)
+    found += _nested(tasks)
     cycle = _cycle(tasks)
     if cycle:
         found.append(f"the tasks {' -> '.join(cycle)} wait for each other; a plan has no cycle")
@@ -105,16 +104,15 @@ def remaining_path(tasks: Sequence[Task]) -> dict[str, int]:
 
 
 def ancestors(task: Task, tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """Return every task that must be done before this one, in the plan's order."""
+    """Return every task that must be done before this one, the nearest first, else in the plan's order."""
     by_id = {one.id: one for one in tasks}
-    seen: set[str] = set()
-    waiting = list(task.depends_on)
-    while waiting:
-        needed = waiting.pop()
-        if needed not in seen:
-            seen.add(needed)
-            waiting += by_id[needed].depends_on
-    return tuple(one for one in by_id.values() if one.id in seen)
+    order = {name: place for place, name in enumerate(by_id)}
+    seen: dict[str, None] = {}
+    nearest: set[str] = set(task.depends_on)
+    while nearest:
+        seen |= dict.fromkeys(sorted(nearest, key=order.__getitem__))
+        nearest = {needed for name in nearest for needed in by_id[name].depends_on} - set(seen)
+    return tuple(by_id[name] for name in seen)
 
 
 def ready(
@@ -150,6 +148,17 @@ def _path_faults(task: Task, rules: WriteRules) -> list[str]:
         except ChangeError as error:
             found.append(f"task {task.id!r} names the file {error.message}")
     return found
+
+
+def _nested(tasks: Sequence[Task]) -> list[str]:
+    """Return what is wrong with paths that the plan takes both for a file and for a folder."""
+    files = {path: task.id for task in tasks for path in task.files}
+    return [
+        f"{above!r} of task {files[above]!r} cannot be a file and hold {path!r} of task {files[path]!r}"
+        for path in sorted(files)
+        for above in (path[:index] for index, letter in enumerate(path) if letter == "/")
+        if above in files
+    ]
 
 
 def _repeated(ids: Sequence[str]) -> list[str]:

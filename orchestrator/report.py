@@ -60,6 +60,7 @@ def report(state: ProjectState) -> dict[str, Any]:
 def _task(state: ProjectState, index: int) -> dict[str, Any]:
     task = state.tasks[index]
     result = state.results.get(task.id) or TaskResult(task.id, TaskStatus.PENDING)
+    calls = [call for call in state.calls if call.task_id == task.id]
     return {
         "id": task.id,
         "title": task.title,
@@ -74,9 +75,9 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
         "reviewer_model": result.reviewer_model,
         "reviewer_provider": result.review.provider if result.review else "",
         "attempts": result.attempts,
-        "cost_usd": result.cost_usd,
-        "input_tokens": result.input_tokens,
-        "output_tokens": result.output_tokens,
+        "cost_usd": sum(call.cost_usd for call in calls),
+        "input_tokens": sum(call.input_tokens for call in calls),
+        "output_tokens": sum(call.output_tokens for call in calls),
         "reason": result.reason,
         "findings": [
             {"path": one.path, "line": one.line, "severity": one.severity.value, "message": one.message}
@@ -133,9 +134,10 @@ def report_markdown(state: ProjectState) -> str:
     ]
     for task in state.tasks:
         result = state.results.get(task.id) or TaskResult(task.id, TaskStatus.PENDING)
+        cost = sum(call.cost_usd for call in state.calls if call.task_id == task.id)
         lines.append(
             f"| {_cell(task.id)}: {_cell(task.title)} | {result.status.value} | {result.score:.2f} | {result.model} | "
-            f"{result.reviewer_model} | {result.attempts} | ${result.cost_usd:.4f} |"
+            f"{result.reviewer_model} | {result.attempts} | ${cost:.4f} |"
         )
     if state.architecture:
         decision = state.architecture

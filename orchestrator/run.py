@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -47,7 +47,11 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run's shared parts; `foreign` are the user's own files in the output folder."""
+    """One run's shared parts.
+
+    `foreign` are the user's own files in the output folder; `claims` says which task wrote a path, so that no two that
+    run at once write one that neither named.
+    """
 
     id: str
     job: JobSpec
@@ -59,6 +63,7 @@ class Run:
     bus: ProjectEventBus
     protected: tuple[str, ...] = PROTECTED_PATHS
     foreign: frozenset[str] = frozenset()
+    claims: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
     def tell(self, event: EventType, **data: object) -> None:

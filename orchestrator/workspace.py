@@ -50,8 +50,9 @@ class Workspace:
         return self._base is not None and _stands(self._base, path)
 
     def is_folder(self, path: str) -> bool:
-        """Say whether the path is a folder that holds a file."""
-        return any(one.startswith(f"{path}/") for one in self.paths())
+        """Say whether the path is a folder, of the base or by what was accepted below it."""
+        added = any(one.startswith(f"{path}/") for one, content in self._accepted.items() if content is not None)
+        return added or (self._base is not None and (self._base / path).is_dir())
 
     def over(self, changes: Changes) -> Workspace:
         """Return this workspace with further changes laid over it; this one stays as it is."""

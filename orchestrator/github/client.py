@@ -106,6 +106,12 @@ class RepositoryClient:
         """Return a token that is good for some minutes, for git."""
         return (await self._opened(None)).token
 
+    async def aclose(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await asyncio.to_thread(session.github.close)
+
     async def _call(self, what: str, call: Callable[[Repository], T], *, idempotent: bool) -> T:
         def on_repository(session: Session) -> T:
             return call(session.github.get_repo(self.name))

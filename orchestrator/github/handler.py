@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,56 +78,58 @@ async def handle(
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. Raises `Unreachable` when GitHub is down (call
-    again later) and `RunLost`; everything else that goes wrong is said on GitHub and returned.
+    again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
+    said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
     run_id = run_id_for(trigger.repository_id, trigger.source, name)
     client = github.repository(trigger.repository, trigger.installation_id)
     redactor = Redactor([*secrets, github.given_token])
-    publisher = Publisher(
-        client,
-        run_id=run_id,
-        redactor=redactor,
-        effects=effects,
-        login=await github.login(client),
-        requester=trigger.actor,
-    )
-    desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress)
+    async with aclosing(client):
+        publisher = Publisher(
+            client,
+            run_id=run_id,
+            redactor=redactor,
+            effects=effects,
+            login=await github.login(client),
+            requester=trigger.actor,
+        )
+        desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress)
 
-    # 1. The rules come from the default branch as it is now, through the API.
-    default_head = await head_of(client, trigger.default_branch)
-    spec, findings = await _read_spec(client, spec_path, default_head, operator)
-    await desk.said("spec", f"{len(findings)} findings")
+        # 1. The rules come from the default branch as it is now, through the API.
+        default_head = await head_of(client, trigger.default_branch)
+        spec, findings = await _read_spec(client, spec_path, default_head, operator)
+        await desk.said("spec", f"{len(findings)} findings")
 
-    # 2. Somebody without the permission gets one reaction and nothing else.
-    access = await may_command(client, trigger.actor, spec.github.trigger_permission)
-    await desk.said("access", access.reason)
-    if not access.granted:
-        await desk.react("confused")
-        return HandledRun(run_id, "denied", access.reason)
-    await desk.react("eyes")
-    await desk.said("accepted", name)
+        # 2. Somebody without the permission gets one reaction and nothing else.
+        access = await may_command(client, trigger.actor, spec.github.trigger_permission)
+        await desk.said("access", access.reason)
+        if not access.granted:
+            await desk.react("confused")
+            return HandledRun(run_id, "denied", access.reason)
+        await desk.react("eyes")
+        await desk.said("accepted", name)
 
-    # 3. What needs no run is answered at once.
-    if isinstance(command, Refusal):
-        return await refuse(desk, command.message)
-    if command.name == "help":
-        return await answer(desk, report.help_comment())
-    if command.name == "status":
-        return await answer(desk, await answers.status(publisher, plane, trigger))
-    if findings:
-        return await refuse_spec(desk, findings, default_head)
-    if refusal := answers.refusal(command, spec, default_head, trigger):
-        return await refuse(desk, refusal)
+        # 3. What needs no run is answered at once.
+        if isinstance(command, Refusal):
+            return await refuse(desk, command.message)
+        if command.name == "help":
+            return await answer(desk, report.help_comment())
+        if command.name == "status":
+            return await answer(desk, await answers.status(publisher, plane, trigger))
+        if findings:
+            return await refuse_spec(desk, findings, default_head)
+        if refusal := answers.refusal(command, spec, default_head, trigger):
+            return await refuse(desk, refusal)
 
-    # 4. Everything else is a run, whose failures are said on GitHub too.
-    try:
-        return await _run(desk, _job(spec, trigger, command, operator), access)
-    except (Unreachable, RunLost):
-        raise
-    except OrchestratorError as error:
-        return await fail(desk, error)
+        # 4. Everything else is a run, whose failures are said on GitHub too.
+        try:
+            return await _run(desk, _job(spec, trigger, command, operator), access)
+        except (Unreachable, RunLost):
+            raise
+        except OrchestratorError as error:
+            return await fail(desk, error)
 
 
 async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:

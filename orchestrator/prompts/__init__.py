@@ -41,7 +41,9 @@ def fence(text: str, nonce: str, what: str) -> str:
     The delimiter carries the run's random word, which the text's author cannot know; should the text contain it all
     the same, the word is taken out.
     """
-    safe = text.replace(nonce, "")
+    safe = text
+    while nonce in safe:
+        safe = safe.replace(nonce, "")
     return f"<{what} {nonce}>\n{safe}\n</{what} {nonce}>"
 
 

@@ -82,17 +82,17 @@ def changes(prompt: str, turn: int) -> dict[str, Any]:
 
 
 def files_named(prompt: str) -> list[str]:
-    """Return the paths listed as `- path` after the last heading of that name, up to the next heading."""
+    """Return the paths listed as `- path` after the last heading of that name, up to the next line of another kind."""
     _, heading, rest = prompt.rpartition(FILES_HEADING)
     if not heading:
         return []
     paths = []
     for line in rest.splitlines()[1:]:
-        if line.lstrip().startswith("#"):
-            break
         item = re.match(r"\s*[-*]\s+`?([^\s`]+)`?", line)
         if item:
             paths.append(item[1])
+        elif line.strip():
+            break
     return paths
 
 

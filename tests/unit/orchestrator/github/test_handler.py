@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +19,7 @@ from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import Outcome, ProjectState, ProjectStatus
 from tests.unit.orchestrator.github.conftest import REPO, Scene
-from tests.unit.orchestrator.github.states import completed, failing
+from tests.unit.orchestrator.github.states import completed, failing, running
 
 BUILT: dict[str, bytes | None] = {"limiter.py": b"RATE = 1\n", "test_limiter.py": b"def test_rate():\n    pass\n"}
 
@@ -145,6 +146,36 @@ async def test_a_run_ends_in_a_pull_request_with_its_report_four_checks_and_one_
     assert (job.title, job.budget.max_usd) == ("Rate limiter", 2.0)
     assert job.description == "Implement a token bucket.\n\nwith a README"
     assert steps == list(STEPS)
+
+
+async def test_the_status_comment_follows_a_run_while_it_works(scene: Scene) -> None:
+    issue = _issue(scene)
+    shown: list[str] = []
+
+    class WorkingPlane(KnownPlane):
+        async def submit(
+            self,
+            job: JobSpec,
+            *,
+            run_id: str,
+            source: Source | None = None,
+            plan_only: bool = False,
+            on_event: Callable[[Event], Awaitable[None]] | None = None,
+        ) -> ProjectState:
+            ended = await super().submit(job, run_id=run_id, source=source, on_event=on_event)
+            async with asyncio.timeout(20):
+                while not shown:
+                    shown.extend(_ours(scene, issue))
+                    await asyncio.sleep(0)
+            return ended
+
+        async def state(self, run_id: str) -> ProjectState | None:
+            return running()
+
+    await _handle(scene, scene.trigger(issue, "/orchestrate"), WorkingPlane())
+    assert shown[0].startswith("1/2 tasks · $0.91 of $5.00")
+    (status,) = _ours(scene, issue)
+    assert status.startswith("Done: ")
 
 
 async def test_handling_the_same_command_again_makes_nothing_twice(scene: Scene) -> None:

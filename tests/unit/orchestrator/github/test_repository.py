@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from github import InputGitTreeElement
+from github.Repository import Repository
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,6 +53,32 @@ async def test_sec_20_a_clone_keeps_bytes_whatever_the_attributes_of_the_reposit
     sha = await scene.hub.commit(REPO, files)
     await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=await scene.client.token())
     assert (tmp_path / "base" / "a.txt").read_bytes() == b"$Id$\nline\n"
+
+
+async def test_sec_20_links_and_submodules_of_a_hostile_repository_lead_nowhere(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = await head_of(scene.client, "main")
+    assert base is not None
+    elements = [
+        InputGitTreeElement("link", "120000", "blob", content="/etc/passwd"),
+        InputGitTreeElement("sub", "160000", "commit", sha=base),
+        InputGitTreeElement(".gitmodules", "100644", "blob", content='[submodule "sub"]\n\turl = /\n\tpath = sub\n'),
+    ]
+
+    def write(repository: Repository) -> str:
+        tree = repository.create_git_tree(elements)
+        commit = repository.create_git_commit("x", tree, [])
+        repository.create_git_ref("refs/heads/hostile", commit.sha)
+        return commit.sha
+
+    sha = await scene.client.write("write", write)
+    monkeypatch.setenv("GIT_DIR", "/nonexistent")
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'core.symlinks=true'")
+    await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=await scene.client.token())
+    assert (tmp_path / "base" / "link").is_symlink() is False
+    assert (tmp_path / "base" / "link").read_text() == "/etc/passwd"
+    assert list((tmp_path / "base" / "sub").iterdir()) == []
 
 
 async def test_sec_20_the_token_stands_in_no_argument_address_or_error_of_git(scene: Scene, tmp_path: Path) -> None:

@@ -1,0 +1,89 @@
+"""What a run's results amount to: pure rules for how it ends, and what a repair is about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.artifacts import PROTECTED_PATHS, matches
+from orchestrator.state import (
+    REPAIR_PREFIX,
+    Outcome,
+    ProjectStatus,
+    Task,
+    TaskResult,
+    TaskStatus,
+    TaskType,
+    ValidationResult,
+)
+from orchestrator.workspace import Workspace
+
+ADR_PATH = "docs/adr/0001-architecture.md"
+# A repair is shown the files that its findings name, then others up to this size; source: half of the smallest
+# context in the catalog (64,000 tokens), at three bytes a token.
+REPAIR_BYTES = 96_000
+# Files that a repository may hold and still be new: they say nothing about its shape.
+_BARE = ("README", "LICENSE", ".")
+
+
+def is_new(workspace: Workspace) -> bool:
+    """Say whether the run starts from nothing, so that it may record its architecture."""
+    return all(path.rsplit("/", 1)[-1].startswith(_BARE) for path in workspace.base_paths())
+
+
+def built(workspace: Workspace) -> bool:
+    """Say whether a task has changed anything; the record of the architecture alone does not count."""
+    return any(path != ADR_PATH for path in workspace.accepted)
+
+
+def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspace) -> Task:
+    """Return the task that mends what fails on the whole project."""
+    # Findings are made by programs that ran generated code: only paths of the project count.
+    mendable = {path for path in workspace.paths() if not matches(path, PROTECTED_PATHS)}
+    named = sorted({finding.path for one in failing for finding in one.findings} & mendable)
+    written = sorted(path for path, content in workspace.accepted.items() if content is not None and path != ADR_PATH)
+    shown, room = [], REPAIR_BYTES
+    for path in dict.fromkeys((*named, *written)):
+        size = len(workspace.read(path) or b"")
+        if size <= room:
+            shown.append(path)
+            room -= size
+    return Task(
+        id=f"{REPAIR_PREFIX}{number}",
+        title="Make the whole project pass its checks",
+        type=TaskType.CODE_GENERATION,
+        description=f"These checks fail on the whole project: {', '.join(one.validator for one in failing)}. "
+        "Mend the cause, in the code or in the test, whichever is wrong.",
+        files=tuple(shown),
+    )
+
+
+def verdict(
+    tasks: Sequence[Task],
+    results: Mapping[str, TaskResult],
+    validation: Sequence[ValidationResult],
+    workspace: Workspace,
+    note: str,
+) -> tuple[ProjectStatus, Outcome]:
+    """Return the ending that the results earn: completed only when every task and every validator passed."""
+    done = {one for one, result in results.items() if result.status is TaskStatus.COMPLETED}
+    open_tasks = [task.id for task in tasks if task.id not in done]
+    open_checks = [one.validator for one in validation if not one.passed]
+    if not built(workspace):
+        return ProjectStatus.FAILED, Outcome("failed", "; ".join(["Nothing was built", *_why(tasks, results)]) + ".")
+    if not open_tasks and not open_checks:
+        return ProjectStatus.COMPLETED, Outcome("changed", note or "Every task and every check passed.")
+    reasons = []
+    if open_tasks:
+        reasons.append(f"not completed: {', '.join(open_tasks)}")
+    if open_checks:
+        reasons.append(f"checks that did not pass: {', '.join(open_checks)}")
+    return ProjectStatus.PARTIAL, Outcome("incomplete", "; ".join([*reasons, *([note] if note else [])]))
+
+
+def _why(tasks: Sequence[Task], results: Mapping[str, TaskResult]) -> list[str]:
+    failed = [results[task.id] for task in tasks if task.id in results]
+    return [
+        f"{one.task_id} failed: {one.reason.strip().splitlines()[0]}"
+        for one in failed
+        if one.status is TaskStatus.FAILED and one.reason.strip()
+    ]

@@ -1,0 +1,349 @@
+"""The Action as a workflow runs it: the steps of `action.yml`, a local GitHub, and the vendors' wire formats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.localhub import LocalHub, render
+from tests.e2e.action_steps import LAST, StepRunner
+from tests.loopback import Answer, Asked, ModelServer, Script
+
+REPO = "octo/demo"
+SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n"
+HOSTILE = {
+    "pip.conf": "[global]\nindex-url = http://127.0.0.1:9/\n",
+    "uv.toml": 'index-url = "http://127.0.0.1:9/"\n',
+    ".env": "OPENAI_API_KEY=from-the-workspace\nOPENAI_BASE_URL=http://127.0.0.1:9/v1\n",
+    "pyvenv.cfg": "home = /nowhere\n",
+}
+TRAP = "import pathlib\npathlib.Path({mark!r}).write_text(__file__)\nraise SystemExit(99)\n"
+MODULES = ("sitecustomize.py", "usercustomize.py", "orchestrator.py", "action/__init__.py", "venv.py", "pip.py", "json.py")
+
+
+def _review(asked: Asked) -> Answer:
+    """A reviewer that approves, with remarks that would like to be workflow commands."""
+    finding = {
+        "path": "sample_library/part_1.py",
+        "line": 3,
+        "severity": "warning",
+        "message": "100% vague\n::error::forged\n::set-output name=status::forged",
+    }
+    return Answer({"score": 0.9, "verdict": "approve", "findings": [finding]})
+
+
+@pytest.fixture
+def models() -> Iterator[ModelServer]:
+    with ModelServer(Script(tasks=2, answers={"review": _review})) as server:
+        yield server
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[LocalHub]:
+    async with LocalHub(root=tmp_path / "hub") as hub:
+        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": SPEC})
+        for login, role in (("maria", "write"), ("stranger", "read")):
+            hub.create_user(login)
+            hub.set_permission(REPO, login, role)
+        yield hub
+
+
+def _runner(tmp_path: Path, hub: LocalHub, models: ModelServer, **inputs: str) -> StepRunner:
+    environment = {
+        **models.environment(),
+        "GITHUB_API_URL": hub.api_url,
+        "GITHUB_SERVER_URL": hub.url,
+        "GITHUB_REPOSITORY": REPO,
+        "GITHUB_ACTOR": "maria",
+    }
+    return StepRunner(tmp_path / "job", hub.workflow_token(REPO), environment, inputs)
+
+
+def _comment(hub: LocalHub, runner: StepRunner, text: str, user: str = "maria") -> tuple[int, int]:
+    """Comment on a new issue, with that event as the workflow's; return the issue's number and the comment's id."""
+    repo = hub.repository(REPO)
+    number = hub.create_issue(REPO, "A sample library", "Write a sample library.", user="maria")
+    comment_id = hub.comment(REPO, number, text, user=user)
+    issue = repo.issues[number]
+    (comment,) = (it for it in issue.comments if it.id == comment_id)
+    runner.event(
+        "issue_comment",
+        {
+            "action": "created",
+            "issue": render.issue(hub.url, repo, issue),
+            "comment": render.comment(hub.url, repo, issue, comment),
+            "repository": render.repository(hub.url, repo),
+            "sender": render.user(hub.url, comment.user),
+        },
+    )
+    return number, comment_id
+
+
+def _dispatch(hub: LocalHub, runner: StepRunner, user: str = "maria") -> None:
+    repo = hub.repository(REPO)
+    sender = render.user(hub.url, hub.create_user(user))
+    runner.event("workflow_dispatch", {"repository": render.repository(hub.url, repo), "sender": sender})
+
+
+def _report(runner: StepRunner) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(Path(runner.outputs()["report-path"]).read_text())
+    return loaded
+
+
+def _acting(log: str) -> list[str]:
+    """Return the lines of a log that act as workflow commands: those outside of fences."""
+    acting, token = [], ""
+    for line in log.splitlines():
+        if token:
+            token = "" if line == f"::{token}::" else token
+        elif match := re.match(r"::stop-commands::(.+)", line):
+            token = match[1]
+        elif line.startswith("::"):
+            acting.append(line)
+    assert token == "", "a fence was left open"
+    return acting
+
+
+async def test_a_comment_becomes_a_pull_request_with_report_checks_outputs_and_summary(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    issue, comment_id = _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    outputs = runner.outputs()
+    assert (ran.status, outputs["status"]) == (0, "completed"), ran.log
+    (pull,) = hub.pull_requests(REPO)
+    assert pull["head"]["ref"] == outputs["branch"] == f"orchestrator/{issue}-a-sample-library"
+    assert (str(pull["number"]), pull["html_url"]) == (outputs["pull-request-number"], outputs["pull-request-url"])
+    assert {it["name"]: it["conclusion"] for it in hub.check_runs(REPO, pull["head"]["sha"])} == {
+        "orchestrator/architecture": "success",
+        "orchestrator/budget": "success",
+        "orchestrator/review": "success",
+        "orchestrator/validation": "success",
+    }
+    assert [content for _, content in hub.reactions(REPO, comment_id)] == ["eyes", "rocket"]
+    report = _report(runner)
+    assert (report["project_id"], report["status"]) == (outputs["project-id"], "completed")
+    assert float(outputs["spent-usd"]) == pytest.approx(report["budget"]["spent_usd"], abs=1e-6)
+    assert float(outputs["spent-usd"]) > 0
+    assert outputs["score"] == "0.90"
+    assert runner.summary.startswith("## Orchestrator: completed\n")
+    assert all(f"\n## {name}\n" in runner.summary for name in ("Budget", "Review", "Architecture", "Validation"))
+
+
+async def test_sec_24_a_models_words_never_act_and_every_finding_is_one_annotation(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
+    assert acting == [
+        "::warning file=sample_library/part_1.py,line=3,title=review::"
+        "100%25 vague%0A::error::forged%0A::set-output name=status::forged"
+    ] * 2
+    masked = {line.removeprefix("::add-mask::") for line in _acting(ran.log) if line.startswith("::add-mask::")}
+    keys = {value for name, value in models.environment().items() if name.endswith("_KEY")}
+    assert keys | {runner.token} <= masked
+    first_other = next(number for number, line in enumerate(ran.log.splitlines()) if "::add-mask::" not in line)
+    assert not any("::add-mask::" in line for line in ran.log.splitlines()[first_other:])
+
+
+async def test_sec_24_nothing_of_a_hostile_workspace_is_imported_or_read(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    mark = tmp_path / "imported"
+    _plant(runner.workspace, mark)
+    # A workflow that sets PYTHONPATH for its own steps must not lead us into the workspace.
+    runner.env = {**runner.env, "PYTHONPATH": str(runner.workspace), "PYTHONSTARTUP": str(runner.workspace / "venv.py")}
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (0, "completed"), ran.log
+    assert not mark.exists()
+    assert {call.key for call in models.journal} <= {value for value in models.environment().values()}
+
+
+@pytest.mark.slow
+async def test_every_step_of_the_action_runs_in_its_own_environment_beside_a_hostile_workspace(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    mark = tmp_path / "imported"
+    _plant(runner.workspace, mark)
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run_all()
+
+    assert [step.status for step in ran] == [0, 0, 0], "\n".join(step.log for step in ran)
+    assert runner.outputs()["status"] == "completed"
+    assert not mark.exists()
+    assert list((runner.temp / "orchestrator-action" / "lib").glob("python*/site-packages/action/main.py"))
+
+
+def _plant(workspace: Path, mark: Path) -> None:
+    for name, content in HOSTILE.items():
+        (workspace / name).write_text(content)
+    for name in MODULES:
+        (workspace / name).parent.mkdir(exist_ok=True)
+        (workspace / name).write_text(TRAP.format(mark=str(mark)))
+
+
+async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models, project="Write a sample library.", criteria="It has tests.", budget="2")
+    runner.use_this_interpreter()
+    _dispatch(hub, runner)
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (0, "completed"), ran.log
+    (pull,) = hub.pull_requests(REPO)
+    assert pull["head"]["ref"].startswith("orchestrator/write-a-sample-library-r-")
+    assert (hub.issues(REPO), _report(runner)["budget"]["max_usd"]) == ([], 2.0)
+    assert any("It has tests." in call.body for call in _bodies(models))
+
+
+class _Body:
+    def __init__(self, body: str) -> None:
+        self.body = body
+
+
+def _bodies(models: ModelServer) -> list[_Body]:
+    return [_Body(json.dumps(call.body)) for call in models.journal]
+
+
+async def test_an_output_dir_gets_the_files_and_no_pull_request_is_opened(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models, project="Write a sample library.", **{"output-dir": "built"})
+    runner.use_this_interpreter()
+    _dispatch(hub, runner)
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (0, "completed"), ran.log
+    assert (hub.pull_requests(REPO), list(await hub.branches(REPO))) == ([], ["main"])
+    assert (runner.workspace / "built/sample_library/part_1.py").is_file()
+    assert (runner.workspace / "built/.orchestrator/report.json").is_file()
+    assert "file=built/sample_library/part_1.py,line=3" in ran.log
+
+
+async def test_a_comment_without_a_command_is_ignored_with_a_line_in_the_summary(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    _, comment_id = _comment(hub, runner, "Nice work!")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (0, "ignored"), ran.log
+    assert runner.summary == "## Orchestrator: ignored\n\nthe comment holds no command\n"
+    assert Path(runner.outputs()["report-path"]).is_file()
+    assert (hub.reactions(REPO, comment_id), models.journal) == ([], [])
+
+
+async def test_a_stranger_gets_one_reaction_and_the_step_fails(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    issue, comment_id = _comment(hub, runner, "/orchestrate", user="stranger")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (1, "denied"), ran.log
+    assert [content for _, content in hub.reactions(REPO, comment_id)] == ["confused"]
+    assert (len(hub.comments(REPO, issue)), models.journal) == (1, [])
+
+
+async def test_a_broken_spec_is_annotated_at_its_line(tmp_path: Path, hub: LocalHub, models: ModelServer) -> None:
+    await hub.commit(REPO, {".orchestrator.yaml": "version: 1\nbugdet:\n  max_usd: 2\n"})
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (2, "spec_invalid"), ran.log
+    assert "::error file=.orchestrator.yaml,line=2," in "\n".join(_acting(ran.log))
+
+
+async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate plan")
+    planned = await runner.run(LAST)
+    assert (planned.status, runner.outputs()["status"], hub.pull_requests(REPO)) == (0, "planned", []), planned.log
+
+    issue, _ = _comment(hub, runner, "/orchestrate status")
+    refused = await runner.run(LAST)
+    assert (refused.status, runner.outputs()["status"]) == (1, "refused"), refused.log
+    assert "`ORCHESTRATOR_DATABASE_URL`" in hub.comments(REPO, issue)[-1]["body"]
+
+    shared = f"sqlite:///{tmp_path / 'shared.db'}"
+    _comment(hub, runner, "/orchestrate status")
+    answered = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
+    assert (answered.status, runner.outputs()["status"]) == (0, "answered"), answered.log
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("criteria", 3), ("never", 0)])
+async def test_fail_on_decides_whether_a_used_up_budget_fails_the_step(
+    tmp_path: Path, hub: LocalHub, models: ModelServer, fail_on: str, status: int
+) -> None:
+    runner = _runner(tmp_path, hub, models, budget="0.0001", **{"fail-on": fail_on})
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (status, "budget_exhausted"), ran.log
+    assert _report(runner)["budget"]["max_usd"] == 0.0001
+
+
+async def test_the_halves_of_a_later_version_are_refused_with_a_sentence(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models, command="generate")
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"]) == (2, "failed"), ran.log
+    assert "The command `generate` is not available in this version." in ran.log
+    assert Path(runner.outputs()["report-path"]).is_file()
+
+
+async def test_where_bubblewrap_may_not_be_prepared_the_step_says_so_and_does_not_fail(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "bash").symlink_to("/bin/bash")
+    for name in ("sudo", "bwrap"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n".replace("/bin/sh", "/bin/bash"))
+        (programs / name).chmod(0o755)
+
+    ran = await runner.run("Prepare bubblewrap", PATH=str(programs))
+
+    assert (ran.status, "bubblewrap does not work here" in ran.log) == (0, True), ran.log

@@ -1,0 +1,361 @@
+"""One task: what a model writes is checked, reviewed by another provider and revised until it passes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from orchestrator.policy import Policy, PolicySet
+from orchestrator.providers.base import CompletionRequest
+from orchestrator.specs import ValidationSpec
+from orchestrator.state import ProjectStatus, Purpose, TaskStatus
+from tests.unit.orchestrator.models import APPROVED, Models, a_job, changes, files, in_turn, plan, sent_back, task
+
+JSON_PLAN = plan(task("a", files=["a.json"]))
+
+
+async def test_a_task_that_passes_at_once_costs_one_generate_and_one_review(tmp_path: Path) -> None:
+    models = Models()
+    state = await models.run(tmp_path)
+    assert models.counts() == {"architecture": 1, "decompose": 1, "generate": 1, "review": 1, "evaluate": 1}
+    assert state.status is ProjectStatus.COMPLETED
+    assert state.results["a"].attempts == 1
+    assert state.results["a"].score == 0.9
+
+
+async def test_failing_checks_go_back_before_a_review_is_paid(tmp_path: Path) -> None:
+    # given
+    models = Models(
+        plan=JSON_PLAN,
+        say={"generate": lambda _: files(**{"a.json": '{"one": 1,}'}), "revise": lambda _: files(**{"a.json": "{}"})},
+    )
+    # when
+    state = await models.run(tmp_path)
+    # then
+    purposes = [request.purpose.value for request in models.asked]
+    assert purposes == ["architecture", "decompose", "generate", "revise", "review", "evaluate"]
+    assert state.results["a"].attempts == 2
+    prompt = models.of(Purpose.REVISE)[0].prompt
+    assert '{"one": 1,}' in prompt
+    assert "json_syntax: failed" in prompt
+    assert "a.json:1:" in prompt
+
+
+async def test_each_revision_shows_the_current_version_and_what_was_wrong_with_it(tmp_path: Path) -> None:
+    # given: the second version edits the first, the third the second
+    models = Models(
+        say={
+            "generate": lambda _: files(**{"a.md": "first line\nsecond line\n"}),
+            "revise": in_turn(
+                changes(edits=[{"path": "a.md", "search": "second line", "replace": "second verse"}]),
+                changes(edits=[{"path": "a.md", "search": "first line", "replace": "first verse"}]),
+            ),
+            "review": in_turn(sent_back("line two is prose"), sent_back("line one is prose"), json.dumps(APPROVED)),
+        }
+    )
+    # when
+    state = await models.run(tmp_path)
+    # then
+    one, two = (request.prompt for request in models.of(Purpose.REVISE))
+    assert "first line\nsecond line\n" in one
+    assert "error: a.md:3: line two is prose" in one
+    assert "first line\nsecond verse\n" in two
+    assert "error: a.md:3: line one is prose" in two
+    assert "line two is prose" not in two
+    assert state.status is ProjectStatus.COMPLETED
+    async with models.plane(tmp_path) as plane:
+        assert (await plane.changes("run-1"))["a.md"] == b"first verse\nsecond verse\n"
+
+
+async def test_an_empty_file_and_a_deletion_are_part_of_the_current_version(tmp_path: Path) -> None:
+    # given
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "old.md").write_text("old\n")
+    models = Models(
+        plan=plan(task("a", files=["a.md", "old.md"])),
+        say={
+            "generate": lambda _: changes(files=[{"path": "a.md", "content": ""}], deletions=["old.md"]),
+            "review": in_turn(sent_back("it is empty"), json.dumps(APPROVED)),
+        },
+    )
+    # when
+    await models.run(tmp_path, source=base)
+    # then
+    current = models.of(Purpose.REVISE)[0].prompt.split("Current version\n")[1]
+    assert re.search(r"File a\.md\n<file \w+>\n\n</file", current)
+    assert "File old.md is deleted" in current
+
+
+async def test_edits_that_do_not_apply_go_back_with_the_nearest_text(tmp_path: Path) -> None:
+    # given
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "a.md").write_text("# Lakes\n\nDeep and cold water.\n")
+    models = Models(
+        say={
+            "generate": lambda _: changes(edits=[{"path": "a.md", "search": "Deep, cold water.", "replace": "Warm."}]),
+            "revise": lambda _: changes(edits=[{"path": "a.md", "search": "Deep and cold water.", "replace": "Warm."}]),
+        }
+    )
+    # when
+    state = await models.run(tmp_path, source=base)
+    # then
+    prompt = models.of(Purpose.REVISE)[0].prompt
+    assert "the searched text stands 0 times" in prompt
+    assert "The nearest text in the file is:\nDeep and cold water." in prompt
+    assert len(models.of(Purpose.REVIEW)) == 1
+    assert state.results["a"].status is TaskStatus.COMPLETED
+
+
+async def test_a_path_that_may_not_be_written_goes_back_with_the_rule(tmp_path: Path) -> None:
+    models = Models(say={"generate": lambda _: files(**{"../../.ssh/authorized_keys": "key"})})
+    state = await models.run(tmp_path)
+    assert "no `..`" in models.of(Purpose.REVISE)[0].prompt
+    assert state.files == ("a.md", "docs/adr/0001-architecture.md")
+
+
+async def test_a_file_of_another_task_is_not_written(tmp_path: Path) -> None:
+    models = Models(
+        plan=plan(task("a"), task("b", "a")),
+        say={"generate": in_turn(files(**{"b.md": "mine now"}), files(**{"b.md": "b"}))},
+    )
+    state = await models.run(tmp_path)
+    assert "b.md: this file belongs to another task" in models.of(Purpose.REVISE, "a")[0].prompt
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_two_tasks_that_run_at_once_never_write_one_undeclared_file(tmp_path: Path) -> None:
+    # given: both write a file that neither named
+    def both(request: CompletionRequest) -> str:
+        name = re.search(r"^Task: (\S+)$", request.prompt, re.MULTILINE)
+        assert name
+        return files(**{f"{name[1]}.md": "own", "shared.md": f"written by {name[1]}"})
+
+    models = Models(plan=plan(task("a"), task("b")), say={"generate": both})
+    # when
+    state = await models.run(tmp_path)
+    # then
+    refused = [request.prompt for request in models.of(Purpose.REVISE)]
+    assert len(refused) == 1
+    assert "shared.md: this file belongs to another task" in refused[0]
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_a_later_task_may_go_on_with_a_file_that_one_before_it_wrote_unasked(tmp_path: Path) -> None:
+    models = Models(
+        plan=plan(task("a"), task("b", "a")),
+        say={
+            "generate": in_turn(
+                files(**{"a.md": "a", "shared.md": "one\n"}),
+                changes(
+                    files=[{"path": "b.md", "content": "b"}],
+                    edits=[{"path": "shared.md", "search": "one", "replace": "two"}],
+                ),
+            )
+        },
+    )
+    state = await models.run(tmp_path)
+    assert state.status is ProjectStatus.COMPLETED
+    assert models.of(Purpose.REVISE) == []
+
+
+async def test_a_model_that_failed_twice_is_passed_over(tmp_path: Path) -> None:
+    models = Models(say={"review": lambda _: sent_back("no")})
+    state = await models.run(tmp_path)
+    writers = [request.model.id for request in models.asked if request.purpose in (Purpose.GENERATE, Purpose.REVISE)]
+    assert len(writers) == 3
+    assert writers[0] == writers[1] != writers[2]
+    assert state.results["a"].status is TaskStatus.FAILED
+    assert "no" in state.results["a"].reason
+    excluded = dict(state.results["a"].routes[-2].excluded)
+    assert excluded[writers[0]] == "it failed at this task before"
+
+
+async def test_the_reviewer_is_of_another_provider(tmp_path: Path) -> None:
+    models = Models()
+    state = await models.run(tmp_path)
+    result = state.results["a"]
+    assert result.review is not None
+    assert result.provider == models.of(Purpose.GENERATE)[0].model.provider
+    assert result.review.provider == models.of(Purpose.REVIEW)[0].model.provider
+    assert result.provider != result.review.provider
+    assert result.review.same_provider is False
+
+
+async def test_where_only_one_provider_is_allowed_it_reviews_itself_and_the_result_says_so(tmp_path: Path) -> None:
+    job = a_job(policies=PolicySet([Policy(allowed_providers=["anthropic"])]))
+    state = await Models().run(tmp_path, job=job)
+    review = state.results["a"].review
+    assert review is not None
+    assert (review.provider, review.same_provider) == ("anthropic", True)
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_an_error_blocks_even_where_the_reviewer_approves_and_a_warning_does_not(tmp_path: Path) -> None:
+    finding = {"path": "a.md", "line": 0, "severity": "error", "message": "it lies"}
+    contradictory = json.dumps({"score": 0.9, "verdict": "approve", "findings": [finding]})
+    mild = json.dumps({"score": 0.9, "verdict": "approve", "findings": [finding | {"severity": "warning"}]})
+    models = Models(say={"review": in_turn(contradictory, mild)})
+    state = await models.run(tmp_path)
+    assert state.results["a"].attempts == 2
+    assert "error: a.md:1: it lies" in models.of(Purpose.REVISE)[0].prompt
+
+
+async def test_a_prompt_quotes_its_own_task_word_for_word_and_others_by_id_and_files(tmp_path: Path) -> None:
+    # given
+    odd = "Title with {{task}} $HOME \\1 <job> and\ttabs"
+    long = "Description with {{architecture}},\n  two lines and trailing blanks  \nend"
+    models = Models(
+        plan=plan(
+            task("a", title=odd, description=long),
+            task("b", title="Secret title of b", description="Secret description of b"),
+        )
+    )
+    # when
+    await models.run(tmp_path)
+    # then
+    for purpose in (Purpose.GENERATE, Purpose.REVIEW):
+        prompt = models.of(purpose, "a")[0].prompt
+        assert odd in prompt
+        assert long in prompt
+        assert "Secret" not in prompt
+    assert "b: b.md" in models.of(Purpose.GENERATE, "a")[0].prompt
+
+
+async def test_sec_29_what_others_wrote_stands_inside_fences_with_the_word_of_the_run(tmp_path: Path) -> None:
+    # given: a marker in everything that people and models say
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "lakes.md").write_text("MARK in the repository, lakes\n")
+    architecture = {
+        "structural_pattern": "MARK",
+        "topology": "MARK",
+        "api_paradigm": "none",
+        "data_paradigm": "none",
+        "rationale": "MARK",
+    }
+    models = Models(
+        plan=plan(task("a", title="MARK title", description="MARK lakes"), task("b", "a", description="lakes")),
+        say={
+            "architecture": lambda _: json.dumps(architecture),
+            "generate": lambda request: files(**{f"{'b' if 'Task: b' in request.prompt else 'a'}.md": "MARK written"}),
+            "review": in_turn(sent_back("MARK finding"), json.dumps(APPROVED)),
+        },
+    )
+    # when
+    await models.run(tmp_path, job=a_job("MARK: notes about lakes", criteria="MARK criteria"), source=base)
+    # then
+    words = set()
+    for request in models.asked:
+        depth = 0
+        for line in request.prompt.splitlines():
+            fence = re.fullmatch(r"<(/?)[a-z]+ ([0-9a-f]{32})>", line)
+            if fence:
+                depth += -1 if fence[1] else 1
+                words.add(fence[2])
+            assert "MARK" not in line or depth == 1, (request.purpose, line)
+        assert depth == 0
+        assert "MARK" not in request.system
+    assert len(words) == 1
+
+
+async def test_an_answer_without_any_change_is_no_success(tmp_path: Path) -> None:
+    models = Models(
+        say={"generate": lambda _: changes(files=[]) if not models.of(Purpose.REVISE) else files(**{"a.md": "a"})}
+    )
+    state = await models.run(tmp_path)
+    assert "You changed nothing" in models.of(Purpose.REVISE)[0].prompt
+    assert state.results["a"].attempts == 2
+
+
+async def test_what_the_reviewer_said_still_stands_when_the_mending_could_not_be_applied(tmp_path: Path) -> None:
+    models = Models(
+        say={
+            "review": in_turn(sent_back("line two is prose"), json.dumps(APPROVED)),
+            "revise": in_turn(
+                changes(edits=[{"path": "a.md", "search": "nowhere", "replace": ""}]), files(**{"a.md": "verse"})
+            ),
+        }
+    )
+    state = await models.run(tmp_path)
+    second = models.of(Purpose.REVISE)[1].prompt
+    assert "the searched text stands 0 times" in second
+    assert "line two is prose" in second
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_a_revision_that_changes_nothing_is_not_reviewed_again(tmp_path: Path) -> None:
+    models = Models(
+        say={"review": in_turn(sent_back("mend it")), "revise": lambda _: changes(files=[]), "generate": _first}
+    )
+    state = await models.run(tmp_path)
+    assert len(models.of(Purpose.REVIEW)) == 1
+    assert "mend it" in models.of(Purpose.REVISE)[1].prompt
+    assert state.results["a"].status is TaskStatus.FAILED
+
+
+def _first(_: CompletionRequest) -> str:
+    return files(**{"a.md": "a"})
+
+
+async def test_a_failed_task_leaves_its_best_attempt(tmp_path: Path) -> None:
+    # given: the second attempt is reviewed best
+    models = Models(
+        say={
+            "generate": lambda _: files(**{"a.md": "poor"}),
+            "revise": in_turn(files(**{"a.md": "better"}), files(**{"a.md": "worse"})),
+            "review": in_turn(
+                sent_back("1"),
+                json.dumps({"score": 0.6, "verdict": "request_changes", "findings": []}),
+                sent_back("3"),
+            ),
+        }
+    )
+    # when
+    state = await models.run(tmp_path)
+    # then
+    async with models.plane(tmp_path) as plane:
+        assert (await plane.changes("run-1"))["a.md"] == b"better"
+    assert state.status is ProjectStatus.PARTIAL
+
+
+async def test_a_task_sees_the_files_of_the_tasks_before_it_and_no_others(tmp_path: Path) -> None:
+    models = Models(
+        plan=plan(task("a"), task("b", "a"), task("c", "b"), task("d")),
+        say={"generate": lambda request: files(**{f"{_name(request)}.md": f"content of {_name(request)}"})},
+    )
+    await models.run(tmp_path)
+    prompt = models.of(Purpose.GENERATE, "c")[0].prompt
+    assert "content of a" in prompt
+    assert "content of b" in prompt
+    assert "content of d" not in prompt
+
+
+async def test_the_files_of_earlier_tasks_stay_within_their_share_of_the_prompt(tmp_path: Path) -> None:
+    # given: two earlier tasks whose files do not fit together
+    models = Models(
+        plan=plan(task("far", files=["far.md"]), task("near", "far", files=["near.md"]), task("end", "near")),
+        say={"generate": lambda request: files(**{f"{_name(request)}.md": "x" * 60_000})},
+    )
+    # when
+    state = await models.run(tmp_path)
+    # then: the nearer one is shown, the farther named
+    prompt = models.of(Purpose.GENERATE, "end")[0].prompt
+    assert len(prompt) < 100_000
+    assert re.search(r"File near\.md\n<file \w+>\nx", prompt)
+    assert "File far.md is not shown" in prompt
+    assert state.status is ProjectStatus.COMPLETED
+
+
+def _name(request: CompletionRequest) -> str:
+    found = re.search(r"^Task: (\S+)$", request.prompt, re.MULTILINE)
+    return found[1] if found else ""
+
+
+async def test_the_validators_that_the_spec_names_are_the_ones_that_run(tmp_path: Path) -> None:
+    job = a_job(validation=ValidationSpec(validators=("json_syntax",), commands=()))
+    models = Models(plan=JSON_PLAN, say={"generate": lambda _: files(**{"a.json": "{}"})})
+    state = await models.run(tmp_path, job=job)
+    assert [(one.validator, one.passed) for one in state.results["a"].validation] == [("json_syntax", True)]
