@@ -52,8 +52,8 @@ def asked_by(
         return Asked(
             trigger,
             Refusal(
-                f"`/orchestrate {command.name}` needs a database that the workflow's jobs share: set "
-                "`ORCHESTRATOR_DATABASE_URL` to one, such as `postgresql://…`, in the workflow's `env`.",
+                f"`/orchestrate {command.name}` needs a database that the workflow's jobs share: name it by "
+                "`ORCHESTRATOR_DATABASE_URL` in the workflow's `env`.",
             ),
         )
     return Asked(trigger, command)

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,12 @@ from orchestrator.github.trigger import Ignored
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.store import EffectStore
 
+ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
+
+INTERRUPTED = (
+    "The job was cancelled. Run it again; with a shared ORCHESTRATOR_DATABASE_URL it goes on where it stopped."
+)
+
 
 def main() -> int:
     """Run the step and return its exit status (CONTRACT section 5)."""
@@ -45,7 +51,6 @@ def main() -> int:
     secrets = secrets_of(env)
     redactor = Redactor(secrets)
     print(*masks(secrets), sep="\n", flush=True)
-    sys.excepthook = _told(redactor)
 
     # 1. What makes the step fail, and where the runner wants to be told, come before anything that may go wrong.
     try:
@@ -53,21 +58,19 @@ def main() -> int:
     except UsageError as error:
         print(*remarks(_failed(error), redactor), sep="\n", flush=True)
         return error.exit_status
-    _publish(runner, Ending("failed", "The step did not come to its end."), redactor)
+    sys.excepthook = _internal_failure(runner, redactor, fails_on)
 
     # 2. Everything that is written meanwhile may hold a model's words, so nothing of it may act.
     with fenced(sys.stdout):
         try:
             ending = asyncio.run(_step(env, runner, secrets, redactor))
         except (KeyboardInterrupt, asyncio.CancelledError):
-            ending = Ending("interrupted", "The job was cancelled. Run it again to go on.", exit_status=130)
+            ending = Ending("interrupted", INTERRUPTED, exit_status=130)
         except OrchestratorError as error:
             ending = _failed(error)
 
     # 3. What came of it, for the next steps, for people and for the diff.
     _publish(runner, ending, redactor)
-    write_summary(runner.summary, ending, redactor)
-    print(*remarks(ending, redactor), sep="\n", flush=True)
     return exit_status(ending, fails_on)
 
 
@@ -132,6 +135,8 @@ def _payload(env: Mapping[str, str]) -> dict[str, Any]:
 def _publish(runner: Runner, ending: Ending, redactor: Redactor) -> None:
     path = write_report(runner.state, ending, redactor)
     write_outputs(runner.output, output_values(ending, path))
+    write_summary(runner.summary, ending, redactor)
+    print(*remarks(ending, redactor), sep="\n", flush=True)
 
 
 def _failed(error: OrchestratorError) -> Ending:
@@ -146,11 +151,15 @@ def _stop_on_sigterm() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
-def _told(redactor: Redactor) -> Any:
-    """Return what tells an internal failure: fenced and redacted, since it may quote a model's words."""
+def _internal_failure(runner: Runner, redactor: Redactor, fails_on: str) -> ExceptHook:
+    """Return what ends the step after an error of our own: it says so everywhere, and still obeys `fail-on`."""
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        # The traceback may quote a model's words.
         with fenced(sys.stdout):
             print(redactor("".join(traceback.format_exception(kind, error, trace))), flush=True)
+        ending = Ending("failed", f"An internal error, {kind.__name__}; the log has its traceback.")
+        _publish(runner, ending, redactor)
+        os._exit(exit_status(ending, fails_on))
 
     return hook

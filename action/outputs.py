@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
 from orchestrator.errors import SpecFinding
@@ -103,7 +103,7 @@ def remarks(ending: Ending, redactor: Redactor) -> list[str]:
     if ending.state is not None:
         notes += [note for run in check_runs(ending.state) for note in run.annotations]
     if ending.folder:
-        notes = [replace(note, path=f"{ending.folder}/{note.path}") for note in notes]
+        notes = [replace(note, path=str(PurePosixPath(ending.folder, note.path))) for note in notes]
     said = [
         command(
             _LEVELS[note.level],

@@ -84,7 +84,8 @@ class OutputFolder:
             for name in (*files, *links):
                 path = Path(folder, name)
                 relative = path.relative_to(self.root).as_posix()
-                if path.is_symlink() or written.get(relative) != _digest(path.read_bytes()):
+                ours = relative in written and path.is_file() and not path.is_symlink()
+                if not (ours and written[relative] == _digest(path.read_bytes())):
                     found.add(relative)
         return frozenset(found)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -29,7 +30,10 @@ APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "gener
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; no traceback reaches the user."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.error(_unknown(parser, unknown[0]))
     if arguments.version:
         print(f"orchestrator {VERSION}")
         return EXIT_COMPLETED
@@ -80,9 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--project", metavar="TEXT", help="what to build")
     what.add_argument("--criteria", metavar="TEXT", help="when it is done")
     what.add_argument("--file", metavar="PATH", help="a spec file instead of --project; flags win over it")
-    what.add_argument(
-        "--app-type", metavar="NAME", choices=APP_TYPES, help=f"{', '.join(APP_TYPES)}; default: detected"
-    )
+    what.add_argument("--app-type", metavar="NAME", type=_app_type, help=f"{', '.join(APP_TYPES)}; default: detected")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--budget", metavar="USD", type=_number, help="hard cap on what is spent; default: 8.0")
     limits.add_argument("--max-time", metavar="SECONDS", type=_number, help="hard cap on time; default: 5400")
@@ -103,14 +105,34 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _number(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number from 0 up, not {text!r}")
     return value
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = int(text) if text.isascii() and text.isdigit() else 0
     if not 1 <= value <= 100:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 100, not {text!r}")
     return value
+
+
+def _app_type(text: str) -> str:
+    if text not in APP_TYPES:
+        from orchestrator.strict import nearest
+
+        raise argparse.ArgumentTypeError(f"{text!r} is not an app type{nearest(text, APP_TYPES)}")
+    return text
+
+
+def _unknown(parser: argparse.ArgumentParser, given: str) -> str:
+    from orchestrator.strict import nearest
+
+    if not given.startswith("-"):
+        return f"{given!r} belongs to no flag; a text with blanks needs quotes"
+    flags = re.findall(r"--[a-z-]+", parser.format_usage())
+    return f"there is no flag {given.partition('=')[0]!r}{nearest(given.partition('=')[0], flags)}"

@@ -117,18 +117,22 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
                     on_event=on_event,
                 )
         except asyncio.CancelledError:
-            await _deliver_interrupted(plane, run_id, output)
+            interrupted = await _deliver_interrupted(plane, run_id, output, plan_only=arguments.plan)
+            if arguments.json and interrupted is not None:
+                print(json.dumps(report(interrupted), ensure_ascii=False), flush=True)
             print(f"Interrupted. Go on with: python -m orchestrator --resume {run_id}", file=sys.stderr)
             return EXIT_INTERRUPTED
     _say(state, output, arguments)
     return exit_status(state)
 
 
-async def _deliver_interrupted(plane: ControlPlane, run_id: str, output: OutputFolder) -> None:
+async def _deliver_interrupted(
+    plane: ControlPlane, run_id: str, output: OutputFolder, *, plan_only: bool
+) -> ProjectState | None:
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-    await plane.deliver(run_id, output)
+    return await (plane.state(run_id) if plan_only else plane.deliver(run_id, output))
 
 
 def _say(state: ProjectState, output: OutputFolder, arguments: argparse.Namespace) -> None:
@@ -143,6 +147,8 @@ def _say(state: ProjectState, output: OutputFolder, arguments: argparse.Namespac
 
 async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec | None:
     """Return the stored job of the run that the flags name, or None for a new run."""
+    if arguments.resume and arguments.project_id and arguments.resume != arguments.project_id:
+        raise UsageError("--resume and --project-id name two runs.", hint="Give one of them.")
     named = arguments.resume or arguments.project_id
     if named is None:
         return None
@@ -154,7 +160,8 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
     if known is None and arguments.resume:
         ids = [row.id for row in await plane.list()]
         raise UsageError(
-            f"--resume: there is no run {named!r}{nearest(named, ids)}.", hint="--list-projects shows every known run."
+            f"--resume: there is no run {named!r}{nearest(named, ids) if ids else ''}",
+            hint="--list-projects shows every known run.",
         )
     return known
 

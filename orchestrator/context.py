@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.artifacts import matches
+from orchestrator.artifacts import check_path, matches
+from orchestrator.errors import ChangeError
 from orchestrator.prompts import fence
 from orchestrator.workspace import Workspace
 
 BYTES_PER_TOKEN = 4
 TREE_LINES = 400
 MAX_FILE_BYTES = 60_000
-NAME_WEIGHT = 20.0
 PATH_WORD_WEIGHT = 4.0
+_NAME = re.compile(r"[\w./-]+")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 # Words that are in every request and every file say nothing about which file is meant.
 _COMMON_WORDS = (
@@ -23,7 +25,8 @@ _COMMON_WORDS = (
     "def class import return self none true false str int"
 )
 _COMMON = frozenset(_COMMON_WORDS.split())
-_NEVER = (".orchestrator.yaml", "**/*.lock", "**/package-lock.json", "**/*.min.js", "**/*.svg", "**/*.map")
+_NEVER = (".orchestrator.yaml", "**/.env", "**/.env.*", "**/*.pem", "**/*.key", "**/id_rsa", "**/id_ed25519")
+_NOISE = ("**/*.lock", "**/package-lock.json", "**/*.min.js", "**/*.svg", "**/*.map")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +37,11 @@ class ContextRules:
     exclude: tuple[str, ...] = ()
 
     def shows(self, path: str) -> bool:
-        """Say whether a path may be shown."""
-        if matches(path, (*_NEVER, *self.exclude)):
+        """Say whether a path may be shown; a hidden one only where `include` names it."""
+        if not _ordinary(path) or matches(path, (*_NEVER, *_NOISE, *self.exclude)):
             return False
-        return not self.include or matches(path, self.include)
+        hidden = any(component.startswith(".") for component in path.split("/"))
+        return path in self.include if hidden else not self.include or matches(path, self.include)
 
 
 def repository_section(workspace: Workspace, request: str, rules: ContextRules, nonce: str, max_tokens: int) -> str:
@@ -68,14 +72,25 @@ def ranked_files(workspace: Workspace, paths: Iterable[str], request: str) -> li
     texts = {path: text for path in paths if (text := _text(workspace, path)) is not None}
     words = {path: Counter(map(str.lower, _WORD.findall(text))) for path, text in texts.items()}
     spread = Counter(word for counts in words.values() for word in counts)
-    scores: dict[str, float] = {}
+    mentioned = {token.rstrip(".,;:!?") for token in _NAME.findall(request)}
+    scores: dict[str, tuple[bool, float]] = {}
     for path, counts in words.items():
-        named = NAME_WEIGHT if path in request or path.rsplit("/", 1)[-1] in request else 0.0
+        named = path in mentioned or path.rsplit("/", 1)[-1] in mentioned
         in_path = PATH_WORD_WEIGHT * len(wanted & {word.lower() for word in _WORD.findall(path.replace("/", " "))})
-        shared = sum(1.0 / spread[word] for word in wanted if word in counts)
-        scores[path] = named + in_path + shared
-    order = sorted((path for path in texts if scores[path] > 0), key=lambda path: (-scores[path], path))
+        shared = math.fsum(1.0 / spread[word] for word in wanted if word in counts)
+        scores[path] = (named, in_path + shared)
+    alike = [path for path in texts if scores[path] > (False, 0.0)]
+    order = sorted(alike, key=lambda path: (not scores[path][0], -scores[path][1], path))
     return [(path, texts[path]) for path in order]
+
+
+def _ordinary(path: str) -> bool:
+    """Say whether a path of the repository is one that we would write ourselves: others could pass for instructions."""
+    try:
+        check_path(path)
+    except ChangeError:
+        return False
+    return True
 
 
 def _text(workspace: Workspace, path: str) -> str | None:

@@ -93,7 +93,7 @@ class ControlPlane:
             )
         if not bound.description.strip():
             raise UsageError("There is nothing to build: the job has no description.", hint="Say what to build.")
-        if output is not None:
+        if output is not None and not plan_only:
             await asyncio.to_thread(output.prepare)
         prior = await self.state(run_id)
         if prior is not None and prior.status.final and not retry_failed:

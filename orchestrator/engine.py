@@ -146,32 +146,39 @@ class Engine:
         """
         results = {task_id: result for task_id, result in desk.state.results.items() if _ended(result)}
         running: dict[str, Task] = {}
-        finished: asyncio.Queue[str] = asyncio.Queue()
+        finished: asyncio.Queue[tuple[str, asyncio.Event]] = asyncio.Queue()
         stops: list[OrchestratorError] = []
         urgency = remaining_path(tasks)
         rounds, _ = await self._runs.rounds(desk.run.id)
 
         async def work(task: Task) -> None:
-            try:
-                async with desk.run.gateway.slots.held(urgency[task.id]):
+            async with desk.run.gateway.slots.held(urgency[task.id]):
+                try:
                     assignment = Assignment(task, tasks, decision, rounds.get(task.id, 0))
                     results[task.id] = await self._one(desk, checker, assignment)
-            except (BudgetError, NoModel) as error:
-                stops.append(error)
-            finally:
-                finished.put_nowait(task.id)
+                except (BudgetError, NoModel) as error:
+                    stops.append(error)
+                followed = asyncio.Event()
+                finished.put_nowait((task.id, followed))
+                await followed.wait()
 
         try:
             async with asyncio.TaskGroup() as group:
+                followed = asyncio.Event()
                 while True:
                     await self._skip(desk, tasks, results)
                     completed = {one for one, result in results.items() if result.status is TaskStatus.COMPLETED}
                     for task in [] if stops else ready(tasks, completed, results, running):
                         running[task.id] = task
                         group.create_task(work(task))
+                    # Those just started line up for a slot before the finished task gives its own back: otherwise a
+                    # less urgent task that waits longer would get it.
+                    await asyncio.sleep(0)
+                    followed.set()
                     if not running:
                         break
-                    del running[await finished.get()]
+                    task_id, followed = await finished.get()
+                    del running[task_id]
         except BaseExceptionGroup as failures:
             raise _first(failures) from failures
         if stops:

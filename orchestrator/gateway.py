@@ -13,7 +13,6 @@ import hashlib
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Generic, TypeVar
@@ -36,7 +35,7 @@ from orchestrator.providers.base import Completion, CompletionRequest, Finish, P
 from orchestrator.routing import Route
 from orchestrator.slots import Slots
 from orchestrator.state import Purpose
-from orchestrator.store import Ledger, LedgerCall
+from orchestrator.store import Ledger, LedgerCall, finished
 from orchestrator.wire import parse, schema_for
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -47,6 +46,8 @@ OVERHEAD_TOKENS = 1_000
 # Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
 LEAST_OUTPUT_TOKENS = 512
 REASONING_TOKENS = 8_000
+# A wrong key, no credit, no permission, no credit in OpenAI's words: the vendor refuses the account, not the request.
+_ACCOUNT_REFUSED = frozenset({401, 402, 403, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,7 @@ class Gateway:
     slots: Slots
     persistence: Persistence = field(default_factory=Persistence)
     on_settled: Callable[[str, Purpose, ModelProfile, float], Awaitable[None]] | None = None
-    _money: asyncio.Condition = field(init=False, default_factory=asyncio.Condition)
-    _resolved: int = field(init=False, default=0)
+    _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
     async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
@@ -129,12 +129,10 @@ class Gateway:
             try:
                 reply = await self._usable(question, model, kind)
             except BudgetExhausted as error:
-                if error.account != "run":
-                    raise
                 poor = error
             except ProviderError as error:
                 failures.append((model.id, error.message))
-                if isinstance(error, ProviderRejected) and error.status in (401, 403):
+                if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
                     self._down[model.provider] = error.message
             except UnusableAnswers as error:
                 answered = True
@@ -201,15 +199,15 @@ class Gateway:
         resolve = partial(self._lose, held)
         try:
             provider = self.providers[request.model.provider]
-            completion = await provider.complete(replace(request, max_output_tokens=held.output_tokens))
+            completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
             resolve = partial(self._settle, held, request.model, completion, key)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
                 resolve = partial(self._release, held)
             raise
         finally:
-            # Shielded, because a cancelled run must still book what the provider may bill.
-            await _finished(asyncio.ensure_future(resolve()))
+            # To its end, because a cancelled run must still book what the provider may bill.
+            await finished(resolve())
         if self.on_settled is not None:
             cost = request.model.price.cost(
                 completion.usage.input_tokens, completion.usage.output_tokens, completion.usage.cached_input_tokens
@@ -220,19 +218,34 @@ class Gateway:
     async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
         """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""
         bound = input_bound(request)
+        wanted = request.max_output_tokens
+        least = min(wanted, LEAST_OUTPUT_TOKENS)
         while True:
-            limit = affordable_output(request.model, bound, request.max_output_tokens, self.budget.remaining)
+            resolved = self._resolved
+            room = await self.ledger.room(self.charged)
+            if resolved is not self._resolved:
+                continue  # what was read may be older than what was resolved meanwhile
+            # From here to the reservation nothing is awaited: the budget stays as it is seen.
+            limit = affordable_output(request.model, bound, wanted, min(self.budget.remaining, *room.values()))
             idle = self.budget.reserved == 0
-            if limit == request.max_output_tokens or (idle and limit >= LEAST_OUTPUT_TOKENS):
-                break
+            if limit == wanted or (idle and limit >= least):
+                try:
+                    return await self._set_aside(question, request, bound, limit)
+                except BudgetExhausted:
+                    # Another run was faster at an account that both are charged to: look again at what is left.
+                    continue
             if idle:
-                # The budget's own refusal says how much is missing.
-                self.budget.reserve(request.model.price.cost(bound, LEAST_OUTPUT_TOKENS))
-            await self._next_resolved()
+                # The refusal says whose cap it is, and how much is missing.
+                return await self._set_aside(question, request, bound, least)
+            async with self.slots.given_back():
+                await resolved.wait()
+
+    async def _set_aside(self, question: Question, request: CompletionRequest, bound: int, limit: int) -> _Held:
+        """Reserve in the budget and on every account; raises `BudgetExhausted`, and leaves nothing reserved then."""
         amount = request.model.price.cost(bound, limit)
         reservation = self.budget.reserve(amount)
-        try:
-            call = await self.ledger.reserve(
+        booking = asyncio.ensure_future(
+            self.ledger.reserve(
                 charged=self.charged,
                 task_id=question.task_id,
                 purpose=question.purpose,
@@ -242,11 +255,17 @@ class Gateway:
                 input_tokens=bound,
                 output_tokens=limit,
             )
+        )
+        try:
+            return _Held(reservation, await finished(booking), limit)
         except BaseException:
-            self.budget.release(reservation)
-            await self._tell_waiters()
+            if booking.exception() is None:
+                # Cancelled while the ledger was at it: the call will never be made.
+                await finished(self._release(_Held(reservation, booking.result(), limit)))
+            else:
+                self.budget.release(reservation)
+                self._tell_waiters()
             raise
-        return _Held(reservation, call, limit)
 
     async def _settle(self, held: _Held, model: ModelProfile, completion: Completion, key: str) -> None:
         usage = completion.usage
@@ -260,28 +279,21 @@ class Gateway:
             answer=_COMPLETION.dump_json(completion).decode(),
         )
         self.budget.settle(held.reservation, cost)
-        await self._tell_waiters()
+        self._tell_waiters()
 
     async def _lose(self, held: _Held) -> None:
         await self.ledger.lose(held.call)
         self.budget.settle(held.reservation, held.reservation.amount)
-        await self._tell_waiters()
+        self._tell_waiters()
 
     async def _release(self, held: _Held) -> None:
         await self.ledger.release(held.call)
         self.budget.release(held.reservation)
-        await self._tell_waiters()
+        self._tell_waiters()
 
-    async def _tell_waiters(self) -> None:
-        async with self._money:
-            self._resolved += 1
-            self._money.notify_all()
-
-    async def _next_resolved(self) -> None:
-        """Wait until a call in flight is settled, lost or released."""
-        before = self._resolved
-        async with self.slots.given_back(), self._money:
-            await self._money.wait_for(lambda: self._resolved != before)
+    def _tell_waiters(self) -> None:
+        self._resolved.set()
+        self._resolved = asyncio.Event()
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,14 +306,9 @@ class _Held:
 _COMPLETION = TypeAdapter(Completion)
 
 
-async def _finished(work: asyncio.Future[None]) -> None:
-    """Wait for work that must not be left half done, even when the waiting task is cancelled meanwhile."""
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        with suppress(asyncio.CancelledError):
-            await work
-        raise
+def _encodable(completion: Completion) -> Completion:
+    """Return the answer without halves of surrogate pairs, which JSON can carry and no file or database can hold."""
+    return replace(completion, text=completion.text.encode("utf-8", "replace").decode("utf-8"))
 
 
 def input_bound(request: CompletionRequest) -> int:

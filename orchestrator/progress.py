@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,9 +19,21 @@ from orchestrator.events import Event, EventType
 from orchestrator.specs import BudgetSpec
 from orchestrator.state import ProjectState, TaskStatus
 
+DEFAULT_USD = BudgetSpec().max_usd
+
 
 def line(event: Event) -> str:
-    """Return an event as one line for a pipe or a log."""
+    """Return an event as one line for a pipe or a log; what models wrote into it steers no terminal."""
+    return plain(_said(event))
+
+
+def plain(text: str) -> str:
+    """Return a text as one line without control, format and direction characters."""
+    kept = (character for character in " ".join(text.split()) if unicodedata.category(character)[0] != "C")
+    return "".join(kept)
+
+
+def _said(event: Event) -> str:
     data = event.data
     match event.type:
         case EventType.PROJECT_STARTED:
@@ -84,19 +97,17 @@ class Picture:
             case _:
                 self.stage = line(event)
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> Group:
         left = max(0.0, self.budget.max_time_seconds - (time.monotonic() - self.started))
         done = sum(state.startswith("completed") for _, state in self.tasks.values())
-        table = Table(
-            title=f"{done}/{len(self.tasks)} tasks · ${self.spent:.2f} of ${self.budget.max_usd:.2f} · "
-            f"{left / 60:.0f} min left · {self.stage}",
-            title_justify="left",
-            show_header=False,
-            box=None,
+        head = (
+            f"{done}/{len(self.tasks)} tasks · ${self.spent:.2f} of ${self.budget.max_usd:.2f} · "
+            f"{left / 60:.0f} min left · {self.stage}"
         )
+        table = Table(show_header=False, box=None)
         for title, state in self.tasks.values():
-            table.add_row(Text(state), Text(title))
-        return table
+            table.add_row(Text(state), Text(plain(title)))
+        return Group(Text(head), table)
 
 
 @asynccontextmanager
@@ -124,12 +135,12 @@ def summary(state: ProjectState, folder: str) -> str:
     lines = [
         f"{state.status.value}: {done}/{len(state.tasks)} tasks · ${state.budget.spent_usd:.4f} of "
         f"${state.budget.max_usd:.2f} · {state.budget.elapsed_seconds:.0f} s",
-        state.outcome.reason,
+        "\n".join(map(plain, state.outcome.reason.splitlines())),
         f"{len(state.files)} files in {folder}; report: {folder}/.orchestrator/report.md",
     ]
     if state.status.value in ("budget_exhausted", "timed_out", "partial", "interrupted", "failed"):
         more = {
-            "budget_exhausted": f" --budget {state.budget.max_usd * 2:g}",
+            "budget_exhausted": f" --budget {state.budget.max_usd * 2 or DEFAULT_USD:g}",
             "timed_out": f" --max-time {state.budget.max_time_seconds * 2:g}",
         }.get(state.status.value, "")
         lines.append(f"Go on with: python -m orchestrator --resume {state.project_id}{more}")
@@ -142,17 +153,16 @@ def plan_text(state: ProjectState) -> str:
     if state.architecture:
         one = state.architecture
         lines.append(
-            f"Architecture: {one.structural_pattern}, {one.topology}, {one.api_paradigm}, {one.data_paradigm}\n"
-            f"{one.rationale}"
+            plain(f"Architecture: {one.structural_pattern}, {one.topology}, {one.api_paradigm}, {one.data_paradigm}")
+            + f"\n{plain(one.rationale)}"
         )
     if state.forecast is None:
         return "\n".join([*lines, state.outcome.reason])
     for task in state.tasks:
         low, high = state.forecast.by_task.get(task.id, (0.0, 0.0))
         after = f" after {', '.join(task.depends_on)}" if task.depends_on else ""
-        lines.append(
-            f"- {task.id}: {task.title}{after} [{state.forecast.models.get(task.id, '')}, ${low:.4f} to ${high:.4f}]"
-        )
+        model = state.forecast.models.get(task.id, "")
+        lines.append(f"- {task.id}: {plain(task.title)}{after} [{model}, ${low:.4f} to ${high:.4f}]")
     lines.append(
         f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}; "
         f"${state.budget.spent_usd:.4f} spent on planning"

@@ -57,8 +57,8 @@ class Router:
     def route(self, need: Need) -> Route:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
 
-        A provider or model to avoid (the writer's own, for a review; one that failed twice) is left out as long as
-        another one is eligible.
+        A provider or model to avoid (the writer's own, for a review; one that failed twice) comes last: it is asked
+        when no other one is eligible, or none of them answers.
         """
         excluded: list[tuple[str, str]] = []
         candidates: list[Candidate] = []
@@ -70,10 +70,12 @@ class Router:
                 candidates.append(rejection)
         if not candidates:
             raise no_model(need.purpose, self.available, excluded)
-        kept = [candidate for candidate in candidates if not _avoided(candidate.model, need)] or candidates
-        excluded += [(one.model.id, _why_avoided(one.model, need)) for one in candidates if one not in kept]
-        ranked = sorted(self.backend.rank(kept), key=lambda candidate: not candidate.preferred)
-        return Route(tuple(one.model for one in ranked), self._explain(need, ranked, excluded))
+        ranked = sorted(self.backend.rank(candidates), key=lambda one: (_avoided(one.model, need), not one.preferred))
+        if not _avoided(ranked[0].model, need):
+            avoided = [one.model for one in ranked if _avoided(one.model, need)]
+            excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
+        eligible = [one for one in ranked if one.model.id not in dict(excluded)]
+        return Route(tuple(one.model for one in ranked), self._explain(need, eligible, excluded))
 
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
         if need.input_tokens + need.output_tokens > model.context_tokens:
@@ -81,7 +83,7 @@ class Router:
         cost = to_usd(model.price.cost(need.input_tokens, min(need.output_tokens, model.max_output_tokens)))
         verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
         if not verdict.allowed:
-            return "; ".join(violation.message for violation in verdict.violations)
+            return "; ".join(f"{one.message} (policy {one.policy})" for one in verdict.violations)
         needed = NEEDED_QUALITY[need.purpose] if not need.critical else CRITICAL_QUALITY
         return Candidate(
             model=model,

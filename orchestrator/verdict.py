@@ -83,7 +83,7 @@ def verdict(
 def _why(tasks: Sequence[Task], results: Mapping[str, TaskResult]) -> list[str]:
     failed = [results[task.id] for task in tasks if task.id in results]
     return [
-        f"{one.task_id} failed: {one.reason.strip().splitlines()[0]}"
+        f"{one.task_id} failed: {one.reason.strip().splitlines()[0].rstrip('.')}"
         for one in failed
         if one.status is TaskStatus.FAILED and one.reason.strip()
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -123,7 +123,7 @@ class Desk:
 @asynccontextmanager
 async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
     """Keep the status comment up to date while the block runs, at most every 15 seconds."""
-    happened = asyncio.Event()
+    happened, over = asyncio.Event(), asyncio.Event()
 
     async def on_event(_: Event) -> None:
         happened.set()
@@ -132,19 +132,23 @@ async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None
         while True:
             await happened.wait()
             happened.clear()
+            if over.is_set():
+                return
             state = await desk.plane.state(desk.run_id)
             if state is not None and not state.status.ended:
                 await _show_if_possible(desk, state)
-            await asyncio.sleep(SECONDS_BETWEEN_EDITS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), SECONDS_BETWEEN_EDITS)
 
     follower = asyncio.create_task(follow())
     try:
         yield on_event
     finally:
-        follower.cancel()
+        # A write under way is awaited: cut off, it could arrive after the next look, and make a second comment.
+        over.set()
+        happened.set()
         await asyncio.wait({follower})
-    if not follower.cancelled():
-        follower.result()
+    follower.result()
 
 
 async def _show_if_possible(desk: Desk, state: ProjectState) -> None:

@@ -56,6 +56,7 @@ from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
 from orchestrator.specs import SPEC_PATH, JobSpec, merge_issue, narrow, parse_spec
 from orchestrator.state import ProjectState, ProjectStatus
+from orchestrator.verdict import ADR_PATH
 
 __all__ = ["STEPS", "HandledRun", "Plane", "Progress", "handle"]
 
@@ -167,9 +168,9 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
     if closed is not None and await is_commit_of(desk.client, closed.head.sha, run_id):
         return await _ended(desk, job, state, base_sha, branch, closed.head.sha, opened(closed))
 
-    # 4. What was built becomes one verified commit on our branch.
+    # 4. What was built becomes one verified commit on our branch; the record of the architecture alone does not count.
     changes = await desk.plane.changes(run_id)
-    if not changes:
+    if not changes.keys() - {ADR_PATH}:
         return await _ended(desk, job, state, base_sha)
     if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
         raise GitHubError(

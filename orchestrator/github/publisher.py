@@ -90,10 +90,15 @@ class Publisher:
             else:
                 repository.get_issue(issue).get_comment(comment_id).create_reaction(content)
 
+        key = f"{f'issue:{issue}' if comment_id is None else f'comment:{comment_id}'}:{content}"
+        state, _ = await self._effects.begin("reaction", key)
+        if state == "done":
+            return
         try:
             await self._client.write(f"react with {content}", write, idempotent=True)
         except NotFound:
             return  # the comment was deleted meanwhile: there is nothing to react to
+        await self._effects.done("reaction", key, "")
 
     async def upsert_comment(self, issue: int, mark: str, body: str) -> int:
         """Make the one comment with a mark say `body`, and return its id."""

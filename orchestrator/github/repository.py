@@ -6,6 +6,7 @@ Everything is looked up before it is written, and a head that somebody else move
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -126,19 +127,21 @@ async def commit_files(
     `expected_head` None asks for a new branch. A head with this run's trailer and these very files is taken as it is;
     one with this run's trailer and other files is built upon. Any other head raises `GitHubError` and stays.
     """
-    tree = await _write_tree(client, base_sha, changes)
     head = await head_of(client, branch)
-    parent = expected_head or base_sha
+    parent, there = expected_head or base_sha, ""
     if head is not None:
         commit = await client.read("read a commit", lambda repository: repository.get_git_commit(head))
         if is_ours(commit.message, run_id):
-            if commit.tree.sha == tree:
+            parent, there = head, commit.tree.sha
+            if await _holds(client, base_sha, there, changes):
                 return head
-            parent = head
         elif head != expected_head:
             raise _moved(branch)
     elif expected_head is not None:
         raise _moved(branch)
+    tree = await _write_tree(client, base_sha, changes)
+    if head is not None and tree == there:
+        return head
     sha = await _write_commit(client, message, tree, parent)
     if head is None:
         await _create_branch(client, branch, sha)
@@ -155,15 +158,13 @@ async def commit_tree(client: RepositoryClient, sha: str) -> str:
 
 async def _write_tree(client: RepositoryClient, base_sha: str, changes: Mapping[str, bytes | None]) -> str:
     base_tree = await commit_tree(client, base_sha)
-    modes, complete = await client.read("list the files", lambda repository: _modes(repository, base_tree))
+    there, complete = await client.read("list the files", lambda repository: _listed(repository, base_tree))
     elements = []
     for path, content in sorted(changes.items()):
-        if content is None and path not in modes and complete:
+        if content is None and path not in there and complete:
             continue
         blob = None if content is None else await _write_blob(client, content)
-        # A file keeps its executable bit; a link or submodule that is written to becomes a file.
-        mode = "100755" if modes.get(path) == "100755" else "100644"
-        elements.append(InputGitTreeElement(path, mode, "blob", sha=blob))
+        elements.append(InputGitTreeElement(path, _mode(there, path), "blob", sha=blob))
     if not elements:
         return base_tree
 
@@ -174,10 +175,34 @@ async def _write_tree(client: RepositoryClient, base_sha: str, changes: Mapping[
     return await client.write("write the files", write, idempotent=True)
 
 
-def _modes(repository: Repository, tree: str) -> tuple[dict[str, str], bool]:
-    """Return the mode of each path, and whether GitHub listed them all."""
+async def _holds(client: RepositoryClient, base_sha: str, tree: str, changes: Mapping[str, bytes | None]) -> bool:
+    """Tell whether a tree is the base commit's with `changes`; False also when GitHub does not list all files."""
+    base_tree = await commit_tree(client, base_sha)
+    wanted, complete = await client.read("list the files", lambda repository: _listed(repository, base_tree))
+    found, all_found = await client.read("list the files", lambda repository: _listed(repository, tree))
+    modes = dict(wanted)
+    for path, content in changes.items():
+        wanted.pop(path, None)
+        if content is not None:
+            wanted[path] = (_mode(modes, path), _blob_sha(content))
+    return complete and all_found and wanted == found
+
+
+def _listed(repository: Repository, tree: str) -> tuple[dict[str, tuple[str, str]], bool]:
+    """Return mode and SHA of each path, and whether GitHub listed them all."""
     listed = repository.get_git_tree(tree, recursive=True)
-    return {element.path: element.mode for element in listed.tree}, not listed.raw_data.get("truncated", False)
+    entries = {it.path: (it.mode, it.sha) for it in listed.tree if it.type != "tree"}
+    return entries, not listed.raw_data.get("truncated", False)
+
+
+def _mode(there: Mapping[str, tuple[str, str]], path: str) -> str:
+    # A file keeps its executable bit; a link or submodule that is written to becomes a file.
+    return "100755" if there.get(path, ("", ""))[0] == "100755" else "100644"
+
+
+def _blob_sha(content: bytes) -> str:
+    # How git names a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 async def _write_blob(client: RepositoryClient, content: bytes) -> str:

@@ -5,6 +5,7 @@ from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
 from orchestrator.store.ledger import Ledger, LedgerCall
 from orchestrator.store.runs import RunRow, RunStore
+from orchestrator.store.uninterrupted import finished
 
 __all__ = [
     "Database",
@@ -16,4 +17,5 @@ __all__ = [
     "RunRow",
     "RunStore",
     "Stored",
+    "finished",
 ]

@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import RunLost, UsageError
 from orchestrator.store.schema import metadata, runs
+from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
 _READING = "orchestrator_reading"
@@ -38,11 +39,10 @@ class Database:
         """
         engine = _engine(url)
         try:
-            async with engine.begin() as connection:
-                await connection.run_sync(metadata.create_all)
+            await finished(_create_tables(engine))
             yield cls(engine, clock)
         finally:
-            await engine.dispose()
+            await finished(engine.dispose())
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -75,6 +75,11 @@ class Database:
                     hint="Let the other process finish, or stop it first.",
                 )
             yield connection
+
+
+async def _create_tables(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(metadata.create_all)
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.store.database import Database
 from orchestrator.store.schema import deliveries, runs
+from orchestrator.store.uninterrupted import uninterrupted
 
 Stored = Literal["queued", "ignored", "duplicate"]
 
@@ -32,6 +33,7 @@ class Delivery:
     actor: str = ""
 
 
+@uninterrupted
 class DeliveryStore:
     """Accepts deliveries and hands out the unfinished ones."""
 

@@ -9,10 +9,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.store.database import Database
 from orchestrator.store.schema import effects
+from orchestrator.store.uninterrupted import uninterrupted
 
 EffectState = Literal["new", "ambiguous", "done"]
 
 
+@uninterrupted
 class EffectStore:
     """One run's effects, keyed by kind and key."""
 

@@ -20,6 +20,7 @@ from orchestrator.errors import BudgetExhausted
 from orchestrator.state import CallRecord, Purpose
 from orchestrator.store.database import Database
 from orchestrator.store.schema import accounts, calls, completions
+from orchestrator.store.uninterrupted import uninterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class LedgerCall:
     accounts: tuple[str, ...]
 
 
+@uninterrupted
 class Ledger:
     """One run's view of the ledger; every write is fenced."""
 
@@ -44,6 +46,12 @@ class Ledger:
         async with self._database.fenced(self._run_id, self._fence) as connection:
             for account, cap in sorted(caps.items()):
                 await _upsert_account(connection, account, cap)
+
+    async def room(self, charged: tuple[str, ...]) -> dict[str, int]:
+        """Return what each account could still reserve, in picodollars; negative where a vendor billed too much."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(accounts).where(accounts.c.id.in_(charged)))
+            return {row.id: row.cap - row.spent - row.reserved for row in rows}
 
     async def reserve(
         self,

@@ -35,6 +35,7 @@ from orchestrator.state import (
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import billed_calls
 from orchestrator.store.schema import artifacts, calls, runs, tasks, validations
+from orchestrator.store.uninterrupted import uninterrupted
 
 Value = TypeVar("Value")
 
@@ -52,6 +53,7 @@ class RunRow:
     updated_at: float
 
 
+@uninterrupted
 class RunStore:
     """All runs; what changes one goes through the fence that `claim` returned."""
 

@@ -1,4 +1,4 @@
-"""A runner for the steps of `action.yml`: resolves their expressions and runs their scripts with bash, as GitHub's does."""
+"""A runner for the steps of `action.yml`: it resolves their expressions and runs their scripts, as GitHub's does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import re
+import signal
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ class StepRunner:
         path = self.temp / "summary.md"
         return path.read_text() if path.exists() else ""
 
+    def has_report(self) -> bool:
+        """Tell whether the output `report-path` is a file."""
+        return Path(self.outputs()["report-path"]).is_file()
+
     def outputs(self) -> dict[str, str]:
         """Return the Action's outputs as a later step of the caller's job sees them."""
         return {name: self._resolve(output["value"]) for name, output in ACTION["outputs"].items()}
@@ -78,8 +83,11 @@ class StepRunner:
                 ran.append(await self.run(step["name"]))
         return ran
 
-    async def run(self, name: str, **more: str) -> Ran:
-        """Run one step in the workspace, with the shell's options that GitHub sets."""
+    async def run(self, name: str, *, interrupt: Callable[[], None] | None = None, **more: str) -> Ran:
+        """Run one step in the workspace, with the shell's options that GitHub sets.
+
+        With `interrupt` it gets SIGINT, as on a cancelled job, once that (blocking) call has returned.
+        """
         (step,) = (it for it in ACTION["runs"]["steps"] if it.get("name") == name)
         script = self.temp / "script.sh"
         script.write_text(step["run"])
@@ -94,6 +102,9 @@ class StepRunner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
+        if interrupt is not None:
+            await asyncio.to_thread(interrupt)
+            process.send_signal(signal.SIGINT)
         log, _ = await process.communicate()
         if "id" in step:
             self.steps[step["id"]] = _outputs(output.read_text())

@@ -23,7 +23,15 @@ HOSTILE = {
     "pyvenv.cfg": "home = /nowhere\n",
 }
 TRAP = "import pathlib\npathlib.Path({mark!r}).write_text(__file__)\nraise SystemExit(99)\n"
-MODULES = ("sitecustomize.py", "usercustomize.py", "orchestrator.py", "action/__init__.py", "venv.py", "pip.py", "json.py")
+MODULES = (
+    "sitecustomize.py",
+    "usercustomize.py",
+    "orchestrator.py",
+    "action/__init__.py",
+    "venv.py",
+    "pip.py",
+    "json.py",
+)
 
 
 def _review(asked: Asked) -> Answer:
@@ -139,28 +147,7 @@ async def test_a_comment_becomes_a_pull_request_with_report_checks_outputs_and_s
     assert all(f"\n## {name}\n" in runner.summary for name in ("Budget", "Review", "Architecture", "Validation"))
 
 
-async def test_sec_24_a_models_words_never_act_and_every_finding_is_one_annotation(
-    tmp_path: Path, hub: LocalHub, models: ModelServer
-) -> None:
-    runner = _runner(tmp_path, hub, models)
-    runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
-
-    ran = await runner.run(LAST)
-
-    acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
-    assert acting == [
-        "::warning file=sample_library/part_1.py,line=3,title=review::"
-        "100%25 vague%0A::error::forged%0A::set-output name=status::forged"
-    ] * 2
-    masked = {line.removeprefix("::add-mask::") for line in _acting(ran.log) if line.startswith("::add-mask::")}
-    keys = {value for name, value in models.environment().items() if name.endswith("_KEY")}
-    assert keys | {runner.token} <= masked
-    first_other = next(number for number, line in enumerate(ran.log.splitlines()) if "::add-mask::" not in line)
-    assert not any("::add-mask::" in line for line in ran.log.splitlines()[first_other:])
-
-
-async def test_sec_24_nothing_of_a_hostile_workspace_is_imported_or_read(
+async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
     runner = _runner(tmp_path, hub, models)
@@ -175,7 +162,17 @@ async def test_sec_24_nothing_of_a_hostile_workspace_is_imported_or_read(
 
     assert (ran.status, runner.outputs()["status"]) == (0, "completed"), ran.log
     assert not mark.exists()
-    assert {call.key for call in models.journal} <= {value for value in models.environment().values()}
+    assert {call.key for call in models.journal} <= set(models.environment().values())
+    acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
+    assert acting == [
+        "::warning file=sample_library/part_1.py,line=3,title=review::"
+        "100%25 vague%0A::error::forged%0A::set-output name=status::forged"
+    ]
+    masked = {line.removeprefix("::add-mask::") for line in _acting(ran.log) if line.startswith("::add-mask::")}
+    keys = {value for name, value in models.environment().items() if name.endswith("_KEY")}
+    assert keys | {runner.token} <= masked
+    first_other = next(number for number, line in enumerate(ran.log.splitlines()) if "::add-mask::" not in line)
+    assert not any("::add-mask::" in line for line in ran.log.splitlines()[first_other:])
 
 
 @pytest.mark.slow
@@ -185,6 +182,11 @@ async def test_every_step_of_the_action_runs_in_its_own_environment_beside_a_hos
     runner = _runner(tmp_path, hub, models)
     mark = tmp_path / "imported"
     _plant(runner.workspace, mark)
+    runner.env = {
+        **runner.env,
+        "PIP_CONFIG_FILE": str(runner.workspace / "pip.conf"),
+        "PIP_TARGET": str(tmp_path / "t"),
+    }
     _comment(hub, runner, "/orchestrate")
 
     ran = await runner.run_all()
@@ -214,18 +216,9 @@ async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
 
     assert (ran.status, runner.outputs()["status"]) == (0, "completed"), ran.log
     (pull,) = hub.pull_requests(REPO)
-    assert pull["head"]["ref"].startswith("orchestrator/write-a-sample-library-r-")
+    assert re.fullmatch(r"orchestrator/write-a-sample-library-[a-z2-7]{16}", pull["head"]["ref"])
     assert (hub.issues(REPO), _report(runner)["budget"]["max_usd"]) == ([], 2.0)
-    assert any("It has tests." in call.body for call in _bodies(models))
-
-
-class _Body:
-    def __init__(self, body: str) -> None:
-        self.body = body
-
-
-def _bodies(models: ModelServer) -> list[_Body]:
-    return [_Body(json.dumps(call.body)) for call in models.journal]
+    assert "It has tests." in json.dumps(models.journal[0].body)
 
 
 async def test_an_output_dir_gets_the_files_and_no_pull_request_is_opened(
@@ -255,7 +248,7 @@ async def test_a_comment_without_a_command_is_ignored_with_a_line_in_the_summary
 
     assert (ran.status, runner.outputs()["status"]) == (0, "ignored"), ran.log
     assert runner.summary == "## Orchestrator: ignored\n\nthe comment holds no command\n"
-    assert Path(runner.outputs()["report-path"]).is_file()
+    assert runner.has_report()
     assert (hub.reactions(REPO, comment_id), models.journal) == ([], [])
 
 
@@ -305,7 +298,7 @@ async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
     assert (answered.status, runner.outputs()["status"]) == (0, "answered"), answered.log
 
 
-@pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("criteria", 3), ("never", 0)])
+@pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("never", 0)])
 async def test_fail_on_decides_whether_a_used_up_budget_fails_the_step(
     tmp_path: Path, hub: LocalHub, models: ModelServer, fail_on: str, status: int
 ) -> None:
@@ -330,20 +323,72 @@ async def test_the_halves_of_a_later_version_are_refused_with_a_sentence(
 
     assert (ran.status, runner.outputs()["status"]) == (2, "failed"), ran.log
     assert "The command `generate` is not available in this version." in ran.log
-    assert Path(runner.outputs()["report-path"]).is_file()
+    assert runner.has_report()
+
+
+async def test_a_cancelled_job_says_so_and_leaves_a_report(tmp_path: Path, hub: LocalHub, models: ModelServer) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+    models.hold()
+
+    ran = await runner.run(LAST, interrupt=lambda: models.wait_for_calls(1))
+
+    models.release()
+    assert (ran.status, runner.outputs()["status"]) == (130, "interrupted"), ran.log
+    assert (runner.has_report(), "Traceback" in ran.log) == (True, False)
+
+
+@pytest.mark.parametrize(("fail_on", "status"), [("error", 1), ("never", 0)])
+async def test_an_internal_error_is_told_in_a_fence_and_obeys_fail_on(
+    tmp_path: Path, hub: LocalHub, models: ModelServer, fail_on: str, status: int
+) -> None:
+    runner = _runner(tmp_path, hub, models, **{"fail-on": fail_on})
+    runner.use_this_interpreter()
+    _comment(hub, runner, "/orchestrate")
+    (runner.temp / "orchestrator" / "state.db").mkdir(parents=True)
+
+    ran = await runner.run(LAST)
+
+    assert (ran.status, runner.outputs()["status"], runner.has_report()) == (status, "failed", True), ran.log
+    acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
+    assert acting == [
+        "::error title=orchestrator%3A failed::An internal error, IsADirectoryError; the log has its traceback."
+    ]
+
+
+def _programs(tmp_path: Path, **scripts: str) -> str:
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    (folder / "bash").symlink_to("/bin/bash")
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
 
 
 async def test_where_bubblewrap_may_not_be_prepared_the_step_says_so_and_does_not_fail(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
     runner = _runner(tmp_path, hub, models)
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    (programs / "bash").symlink_to("/bin/bash")
-    for name in ("sudo", "bwrap"):
-        (programs / name).write_text("#!/bin/sh\nexit 1\n".replace("/bin/sh", "/bin/bash"))
-        (programs / name).chmod(0o755)
+    path = _programs(tmp_path, sudo="exit 1", bwrap="exit 1")
 
-    ran = await runner.run("Prepare bubblewrap", PATH=str(programs))
+    ran = await runner.run("Prepare bubblewrap", PATH=path)
 
     assert (ran.status, "bubblewrap does not work here" in ran.log) == (0, True), ran.log
+
+
+async def test_where_sudo_may_be_used_the_kernel_is_told_to_allow_namespaces(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    told = tmp_path / "told"
+    sudo = f'[ "$2" = sysctl ] && [[ "$5" = kernel.apparmor_restrict_unprivileged_userns=0 ]] && echo >{told}; exit 0'
+    path = _programs(tmp_path, sudo=sudo, bwrap=f"[ -e {told} ]")
+
+    ran = await runner.run("Prepare bubblewrap", PATH=path, RUNNER_ENVIRONMENT="github-hosted")
+    assert (ran.status, ran.log, told.exists()) == (0, "", True)
+
+    told.unlink()
+    left_alone = await runner.run("Prepare bubblewrap", PATH=path, RUNNER_ENVIRONMENT="self-hosted")
+    assert (left_alone.status, told.exists()) == (0, False)

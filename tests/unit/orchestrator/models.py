@@ -96,6 +96,7 @@ class Models:
     plan: str = field(default_factory=lambda: plan(task("a")))
     say: Mapping[str, Say] = field(default_factory=dict)
     names: tuple[str, ...] = ("openai", "anthropic")
+    delay_seconds: float = 0.0
     asked: list[CompletionRequest] = field(default_factory=list)
 
     def answer(self, request: CompletionRequest) -> Scripted:
@@ -127,7 +128,7 @@ class Models:
 
     @asynccontextmanager
     async def plane(self, home: Path, *, concurrency: int = 3, **env: str) -> AsyncIterator[ControlPlane]:
-        providers = {name: ScriptedProvider(self.answer) for name in self.names}
+        providers = {name: ScriptedProvider(self.answer, delay_seconds=self.delay_seconds) for name in self.names}
         environment = {"ORCHESTRATOR_HOME": str(home), **env}
         async with ControlPlane.open(
             environment, concurrency=concurrency, providers=providers, persistence=AT_ONCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,21 @@ from orchestrator.errors import (
 )
 from orchestrator.gateway import (
     OVERHEAD_TOKENS,
+    Gateway,
     Persistence,
+    Question,
     UnusableAnswers,
     affordable_output,
     input_bound,
 )
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
-from orchestrator.providers.scripted import Answers, ScriptedProvider
+from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
 from orchestrator.store import RunStore
 from orchestrator.wire import EvaluationReply, schema_for
 from tests.unit.orchestrator.gateways import (
     FIRST,
     GOOD,
-    IMPATIENT,
     RUN,
     SECOND,
     Booked,
@@ -50,7 +52,7 @@ ACCOUNT = f"run:{RUN}"
 # 100 input and 100 output tokens at one dollar per million, in picodollars.
 COST = 200_000_000
 # The upper bound of `question()` at FIRST: its bytes, the overhead and 1,000 output tokens, in picodollars.
-BOUND = 2_196_000_000
+BOUND = 2_180_000_000
 
 
 def script(*answers: Completion | str | Exception) -> ScriptedProvider:
@@ -415,13 +417,13 @@ async def test_what_an_earlier_process_paid_for_is_not_paid_again(tmp_path: Path
         question("1", prompt="Another one?"),
     ],
 )
-async def test_another_question_is_not_answered_by_a_kept_answer(tmp_path: Path, other: object) -> None:
+async def test_another_question_is_not_answered_by_a_kept_answer(tmp_path: Path, other: Question) -> None:
     provider = script(billed(), billed('{"score": 1, "reason": "better"}'))
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": provider})
         async with gateway.slots.held():
             await gateway.ask(question("1"), BOTH, EvaluationReply)
-            answer = await gateway.ask(other, BOTH, EvaluationReply)  # type: ignore[arg-type]
+            answer = await gateway.ask(other, BOTH, EvaluationReply)
 
     assert answer.reply.score == 1
 
@@ -436,15 +438,15 @@ async def test_the_output_limit_shrinks_to_what_is_left(tmp_path: Path) -> None:
         async with gateway.slots.held():
             await gateway.ask(question(), BOTH, EvaluationReply)
 
-    assert provider.requests[0].max_output_tokens == 604
+    assert provider.requests[0].max_output_tokens == 620
 
 
 async def test_a_call_whose_answer_would_be_too_short_to_be_of_use_is_not_made(tmp_path: Path) -> None:
     provider = script(billed())
-    async with bank(tmp_path / "db", max_usd=0.0017) as one:
-        gateway = one.gateway({"openai": provider, "anthropic": provider}, max_usd=0.0017)
+    async with bank(tmp_path / "db", max_usd=0.0016) as one:
+        gateway = one.gateway({"openai": provider, "anthropic": provider}, max_usd=0.0016)
         async with gateway.slots.held():
-            with pytest.raises(BudgetExhausted, match=r"\$0\.0017 of \$0\.00 is left"):
+            with pytest.raises(BudgetExhausted, match=r"\$0\.0016 of \$0\.00 is left"):
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
         assert provider.requests == []
@@ -488,12 +490,12 @@ async def test_the_output_limit_shrinks_to_what_a_shared_account_has_left(tmp_pa
         async with gateway.slots.held():
             await gateway.ask(question(), BOTH, EvaluationReply)
 
-    assert provider.requests[0].max_output_tokens == 604
+    assert provider.requests[0].max_output_tokens == 620
 
 
 async def test_the_account_whose_cap_is_reached_is_named(tmp_path: Path) -> None:
     provider = script(billed())
-    async with bank(tmp_path / "db", shared={"team:eng": 0.0017}) as one:
+    async with bank(tmp_path / "db", shared={"team:eng": 0.0016}) as one:
         gateway = one.gateway({"openai": provider, "anthropic": provider}, charged=(ACCOUNT, "team:eng"))
         async with gateway.slots.held():
             with pytest.raises(BudgetExhausted, match="the budget of team:eng has") as caught:
@@ -553,9 +555,9 @@ async def test_cancelled_at_any_moment_and_twice_nothing_stays_reserved(tmp_path
     assert booked.accounts[ACCOUNT][0] == sum(cost for _, cost in booked.calls)
 
 
-async def _ask(gateway: object, label: str) -> None:
-    async with gateway.slots.held():  # type: ignore[attr-defined]
-        await gateway.ask(question(label), BOTH, EvaluationReply)  # type: ignore[attr-defined]
+async def _ask(gateway: Gateway, label: str) -> None:
+    async with gateway.slots.held():
+        await gateway.ask(question(label), BOTH, EvaluationReply)
 
 
 async def test_a_call_cancelled_before_it_was_made_costs_nothing(tmp_path: Path) -> None:
@@ -574,9 +576,6 @@ async def test_a_call_cancelled_before_it_was_made_costs_nothing(tmp_path: Path)
 
         assert costs
         assert set(costs) == {0}
-        assert [cost for state, cost in (await one.booked()).calls if state == "released"] == [0] * len(
-            [state for state, _ in (await one.booked()).calls if state == "released"]
-        )
 
 
 async def test_a_process_that_lost_its_run_makes_no_call_and_books_nothing(tmp_path: Path) -> None:
@@ -620,10 +619,10 @@ async def test_a_process_that_loses_its_run_during_a_call_leaves_the_booking_to_
     assert after == taken_over
 
 
-def _answers(kinds: list[str]) -> Answers:
+def _answers(kinds: list[str]) -> Callable[[CompletionRequest], Completion | Exception]:
     left = iter(kinds)
 
-    def answer(_: CompletionRequest) -> Completion | Exception:
+    def answer(request: CompletionRequest) -> Completion | Exception:
         match next(left, "good"):
             case "429":
                 return rate_limited()
@@ -634,7 +633,7 @@ def _answers(kinds: list[str]) -> Answers:
             case "broken":
                 return billed("{")
             case "cut":
-                return Completion("{", Usage(900, 1_000), Finish.LENGTH)
+                return Completion("{", Usage(900, request.max_output_tokens), Finish.LENGTH)
             case "refused":
                 return billed("No.", Finish.REFUSAL)
             case "400":
@@ -659,9 +658,9 @@ def test_whatever_the_providers_do_the_cap_holds_and_the_books_agree(
         async with bank(tmp_path_factory.mktemp("bank") / "db", max_usd=cap) as one:
             answers = _answers(kinds)
 
-            def watched(request: CompletionRequest) -> Completion | str | Exception:
+            def watched(request: CompletionRequest) -> Completion | Exception:
                 over.append(gateway.budget.spent + gateway.budget.reserved - int(cap * 10**12))
-                return answers(request)  # type: ignore[operator, no-any-return]
+                return answers(request)
 
             provider = ScriptedProvider(watched)
             persistence = Persistence(tries=3, first_wait=0.0, answers=2)
@@ -693,10 +692,3 @@ def test_free_models_need_no_money() -> None:
 
     assert free.price == FlatPrice(0.0, 0.0)
     assert affordable_output(free, 10**6, 8_000, 0) == 8_000
-
-
-def test_the_patience_of_the_tests_is_not_that_of_the_product() -> None:
-    assert Persistence() == Persistence(
-        tries=4, first_wait=0.5, longest_wait=30.0, answers=3, call_seconds=300.0
-    )
-    assert IMPATIENT.tries == 4
