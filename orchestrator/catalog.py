@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any, Literal, Protocol
 
@@ -61,16 +61,23 @@ class LibraryPrice:
 
     def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
         """Return picodollars at the library's list price, rounded up."""
-        usage: dict[str, Any] = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-        if cached_input_tokens:
-            usage["cache_read_tokens"] = cached_input_tokens
-        priced = genai_prices.calc_price(
-            genai_prices.Usage(**usage),
-            self.model,
-            provider_id=self.provider,
-            genai_request_timestamp=_dearest_hour(self.provider, self.model, datetime.now(UTC).date().isoformat()),
-        )
-        return int((priced.total_price * PICO).to_integral_value(rounding=ROUND_CEILING))
+        today = datetime.now(UTC).date().isoformat()
+        return _list_price(self.provider, self.model, today, input_tokens, output_tokens, cached_input_tokens)
+
+
+# A route asks for the price of every model, and a call for the same amount several times.
+@lru_cache(maxsize=16_384)
+def _list_price(provider: str, model: str, day: str, input_tokens: int, output_tokens: int, cached: int) -> int:
+    usage: dict[str, Any] = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    if cached:
+        usage["cache_read_tokens"] = cached
+    priced = genai_prices.calc_price(
+        genai_prices.Usage(**usage),
+        model,
+        provider_id=provider,
+        genai_request_timestamp=_dearest_hour(provider, model, day),
+    )
+    return int((priced.total_price * PICO).to_integral_value(rounding=ROUND_CEILING))
 
 
 @cache

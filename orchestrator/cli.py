@@ -10,21 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from orchestrator.exits import EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NOT_COMPLETED
 from orchestrator.version import VERSION
 
-if TYPE_CHECKING:
-    from orchestrator.state import ProjectState
-
-EXIT_COMPLETED = 0
-EXIT_NOT_COMPLETED = 1
-EXIT_USAGE = 2
-EXIT_CAP = 3
-EXIT_NO_MODEL = 4
-EXIT_INTERRUPTED = 130
-
-DEFAULT_OUTPUT_DIR = "./results"
 APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic")
 
 
@@ -54,19 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_NOT_COMPLETED
 
 
-def exit_status(state: ProjectState) -> int:
-    """Return the exit status that a run's ending earns (CONTRACT section 2)."""
-    from orchestrator.state import ProjectStatus
-
-    if state.outcome.code == "no_model":
-        return EXIT_NO_MODEL
-    if state.status in (ProjectStatus.BUDGET_EXHAUSTED, ProjectStatus.TIMED_OUT):
-        return EXIT_CAP
-    if state.status in (ProjectStatus.COMPLETED, ProjectStatus.WAITING):
-        return EXIT_COMPLETED
-    return EXIT_NOT_COMPLETED
-
-
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
@@ -91,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     limits.add_argument("--policy", metavar="FILE", help="a policy file, YAML or JSON")
     limits.add_argument("--concurrency", metavar="N", type=_count, help="tasks at once; default: 3")
     runs = parser.add_argument_group("runs")
-    runs.add_argument("--output-dir", metavar="DIR", help=f"where results go; default: {DEFAULT_OUTPUT_DIR}")
+    runs.add_argument("--output-dir", metavar="DIR", help="where results go; default: ./results")
     runs.add_argument("--project-id", metavar="ID", help="name this run; of a run that exists: go on with it")
     runs.add_argument("--resume", metavar="ID", help="go on with an interrupted or exhausted run")
     runs.add_argument("--list-projects", action="store_true", help="every known run")

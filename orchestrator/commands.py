@@ -16,18 +16,19 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from orchestrator.app_builder import OutputFolder
-from orchestrator.cli import DEFAULT_OUTPUT_DIR, EXIT_COMPLETED, EXIT_INTERRUPTED, exit_status
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
+from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
 from orchestrator.policy import combine, load_policies
 from orchestrator.progress import follow, plan_text, summary
 from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 from orchestrator.report import report
 from orchestrator.specs import JobSpec, json_schema, load_spec_file, with_flags
-from orchestrator.state import ProjectState
+from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.strict import nearest
 from orchestrator.titles import new_run_id
 
+DEFAULT_OUTPUT_DIR = "./results"
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -66,6 +67,17 @@ def environment_with_dotenv(env: Mapping[str, str], path: Path) -> dict[str, str
             if base_url in found and not env.get(base_url):
                 merged[base_url] = found[base_url]
     return merged
+
+
+def exit_status(state: ProjectState) -> int:
+    """Return the exit status that a run's ending earns (CONTRACT section 2)."""
+    if state.outcome.code == "no_model":
+        return EXIT_NO_MODEL
+    if state.status in (ProjectStatus.BUDGET_EXHAUSTED, ProjectStatus.TIMED_OUT):
+        return EXIT_CAP
+    if state.status in (ProjectStatus.COMPLETED, ProjectStatus.WAITING):
+        return EXIT_COMPLETED
+    return EXIT_NOT_COMPLETED
 
 
 async def _list(env: Mapping[str, str], *, as_json: bool) -> int:

@@ -120,11 +120,12 @@ class Engine:
         await self._save(desk, status=ProjectStatus.PLANNING.value)
         async with run.gateway.slots.held():
             decision = await decide(run)
-        await self._save(desk, architecture=decision)
         if is_new(run.workspace):
+            # Before the decision itself: a process that dies in between decides again, and writes the record again.
             record = {ADR_PATH: adr(decision, run.job.title).encode()}
             run.workspace.accept(record)
             await self._runs.add_files(run.id, desk.fence, record)
+        await self._save(desk, architecture=decision)
         run.tell(
             EventType.ARCHITECTURE_DECIDED,
             structural_pattern=decision.structural_pattern,

@@ -75,13 +75,17 @@ class Persistence:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: `label` tells this attempt from every other one of the run, so that none answers another's."""
+    """What is asked: `label` tells this attempt from every other one of the run, so that none answers another's.
+
+    `last_resort` is a provider that is asked only when no other one can be reached: the writer's own, for a review.
+    """
 
     task_id: str
     purpose: Purpose
     prompt: Rendered
     output_tokens: int
     label: str
+    last_resort: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,10 @@ class Gateway:
         poor: BudgetExhausted | None = None
         failures: list[tuple[str, str]] = []
         answered = False
+        others_reached = False
         for model in route.chain:
+            if model.provider == question.last_resort and others_reached:
+                break  # no money for another's judgement, or a refusal, is no reason to judge oneself
             if model.provider in self._down:
                 failures.append((model.id, self._down[model.provider]))
                 continue
@@ -130,12 +137,14 @@ class Gateway:
                 reply = await self._usable(question, model, kind)
             except BudgetExhausted as error:
                 poor = error
+                others_reached |= model.provider != question.last_resort
             except ProviderError as error:
                 failures.append((model.id, error.message))
                 if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
                     self._down[model.provider] = error.message
             except UnusableAnswers as error:
                 answered = True
+                others_reached |= model.provider != question.last_resort
                 failures.append((model.id, error.message))
             else:
                 return Answer(reply, model)
@@ -222,16 +231,19 @@ class Gateway:
         least = min(wanted, LEAST_OUTPUT_TOKENS)
         while True:
             resolved = self._resolved
-            room = await self.ledger.room(self.charged)
+            # What the run alone is charged for, its own budget knows; accounts that others use are looked up.
+            room = await self.ledger.room(self.charged) if len(self.charged) > 1 else {}
             if resolved is not self._resolved:
                 continue  # what was read may be older than what was resolved meanwhile
             # From here to the reservation nothing is awaited: the budget stays as it is seen.
-            limit = affordable_output(request.model, bound, wanted, min(self.budget.remaining, *room.values()))
+            limit = affordable_output(request.model, bound, wanted, min([self.budget.remaining, *room.values()]))
             idle = self.budget.reserved == 0
             if limit == wanted or (idle and limit >= least):
                 try:
                     return await self._set_aside(question, request, bound, limit)
                 except BudgetExhausted:
+                    if not room:
+                        raise
                     # Another run was faster at an account that both are charged to: look again at what is left.
                     continue
             if idle:

@@ -74,6 +74,7 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
         "provider": result.provider,
         "reviewer_model": result.reviewer_model,
         "reviewer_provider": result.review.provider if result.review else "",
+        "reviewed_by_own_provider": result.review.same_provider if result.review else False,
         "attempts": result.attempts,
         "cost_usd": sum(call.cost_usd for call in calls),
         "input_tokens": sum(call.input_tokens for call in calls),

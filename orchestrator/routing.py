@@ -23,6 +23,8 @@ NEEDED_QUALITY = {
     Purpose.EVALUATE: 0.70,
 }
 CRITICAL_QUALITY = 0.85
+# Forecasts count input in steps: a finer one is not in an estimate, and prices of equal steps are looked up once.
+ESTIMATE_TOKENS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,8 @@ class Router:
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
         if need.input_tokens + need.output_tokens > model.context_tokens:
             return f"needs {need.input_tokens + need.output_tokens} tokens, its context holds {model.context_tokens}"
-        cost = to_usd(model.price.cost(need.input_tokens, min(need.output_tokens, model.max_output_tokens)))
+        estimate = -(-need.input_tokens // ESTIMATE_TOKENS) * ESTIMATE_TOKENS
+        cost = to_usd(model.price.cost(estimate, min(need.output_tokens, model.max_output_tokens)))
         verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
         if not verdict.allowed:
             return "; ".join(f"{one.message} (policy {one.policy})" for one in verdict.violations)

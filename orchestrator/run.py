@@ -90,7 +90,14 @@ class Run:
                 avoid_models=asking.avoid_models,
             )
         )
-        question = Question(asking.task_id, purpose, prompt, OUTPUT_TOKENS[purpose], asking.label)
+        question = Question(
+            task_id=asking.task_id,
+            purpose=purpose,
+            prompt=prompt,
+            output_tokens=OUTPUT_TOKENS[purpose],
+            label=asking.label,
+            last_resort=asking.avoid_provider,
+        )
         return await self.gateway.ask(question, route, kind), route.choice
 
     def job_section(self) -> str:

@@ -7,6 +7,7 @@ that goes back to the model.
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -117,8 +118,9 @@ REPLIES: dict[Purpose, type[BaseModel]] = {
 Reply = TypeVar("Reply", bound=BaseModel)
 
 
+@cache
 def schema_for(purpose: Purpose) -> dict[str, Any]:
-    """Return the JSON Schema of a purpose in the subset that every vendor's strict mode takes.
+    """Return the one, never to be changed, JSON Schema of a purpose in the subset that every vendor's strict mode takes.
 
     All references are inlined, every property is required, no other property is allowed, and keywords that strict
     modes refuse (defaults, titles, bounds) are left out; `parse` checks the bounds.

@@ -46,7 +46,7 @@ class DeliveryStore:
         A delivery with a run id is `queued`, one without is `ignored`; one that was seen before is a `duplicate`.
         """
         state: Stored = "queued" if delivery.run_id else "ignored"
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(durable=True) as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             fresh = await connection.execute(
                 dialect.insert(deliveries)

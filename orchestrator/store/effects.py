@@ -28,7 +28,7 @@ class EffectStore:
         Returns `new` when it never was, `ambiguous` when it was begun and nothing said that it arrived, or `done`,
         with the remote id where it is known.
         """
-        async with self._database.transaction() as connection:
+        async with self._database.transaction(durable=True) as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             fresh = await connection.execute(
                 dialect.insert(effects)

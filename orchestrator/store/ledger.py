@@ -40,6 +40,7 @@ class Ledger:
         self._database = database
         self._run_id = run_id
         self._fence = fence
+        self._kept: set[str] | None = None
 
     async def open_accounts(self, caps: Mapping[str, int]) -> None:
         """Create the run's accounts, or move the caps of those that exist to these (picodollars)."""
@@ -66,7 +67,7 @@ class Ledger:
         output_tokens: int,
     ) -> LedgerCall:
         """Set `amount` aside on every account, or on none; raises `BudgetExhausted` naming the account that is full."""
-        async with self._database.fenced(self._run_id, self._fence) as connection:
+        async with self._database.fenced(self._run_id, self._fence, durable=True) as connection:
             await _reserve(connection, charged, amount)
             row = await connection.execute(
                 insert(calls)
@@ -101,6 +102,8 @@ class Ledger:
             await connection.execute(
                 insert(completions).values(run_id=self._run_id, key=key, call_id=call.id, answer=answer)
             )
+        if self._kept is not None:
+            self._kept.add(key)
 
     async def release(self, call: LedgerCall) -> None:
         """Give the reservation back: the provider did not bill the call."""
@@ -128,12 +131,21 @@ class Ledger:
 
     async def answer(self, key: str) -> str | None:
         """Return the answer kept under `key` in this run, or None."""
+        if self._kept is None:
+            self._kept = await self._keys()
+        if key not in self._kept:
+            return None
         async with self._database.reading() as connection:
             found = await connection.execute(
                 select(completions.c.answer).where(completions.c.run_id == self._run_id, completions.c.key == key)
             )
             answer: str | None = found.scalar_one_or_none()
             return answer
+
+    async def _keys(self) -> set[str]:
+        async with self._database.reading() as connection:
+            found = await connection.execute(select(completions.c.key).where(completions.c.run_id == self._run_id))
+            return set(found.scalars())
 
     async def task_cost(self, task_id: str) -> tuple[int, int, int]:
         """Return what a task's billed calls cost: picodollars, input tokens, output tokens."""

@@ -68,7 +68,9 @@ def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(tmp_p
     ]
     ends = [process.communicate(timeout=120) for process in processes]
 
-    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [(0, "")] * SPENDERS
+    assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [
+        (0, "")
+    ] * SPENDERS
     connection = sqlite3.connect(path)
     watching = connection.execute("SELECT cap, spent, reserved FROM accounts WHERE id = 'org'").fetchall()
     settled = connection.execute("SELECT count(*) FROM calls WHERE state = 'settled'").fetchone()[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import cli
+from orchestrator import cli, exits
 from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,7 @@ def test_the_readme_lists_the_flags_of_the_command_line_with_their_arguments() -
 
 
 def test_the_readme_lists_the_exit_statuses() -> None:
-    statuses = {value for name, value in vars(cli).items() if name.startswith("EXIT_")}
+    statuses = {value for name, value in vars(exits).items() if name.startswith("EXIT_")}
     assert {int(row[0]) for row in table(README, "exit status")} == statuses
 
 

@@ -155,9 +155,7 @@ class Money(RuleBasedStateMachine):
     @rule(target=held, wanted=st.lists(st.tuples(RUNS, AMOUNTS), min_size=2, max_size=8))
     def many_are_reserved_at_once(self, wanted: list[tuple[str, int]]) -> Any:
         async def together() -> list[Held | None]:
-            return await asyncio.gather(
-                *(reserved(self.world.processes[run], run, amount) for run, amount in wanted)
-            )
+            return await asyncio.gather(*(reserved(self.world.processes[run], run, amount) for run, amount in wanted))
 
         return multiple(*(one for one in self.runner.run(together()) if one is not None))
 

@@ -86,9 +86,7 @@ class CommandLine:
 
     def build(self, *flags: str) -> subprocess.Popen[str]:
         """Start a new run named `sample` from the spec."""
-        return self.start(
-            "--file", "spec.yaml", "--output-dir", str(self.results), "--project-id", "sample", *flags
-        )
+        return self.start("--file", "spec.yaml", "--output-dir", str(self.results), "--project-id", "sample", *flags)
 
     def report(self) -> dict[str, Any]:
         """Return report.json."""
@@ -114,7 +112,9 @@ class CommandLine:
 
     def accounts(self) -> dict[str, tuple[int, int]]:
         """Return (spent, reserved) of each account in picodollars."""
-        return {account: (spent, held) for account, spent, held in self.rows("SELECT id, spent, reserved FROM accounts")}
+        return {
+            account: (spent, held) for account, spent, held in self.rows("SELECT id, spent, reserved FROM accounts")
+        }
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:

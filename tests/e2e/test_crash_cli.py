@@ -33,7 +33,9 @@ def generated(server: ModelServer) -> Counter[str]:
     found = Counter[str]()
     for call in server.journal:
         if call.purpose == "generate":
-            found[next(line for line in call.prompt.splitlines() if line.startswith("Task: ")).removeprefix("Task: ")] += 1
+            found[
+                next(line for line in call.prompt.splitlines() if line.startswith("Task: ")).removeprefix("Task: ")
+            ] += 1
     return found
 
 

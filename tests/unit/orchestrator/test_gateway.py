@@ -201,9 +201,7 @@ async def test_a_passing_failure_is_tried_again_and_its_reservation_given_back(
             await gateway.ask(question(), BOTH, EvaluationReply)
 
         assert len(provider.requests) == 3
-        assert await one.booked() == Booked(
-            (("released", 0), ("released", 0), ("settled", COST)), {ACCOUNT: (COST, 0)}
-        )
+        assert await one.booked() == Booked((("released", 0), ("released", 0), ("settled", COST)), {ACCOUNT: (COST, 0)})
 
 
 async def test_a_failure_that_may_have_been_billed_counts_at_its_reservation(tmp_path: Path) -> None:
@@ -678,7 +676,9 @@ def test_whatever_the_providers_do_the_cap_holds_and_the_books_agree(
             booked = await one.booked()
 
         expected = (BudgetExhausted, NoModel, UnusableAnswers, asyncio.CancelledError)
-        assert [error for error in results if isinstance(error, BaseException) and not isinstance(error, expected)] == []
+        assert [
+            error for error in results if isinstance(error, BaseException) and not isinstance(error, expected)
+        ] == []
         assert max(over, default=0) <= 0
         assert booked.accounts[ACCOUNT] == (sum(cost for _, cost in booked.calls), 0)
         assert (gateway.budget.spent, gateway.budget.reserved) == booked.accounts[ACCOUNT]

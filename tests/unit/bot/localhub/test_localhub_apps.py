@@ -195,7 +195,9 @@ async def test_a_comment_by_a_user_is_delivered_signed_and_in_githubs_shape(scen
     await scene.hub.settled()
 
     assert sorted(scene.receiver.events()) == [
-        ("issue_comment", "created"), ("issues", "labeled"), ("issues", "opened"),
+        ("issue_comment", "created"),
+        ("issues", "labeled"),
+        ("issues", "opened"),
     ]
     headers, body = next(it for it in scene.receiver.received if it[0]["x-github-event"] == "issue_comment")
     assert headers["x-hub-signature-256"] == "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -290,5 +292,7 @@ async def test_a_button_and_a_rerun_reach_the_app(scene: Scene) -> None:
     await scene.hub.settled()
 
     assert sorted(scene.receiver.events()) == [
-        ("check_run", "created"), ("check_run", "requested_action"), ("check_run", "rerequested"),
+        ("check_run", "created"),
+        ("check_run", "requested_action"),
+        ("check_run", "rerequested"),
     ]

@@ -32,9 +32,7 @@ async def test_a_status_fault_answers_so_often_and_does_nothing(hub: LocalHub) -
 
 
 @pytest.mark.parametrize(("kind", "written"), [("drop_before", 0), ("drop_after", 1)])
-async def test_a_dropped_connection_loses_the_write_or_only_its_answer(
-    hub: LocalHub, kind: Kind, written: int
-) -> None:
+async def test_a_dropped_connection_loses_the_write_or_only_its_answer(hub: LocalHub, kind: Kind, written: int) -> None:
     hub.create_issue("octo/demo", "One", user="alice")
     hub.faults.add(method="POST", path_regex="/comments$", kind=kind)
     async with http(hub) as client:

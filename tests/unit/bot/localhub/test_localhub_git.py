@@ -20,8 +20,13 @@ from tests.unit.bot.localhub.conftest import Scene
 
 async def git(*arguments: str, cwd: Path) -> tuple[int, str]:
     environment = {
-        "PATH": os.environ["PATH"], "HOME": str(cwd), "GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@example.org", "GIT_COMMITTER_NAME": "A",
+        "PATH": os.environ["PATH"],
+        "HOME": str(cwd),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_AUTHOR_NAME": "A",
+        "GIT_AUTHOR_EMAIL": "a@example.org",
+        "GIT_COMMITTER_NAME": "A",
         "GIT_COMMITTER_EMAIL": "a@example.org",
     }
     process = await asyncio.create_subprocess_exec(
@@ -122,8 +127,10 @@ def test_changes_of_every_kind_are_read_from_gits_three_views() -> None:
         "diff --git a/gone.bin b/gone.bin\ndeleted file mode 100644\nBinary files a/gone.bin and /dev/null differ\n"
     )
 
-    found = [(it.path, it.previous_path, it.status, it.sha, it.additions, it.deletions, it.patch)
-             for it in parse_changes(raw, numbers, patch)]
+    found = [
+        (it.path, it.previous_path, it.status, it.sha, it.additions, it.deletions, it.patch)
+        for it in parse_changes(raw, numbers, patch)
+    ]
 
     assert found == [
         ("a b.txt", None, "modified", two, 1, 2, "@@ -1,2 +1 @@\n-x\n-y\n+z"),

@@ -24,10 +24,14 @@ from tests.unit.bot.localhub.conftest import Scene
         ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
         ('x <img src=x onerror="a()">', "<p>x &lt;img src=x onerror=&quot;a()&quot;&gt;</p>\n"),
         ("[x](javascript:alert)", "<p>[x](javascript:alert)</p>\n"),
-        ("![alt](http://far.example/x.png)",
-         '<p><a href="http://far.example/x.png" rel="nofollow noopener">alt</a></p>\n'),
-        ("<details>\n<summary>More</summary>\n\ntext\n\n</details>",
-         "<details>\n<summary>More</summary>\n<p>text</p>\n</details>"),
+        (
+            "![alt](http://far.example/x.png)",
+            '<p><a href="http://far.example/x.png" rel="nofollow noopener">alt</a></p>\n',
+        ),
+        (
+            "<details>\n<summary>More</summary>\n\ntext\n\n</details>",
+            "<details>\n<summary>More</summary>\n<p>text</p>\n</details>",
+        ),
         ("`<!-- code -->`", "<p><code>&lt;!-- code --&gt;</code></p>\n"),
     ],
 )
@@ -40,9 +44,38 @@ def test_no_text_makes_a_script_an_image_or_a_handler(source: str) -> None:
     tags = re.findall(r"<([a-z0-9]+)([^>]*)>", str(to_html(source)))
 
     assert {name for name, _ in tags} <= {
-        "p", "br", "em", "strong", "b", "i", "a", "code", "pre", "ul", "ol", "li", "blockquote",
-        "h1", "h2", "h3", "h4", "h5", "h6",
-        "hr", "s", "table", "thead", "tbody", "tr", "th", "td", "sub", "sup", "kbd", "details", "summary",
+        "p",
+        "br",
+        "em",
+        "strong",
+        "b",
+        "i",
+        "a",
+        "code",
+        "pre",
+        "ul",
+        "ol",
+        "li",
+        "blockquote",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "s",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "sub",
+        "sup",
+        "kbd",
+        "details",
+        "summary",
     }
     assert all(re.fullmatch(r"( (href|rel|start|class|style|title)=\"[^\"]*\"| ?/)*", rest) for _, rest in tags)
 
@@ -58,15 +91,30 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
         sha = (await http.post("/repos/octo/demo/pulls", json=body)).json()["head"]["sha"]
         where = {"path": "src/demo.py", "start_line": 1, "end_line": 1}
         note = {**where, "annotation_level": "failure", "message": "Bad x"}
-        run = {"name": "orchestrator/validation", "head_sha": sha, "conclusion": "failure",
-               "output": {"title": "1 finding", "summary": "**One**", "annotations": [note]}}
+        run = {
+            "name": "orchestrator/validation",
+            "head_sha": sha,
+            "conclusion": "failure",
+            "output": {"title": "1 finding", "summary": "**One**", "annotations": [note]},
+        }
         run_id = (await http.post("/repos/octo/demo/check-runs", json=run)).json()["id"]
         texts = {
             path: (await http.get(path)).text
-            for path in ("/", "/octo/demo", "/octo/demo/issues", "/octo/demo/issues/1", "/octo/demo/pulls",
-                         "/octo/demo/pull/2", f"/octo/demo/runs/{run_id}", f"/octo/demo/commit/{sha}",
-                         "/octo/demo/tree/work/one/src", "/octo/demo/blob/work/one/src/demo.py",
-                         "/octo/demo/pull/2.diff", "/static/style.css", "/static/avatar.svg")
+            for path in (
+                "/",
+                "/octo/demo",
+                "/octo/demo/issues",
+                "/octo/demo/issues/1",
+                "/octo/demo/pulls",
+                "/octo/demo/pull/2",
+                f"/octo/demo/runs/{run_id}",
+                f"/octo/demo/commit/{sha}",
+                "/octo/demo/tree/work/one/src",
+                "/octo/demo/blob/work/one/src/demo.py",
+                "/octo/demo/pull/2.diff",
+                "/static/style.css",
+                "/static/avatar.svg",
+            )
         }
         missing = await http.get("/octo/demo/issues/77")
 

@@ -103,7 +103,9 @@ async def test_a_tree_adds_moves_and_deletes_on_its_base(hub: LocalHub) -> None:
         return {it.path: it.mode for it in repo.get_git_tree(tree.sha, recursive=True).tree if it.type == "blob"}
 
     assert await asyncio.to_thread(work) == {
-        "README.md": "100644", "run.sh": "100755", "src/demo.py/inner.py": "100644",
+        "README.md": "100644",
+        "run.sh": "100755",
+        "src/demo.py/inner.py": "100644",
     }
 
 
