@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Mapping
 
 import uvicorn
-from github import GithubException
 from starlette.types import ASGIApp
 
 from bot import logs
@@ -109,17 +108,15 @@ def _leave_after(seconds: float) -> threading.Timer:
 
 
 async def _rules(settings: Settings, plane: ControlPlane, github: GitHubConnection) -> Rules:
-    try:
-        slug = await github.app_slug()
-    except (GithubException, OSError) as error:
-        log.warning("GitHub does not tell the App's name", extra=logs.fields(error=type(error).__name__))
-        slug = None
+    """Return who is served and how; raises `GitHubError` when GitHub does not say which App this is."""
+    owner = await github.app_owner()
+    served = plane.operator.installations
     enterprise = settings.github_api_url != GITHUB_API_URL
     return Rules(
-        accounts=plane.operator.installations,
+        accounts=(owner,) if served is None and owner is not None else served,
         bots=plane.operator.bots,
         redelivery_seconds=REDELIVERY_SECONDS_ENTERPRISE if enterprise else REDELIVERY_SECONDS,
-        app_slug=slug,
+        app_slug=await github.app_slug(),
     )
 
 

@@ -156,7 +156,8 @@ def load_catalog(
     for name, override in (overrides or {}).items():
         entries[name] = {**entries.get(name, _UNKNOWN_MODEL), **override}
     if local_model:
-        entries[local_model] = {**_UNKNOWN_MODEL, "provider": "local", "input": 0, "output": 0}
+        said = (overrides or {}).get(local_model, {})
+        entries[local_model] = {**_UNKNOWN_MODEL, **said, "provider": "local", "input": 0, "output": 0}
     models: dict[str, ModelProfile] = {"offline": _offline(raw["providers"]["offline"])}
     unpriced = []
     for name, entry in entries.items():

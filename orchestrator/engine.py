@@ -32,6 +32,7 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
+from orchestrator.store import finished
 from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 
 __all__ = ["Engine", "Source", "Submission"]
@@ -55,24 +56,24 @@ class Engine:
         """
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
+        # However this ends, cancelled or stopped by what nobody foresaw, the run must not look alive afterwards.
+        ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The run was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
-                conclusion = await self._work(desk, submission)
+                ending = await self._work(desk, submission)
         except TimeoutError:
             if not limit.expired():
                 raise
             late = OutOfTime(f"The time limit of {desk.run.gateway.budget.max_time_seconds:.0f} s is reached.")
-            conclusion = self._stopped(desk, late)
-        except asyncio.CancelledError:
-            stopped = Outcome("incomplete", "The run was interrupted.")
-            await asyncio.shield(self._conclude(desk, ProjectStatus.INTERRUPTED, stopped))
-            raise
+            ending = self._stopped(desk, late)
         except OutputConflict as error:
-            await self._conclude(desk, ProjectStatus.FAILED, Outcome("refused", error.message))
+            ending = ProjectStatus.FAILED, Outcome("refused", error.message)
             raise
-        except (BudgetError, NoModel, UnusableAnswers, OrchestratorError) as error:
-            conclusion = self._stopped(desk, error)
-        return await self._conclude(desk, *conclusion)
+        except OrchestratorError as error:
+            ending = self._stopped(desk, error)
+        finally:
+            state = await finished(self._conclude(desk, *ending))
+        return state
 
     async def _work(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
         run, state = desk.run, desk.state

@@ -125,6 +125,7 @@ class Gateway:
         """
         poor: BudgetExhausted | None = None
         failures: list[tuple[str, str]] = []
+        hints: dict[str, None] = {}
         answered = False
         others_reached = False
         for model in route.chain:
@@ -140,6 +141,8 @@ class Gateway:
                 others_reached |= model.provider != question.last_resort
             except ProviderError as error:
                 failures.append((model.id, error.message))
+                if error.hint:
+                    hints[error.hint] = None
                 if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
                     self._down[model.provider] = error.message
             except UnusableAnswers as error:
@@ -150,12 +153,12 @@ class Gateway:
                 return Answer(reply, model)
         if poor is not None:
             raise poor
-        said = "; ".join(f"{model}: {why}" for model, why in failures)
+        said = "; ".join(dict.fromkeys(why for _, why in failures))
         if answered:
             raise UnusableAnswers(f"No usable answer to the {question.purpose} call. {said}")
         raise NoModel(
             f"Every provider failed at the {question.purpose} call. {said}",
-            hint="Check the keys and the providers' status; `--offline` uses the built-in model that needs no key.",
+            hint=" ".join(hints) or "Check the keys and the providers' status, then go on with the run.",
             excluded=dict(failures),
         )
 

@@ -128,12 +128,11 @@ def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[
         return NoModel(
             "No provider is available: no provider key is set.",
             hint="Set one of OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY, DEEPSEEK_API_KEY or MOONSHOT_API_KEY, "
-            "or LOCAL_LLM_BASE_URL for a server of your own; "
-            "`--offline` uses the built-in model that needs no key.",
+            "or LOCAL_LLM_BASE_URL for a server of your own.",
         )
     why = "; ".join(f"{model}: {reason}" for model, reason in excluded) or "the catalog has no model of theirs"
     return NoModel(
         f"No model may answer the {purpose} call. Available providers: {', '.join(sorted(available))}. {why}",
-        hint="Widen the policy, set the key of another provider, or use `--offline`.",
+        hint="Widen the policy, or set the key of another provider.",
         excluded=dict(excluded),
     )

@@ -120,7 +120,7 @@ Reply = TypeVar("Reply", bound=BaseModel)
 
 @cache
 def schema_for(purpose: Purpose) -> dict[str, Any]:
-    """Return the one, never to be changed, JSON Schema of a purpose in the subset that every vendor's strict mode takes.
+    """Return the JSON Schema of a purpose in the subset that every vendor's strict mode takes; not to be changed.
 
     All references are inlined, every property is required, no other property is allowed, and keywords that strict
     modes refuse (defaults, titles, bounds) are left out; `parse` checks the bounds.
@@ -161,6 +161,9 @@ def parse(text: str, reply: type[Reply]) -> Reply:
         raise ValueError("the answer was empty; answer with one JSON object that follows the schema")
     try:
         value = json.loads(_unfenced(text))
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the answer holds half a surrogate pair; write the whole character") from error
     except json.JSONDecodeError as error:
         raise ValueError(
             f"the answer was not JSON: {error.msg} at line {error.lineno}, column {error.colno}"

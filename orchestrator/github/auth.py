@@ -50,6 +50,7 @@ class GitHubConnection:
     seconds_between_writes: float = SECONDS_BETWEEN_WRITES
     sleep: Sleep = asyncio.sleep
     _slug: str | None = None
+    _owner: str | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> GitHubConnection:
@@ -98,8 +99,13 @@ class GitHubConnection:
         if self.app is None:
             return None
         if self._slug is None:
-            self._slug = await asyncio.to_thread(self._read_slug, self.app)
+            self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
         return self._slug
+
+    async def app_owner(self) -> str | None:
+        """Return the account that registered the App; None for a token. Raises `GitHubError` like `app_slug`."""
+        await self.app_slug()
+        return self._owner
 
     async def login(self, client: RepositoryClient) -> str:
         """Return the login under which our comments appear."""
@@ -124,10 +130,12 @@ class GitHubConnection:
             integration.close()
         return Session(self._client(Auth.Token(token)), token, time.monotonic())
 
-    def _read_slug(self, app: Auth.AppAuth) -> str:
+    def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
         integration = GithubIntegration(auth=app, **self._settings())
         try:
-            return str(integration.get_app().slug)
+            found = integration.get_app()
+            # An enterprise, which has no login, installs its Apps by name: see `installations`.
+            return str(found.slug), str(found.raw_data["owner"].get("login", ""))
         except (GithubException, requests.RequestException) as error:
             raise GitHubError(
                 f"GitHub did not say which App this is ({type(error).__name__}).",

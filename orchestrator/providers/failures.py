@@ -66,7 +66,8 @@ class Failures:
             f"{self._provider} refused the call to {model}: HTTP {status}{said}",
             provider=self._provider,
             model=model,
-            status=status,
+            # Google says 400 to a wrong key; it is the account that is refused, not this request.
+            status=401 if "API_KEY_INVALID" in codes else status,
             hint=self._hint(status, codes),
         )
 

@@ -56,7 +56,6 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 
 def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
-    watching = []
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", SPENDER, str(path), f"run-{number}"],

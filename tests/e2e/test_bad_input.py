@@ -96,7 +96,7 @@ async def test_a_key_that_the_vendor_refuses_is_tried_once_and_the_issue_says_so
     assert [(it.status, it.outcome) for it in stage.models.journal] == [(401, "rejected")]
     (status,) = scene.ours(asked.issue)
     assert "openai refused the call to gpt-5-mini: HTTP 401" in status
-    assert "Check the keys" in status
+    assert "Check the key in OPENAI_API_KEY" in status
     assert "sk-wrong-wrong-wrong" not in status
     assert (report["status"], report["outcome"]["code"], report["calls"]) == ("failed", "no_model", [])
     assert report["budget"]["spent_usd"] == 0

@@ -24,7 +24,7 @@ def _exposure(call: Call, moment: float) -> float:
     return list_price_bound(call) if in_flight else list_price(call)
 
 
-@pytest.mark.parametrize("budget", [0.05, 0.2])
+@pytest.mark.parametrize("budget", [0.05, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_billed_and_in_flight_never_pass_the_cap(tmp_path: Path, budget: float) -> None:
     with ModelServer(Script(tasks=20, chains=20, full_output=True, delay=0.05)) as server:
         user = CommandLine(tmp_path, server)

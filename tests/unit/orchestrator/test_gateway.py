@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,13 @@ from orchestrator.gateway import (
     affordable_output,
     input_bound,
 )
-from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
+from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
+from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
 from orchestrator.store import RunStore
 from orchestrator.wire import EvaluationReply, schema_for
+from tests.loopback import Fault, ModelServer, Script
 from tests.unit.orchestrator.gateways import (
     FIRST,
     GOOD,
@@ -69,6 +72,20 @@ def unavailable(*, maybe_billed: bool = False) -> ProviderUnavailable:
 
 def rejected(status: int) -> ProviderRejected:
     return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status)
+
+
+MINI, DEEPSEEK = (load_catalog().models[name] for name in ("gpt-5-mini", "deepseek-chat"))
+
+
+@asynccontextmanager
+async def vendors(server: ModelServer) -> AsyncIterator[dict[str, Provider]]:
+    endpoints = endpoints_from_environment(server.environment(("openai", "deepseek")))
+    providers = {name: open_provider(endpoint) for name, endpoint in endpoints.items()}
+    try:
+        yield providers
+    finally:
+        for provider in providers.values():
+            await provider.aclose()
 
 
 # How long to wait
@@ -313,7 +330,7 @@ async def test_when_every_provider_fails_the_error_names_each_and_the_way_out(tm
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
     assert caught.value.excluded == {"first": "HTTP 401", "second": "HTTP 400"}
-    assert "--offline" in caught.value.hint
+    assert caught.value.hint == "Check the keys and the providers' status, then go on with the run."
 
 
 @pytest.mark.parametrize(
@@ -372,7 +389,7 @@ async def test_when_no_answer_is_of_use_the_error_says_so(tmp_path: Path) -> Non
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script(billed("No.", Finish.REFUSAL)), "anthropic": script(rejected(400))})
         async with gateway.slots.held():
-            with pytest.raises(UnusableAnswers, match="first: the model refused to answer; second: HTTP 400"):
+            with pytest.raises(UnusableAnswers, match="the model refused to answer; HTTP 400"):
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
 
@@ -509,18 +526,16 @@ async def test_the_account_whose_cap_is_reached_is_named(tmp_path: Path) -> None
 
 
 async def test_a_call_cancelled_in_flight_counts_at_its_reservation(tmp_path: Path) -> None:
-    provider = ScriptedProvider(lambda _: billed(), delay_seconds=4)
+    asked = asyncio.Event()
+
+    def answer(_: CompletionRequest) -> Completion:
+        asked.set()
+        return billed()
+
     async with bank(tmp_path / "db") as one:
-        gateway = one.gateway({"openai": provider})
-
-        async def ask() -> None:
-            async with gateway.slots.held():
-                await gateway.ask(question(), BOTH, EvaluationReply)
-
-        asking = asyncio.create_task(ask())
-        async with asyncio.timeout(5):
-            while not provider.requests:
-                await asyncio.sleep(0)
+        gateway = one.gateway({"openai": ScriptedProvider(answer, delay_seconds=4)})
+        asking = asyncio.create_task(_ask(gateway, "1"))
+        await asked.wait()
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -692,3 +707,57 @@ def test_free_models_need_no_money() -> None:
 
     assert free.price == FlatPrice(0.0, 0.0)
     assert affordable_output(free, 10**6, 8_000, 0) == 8_000
+
+
+# The same through a vendor's own SDK
+
+
+@pytest.mark.parametrize(
+    ("fault", "states"),
+    [
+        (Fault.status(429, headers={"retry-after-ms": "20"}), ["released", "settled"]),
+        (Fault.status(503), ["released", "settled"]),
+        (Fault("drop"), ["lost", "settled"]),
+        (Fault("drop_after"), ["lost", "settled"]),
+        (Fault("not_json"), ["lost", "settled"]),
+        (Fault("truncated"), ["settled", "settled"]),
+        (Fault("malformed"), ["settled", "settled"]),
+        (Fault("empty"), ["settled", "settled"]),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+async def test_a_faulty_answer_over_the_wire_is_followed_by_a_good_one_of_the_same_model(
+    tmp_path: Path, fault: Fault, states: list[str]
+) -> None:
+    with ModelServer(Script(faults={"evaluate": [fault]})) as server:
+        async with bank(tmp_path / "db") as one, vendors(server) as providers:
+            gateway = one.gateway(providers)
+            async with gateway.slots.held():
+                answer = await gateway.ask(question(), route(MINI, DEEPSEEK), EvaluationReply)
+            booked = await one.booked()
+        billed_usd = sum(call.input_tokens * 0.25 + call.output_tokens * 2.0 for call in server.billed) / 10**6
+
+    assert (answer.model.id, answer.reply.score) == ("gpt-5-mini", 0.9)
+    assert [state for state, _ in booked.calls] == states
+    assert len(server.journal) == 2
+    assert booked.accounts[ACCOUNT][0] >= billed_usd * 10**12 - 1
+    assert booked.accounts[ACCOUNT][1] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "billed_calls"),
+    [(Fault.status(401), 1), (Fault.status(400), 1), (Fault("refusal"), 2)],
+    ids=["401", "400", "refusal"],
+)
+async def test_what_cannot_succeed_over_the_wire_goes_to_the_next_vendor_at_once(
+    tmp_path: Path, fault: Fault, billed_calls: int
+) -> None:
+    with ModelServer(Script(faults={"evaluate": [fault]})) as server:
+        async with bank(tmp_path / "db") as one, vendors(server) as providers:
+            gateway = one.gateway(providers)
+            async with gateway.slots.held():
+                answer = await gateway.ask(question(), route(MINI, DEEPSEEK), EvaluationReply)
+
+    assert answer.model.id == "deepseek-chat"
+    assert [call.provider for call in server.journal] == ["openai", "deepseek"]
+    assert len(server.billed) == billed_calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -11,13 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.slots import Slots
-
-
-async def settled(condition: Callable[[], bool]) -> None:
-    """Let the loop run until the condition holds."""
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def turns(count: int = 20) -> None:
@@ -90,7 +82,7 @@ async def test_a_holder_that_waits_lets_another_one_work_and_is_the_first_to_com
 
     async with asyncio.TaskGroup() as group:
         group.create_task(holder())
-        await settled(lambda: order == ["holder"])
+        await turns()
         group.create_task(other("one", ends_the_wait=True))
         group.create_task(other("two"))
 
@@ -116,7 +108,7 @@ async def test_a_holder_that_is_cancelled_while_it_gave_its_slot_back_leaves_no_
     await turns()
     async with asyncio.TaskGroup() as group:
         group.create_task(other("second"))
-        await settled(lambda: holding == ["second"])
+        await turns()
         if when == "on the way back":
             wait_over.set()
             await turns()

@@ -1,0 +1,141 @@
+"""Replies: schemas that strict modes take, and texts that become objects or a sentence for the model."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.state import Purpose
+from orchestrator.wire import REPLIES, ChangesReply, EvaluationReply, PlanReply, ReviewReply, parse, schema_for
+
+KEYS = {
+    Purpose.ARCHITECTURE: ["structural_pattern", "topology", "api_paradigm", "data_paradigm", "rationale"],
+    Purpose.DECOMPOSE: ["tasks"],
+    Purpose.GENERATE: ["files", "edits", "deletions", "renames", "notes"],
+    Purpose.REVISE: ["files", "edits", "deletions", "renames", "notes"],
+    Purpose.REVIEW: ["score", "verdict", "findings"],
+    Purpose.EVALUATE: ["score", "reason"],
+}
+
+
+def nodes(schema: Any) -> list[dict[str, Any]]:
+    """Return every schema inside a schema, itself included."""
+    found = [schema]
+    for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
+        found += nodes(inner)
+    return found
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_a_schema_has_the_keys_of_the_contract_and_is_strict(purpose: Purpose) -> None:
+    schema = schema_for(purpose)
+
+    assert list(schema["properties"]) == KEYS[purpose]
+    for node in nodes(schema):
+        assert set(node) <= {"type", "enum", "properties", "required", "additionalProperties", "items"}
+        assert "type" in node
+        if node["type"] == "object":
+            assert node["required"] == list(node["properties"])
+            assert node["additionalProperties"] is False
+
+
+def test_the_task_types_and_the_severities_travel_as_enums() -> None:
+    task = schema_for(Purpose.DECOMPOSE)["properties"]["tasks"]["items"]
+    finding = schema_for(Purpose.REVIEW)["properties"]["findings"]["items"]
+
+    assert task["properties"]["type"]["enum"] == [
+        "code_generation",
+        "code_review",
+        "complex_reasoning",
+        "creative_writing",
+        "data_extraction",
+        "summarization",
+        "evaluation",
+    ]
+    assert finding["properties"]["severity"]["enum"] == ["error", "warning", "note"]
+    rename = schema_for(Purpose.GENERATE)["properties"]["renames"]["items"]
+    assert list(rename["properties"]) == ["from", "to"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"score": 0.5, "reason": "x"}',
+        '  {"score": 0.5, "reason": "x", "mood": "good"}\n',
+        '```json\n{"score": 0.5, "reason": "x"}\n```',
+        '```\n{"score": 0.5, "reason": "x"}```',
+    ],
+)
+def test_a_reply_is_read_with_or_without_a_code_fence(text: str) -> None:
+    assert parse(text, EvaluationReply) == EvaluationReply(score=0.5, reason="x")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the answer was empty"),
+        (" \n", "the answer was empty"),
+        ("Sure! Here it is.", "the answer was not JSON: Expecting value at line 1, column 1"),
+        ('{"score": 0.5', "the answer was not JSON"),
+        ("[1]", "the answer does not follow the schema: the object"),
+        ("null", "the answer does not follow the schema: the object"),
+        ('{"reason": "x"}', "score: Field required"),
+        ('{"score": 1.5, "reason": "x"}', "score: Input should be less than or equal to 1"),
+        ('{"score": NaN, "reason": "x"}', "score"),
+        ('{"score": 1e999, "reason": "x"}', "score"),
+        ('{"score": 0.5, "reason": "\\ud800"}', "half a surrogate pair"),
+        ("[" * 100_000, "nested too deeply"),
+        ('{"score": ' + "9" * 5_000 + ', "reason": "x"}', "Exceeds the limit"),
+    ],
+)
+def test_what_is_no_reply_is_explained(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse(text, EvaluationReply)
+
+
+def test_only_the_first_errors_of_many_go_back() -> None:
+    tasks = [{"id": "", "title": "", "type": "magic", "description": "d"} for _ in range(4)]
+
+    with pytest.raises(ValueError, match=r"tasks\.0\.id: .*; and 7 more$"):
+        parse(json.dumps({"tasks": tasks}), PlanReply)
+
+
+def test_a_rename_travels_as_from_and_to() -> None:
+    reply = parse('{"renames": [{"from": "a.py", "to": "b.py"}]}', ChangesReply)
+
+    assert [(one.source, one.target) for one in reply.renames] == [("a.py", "b.py")]
+
+
+def test_a_verdict_is_one_of_two() -> None:
+    with pytest.raises(ValueError, match="verdict"):
+        parse('{"score": 1, "verdict": "maybe", "findings": []}', ReviewReply)
+
+
+def said_of(text: str, purpose: Purpose) -> str:
+    """Return what goes back to the model, or an empty string for a usable reply."""
+    try:
+        parse(text, REPLIES[purpose])
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+@given(st.text(max_size=300), st.sampled_from(list(Purpose)))
+def test_no_text_breaks_the_parser(text: str, purpose: Purpose) -> None:
+    assert said_of(text, purpose)[:11] in ("", "the answer ")
+
+
+plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+keys = st.sampled_from(["files", "score", "tasks", "findings", "x"])
+json_values: st.SearchStrategy[Any] = st.recursive(
+    plain, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner), max_leaves=12
+)
+
+
+@given(json_values, st.sampled_from(list(Purpose)))
+def test_no_json_breaks_the_parser(value: object, purpose: Purpose) -> None:
+    assert said_of(json.dumps(value), purpose)[:11] in ("", "the answer ")
