@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.sandbox import Sandbox
 from orchestrator.specs import ValidationSpec
 from orchestrator.state import ValidationResult
-from orchestrator.validators import Environment, ValidationPlan, install, requirement_key, validate
+from orchestrator.validators import Environment, ValidationPlan, install, needs_environment, requirement_key, validate
 from orchestrator.workspace import Workspace
 
 
@@ -39,7 +39,8 @@ class Checker:
     async def check(self, workspace: Workspace, paths: Collection[str] | None) -> tuple[ValidationResult, ...]:
         """Check the named files, or the whole project when `paths` is None."""
         async with workspace.copy() as root:
-            environment = await self._environment(root)
+            needed = needs_environment(root, self._plan, paths)
+            environment = await self._environment(root) if needed else None
             return await validate(root, self.sandbox, self._plan, environment=environment, paths=paths)
 
     async def _environment(self, root: Path) -> Environment:

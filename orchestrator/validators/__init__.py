@@ -2,6 +2,14 @@
 
 from orchestrator.validators.dependencies import install, requirement_key
 from orchestrator.validators.plan import VALIDATORS, Environment, ValidationPlan
-from orchestrator.validators.validate import validate
+from orchestrator.validators.validate import needs_environment, validate
 
-__all__ = ["VALIDATORS", "Environment", "ValidationPlan", "install", "requirement_key", "validate"]
+__all__ = [
+    "VALIDATORS",
+    "Environment",
+    "ValidationPlan",
+    "install",
+    "needs_environment",
+    "requirement_key",
+    "validate",
+]

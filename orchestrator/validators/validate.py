@@ -73,6 +73,15 @@ async def validate(
     return tuple(results)
 
 
+def needs_environment(root: Path, plan: ValidationPlan, paths: Collection[str] | None) -> bool:
+    """Say whether `validate` would run the project's own code, and so needs what the project declares."""
+    if paths is None and plan.commands:
+        return True
+    if plan.validators is not None and PYTEST not in plan.validators:
+        return False
+    return bool(test_files(root)) if paths is None else any(is_test(path) for path in paths)
+
+
 def _concerned(validator: str, files: Collection[str]) -> bool:
     """Say whether a parser has anything to look at: starting the sandbox for nothing costs every task its time."""
     return any(path.endswith(ENDINGS[validator]) for path in files)

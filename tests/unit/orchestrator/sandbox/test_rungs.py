@@ -137,8 +137,8 @@ def test_an_ordinary_user_gets_the_rung_or_the_reason(rung: Rung, tmp_path: Path
     home = tmp_path / "home"
     home.mkdir()
     command = [shutil.which("python3", path="/usr/bin") or sys.executable, str(tmp_path / "program.py"), rung]
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        if path.stat().st_uid == os.geteuid():
+    for path in (tmp_path, *tmp_path.parents):
+        if path.name.startswith(("test_", "popen-", "pytest-")):
             path.chmod(0o755)
     if os.geteuid() == 0:
         os.chown(home, 12345, 12345)
