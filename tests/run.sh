@@ -27,9 +27,9 @@ fi
 "$(dirname "$PYTHON")/lint-imports" --no-cache
 
 marks="not slow"
-[ "$full" = yes ] && marks=""
+if [ "$full" = yes ]; then marks=""; export HYPOTHESIS_PROFILE=full; fi
 case "$missing" in *bubblewrap*) marks="${marks:+$marks and }not bubblewrap" ;; esac
-"$PYTHON" -m pytest -q -n "$(nproc)" --dist loadgroup -m "$marks"
+"$PYTHON" -m pytest -q -n "$(( $(nproc) * 2 ))" --dist loadgroup -m "$marks"
 
 if [ -n "$missing" ]; then
     echo "Left out: the suites that need$missing. Install them with: apt-get install$missing"

@@ -76,7 +76,13 @@ EXPECTED_TASKS = [
 ]
 
 
-@pytest.mark.parametrize("answers", range(1, ANSWERS + 1))
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param(number, marks=[] if number in (1, 4, ANSWERS) else [pytest.mark.slow])
+        for number in range(1, ANSWERS + 1)
+    ],
+)
 def test_killed_right_after_any_answer_a_run_ends_the_same(user: CommandLine, answers: int) -> None:
     user.server.hold_after(answers)
     process = user.build()

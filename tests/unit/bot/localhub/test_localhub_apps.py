@@ -21,7 +21,9 @@ from tests.unit.bot.localhub.conftest import SECRET, Scene
 def as_app(scene: Scene) -> github.Github:
     """Return PyGithub acting as the installation, its token minted by PyGithub itself."""
     auth = github.Auth.AppAuth(scene.app_id, scene.key)
-    integration = github.GithubIntegration(auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0)
+    integration = github.GithubIntegration(
+        auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0, seconds_between_requests=0
+    )
     return integration.get_github_for_installation(scene.installation_id)
 
 
@@ -39,7 +41,9 @@ def app_headers(scene: Scene, **changes: Any) -> dict[str, str]:
 async def test_pygithub_finds_its_installation_and_gets_a_token(scene: Scene) -> None:
     def work() -> tuple[str, list[int], int, list[str], str]:
         auth = github.Auth.AppAuth(scene.app_id, scene.key)
-        integration = github.GithubIntegration(auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0)
+        integration = github.GithubIntegration(
+            auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0, seconds_between_requests=0
+        )
         found = integration.get_repo_installation("octo", "demo")
         names = [repo.full_name for repo in found.get_repos()]
         token = integration.get_access_token(found.id).token[:4]
@@ -118,7 +122,9 @@ async def test_an_app_makes_and_updates_a_check_run_with_annotations_and_a_perso
         run.edit(status="completed", conclusion="failure", output={**output, "annotations": [note]})
         found = list(repo.get_commit(sha).get_check_runs(check_name="orchestrator/validation"))
         messages = [annotation.message for annotation in run.get_annotations()]
-        alice = github.Github(base_url=scene.hub.api_url, auth=github.Auth.Token(scene.hub.token_for("alice")))
+        alice = github.Github(
+            base_url=scene.hub.api_url, auth=github.Auth.Token(scene.hub.token_for("alice")), seconds_between_requests=0
+        )
         with pytest.raises(github.GithubException) as caught:
             alice.get_repo("octo/demo").create_check_run("mine", sha)
         assert isinstance(caught.value.data, dict)
@@ -188,7 +194,9 @@ async def test_a_comment_by_a_user_is_delivered_signed_and_in_githubs_shape(scen
     number = scene.hub.create_issue("octo/demo", "Build it", "Please", user="alice", labels=["bug"])
 
     def work() -> None:
-        alice = github.Github(base_url=scene.hub.api_url, auth=github.Auth.Token(scene.hub.token_for("alice")))
+        alice = github.Github(
+            base_url=scene.hub.api_url, auth=github.Auth.Token(scene.hub.token_for("alice")), seconds_between_requests=0
+        )
         alice.get_repo("octo/demo").get_issue(number).create_comment("/orchestrate")
 
     await asyncio.to_thread(work)
@@ -237,7 +245,9 @@ async def test_deliveries_are_listed_and_redelivered_under_the_same_guid(scene: 
 
     def work() -> tuple[int, str]:
         auth = github.Auth.AppAuth(scene.app_id, scene.key)
-        app = github.GithubIntegration(auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0).get_app()
+        app = github.GithubIntegration(
+            auth=auth, base_url=scene.hub.api_url, seconds_between_writes=0, seconds_between_requests=0
+        ).get_app()
         return app.id, scene.hub.deliveries[-1].guid
 
     _, guid = await asyncio.to_thread(work)

@@ -69,7 +69,9 @@ async def test_pygithubs_own_retry_after_a_lost_answer_comments_twice(hub: Local
     def work() -> None:
         retry = github.GithubRetry(total=1, backoff_factor=0)
         auth = github.Auth.Token(hub.token_for("alice"))
-        client = github.Github(base_url=hub.api_url, auth=auth, retry=retry, seconds_between_writes=0)
+        client = github.Github(
+            base_url=hub.api_url, auth=auth, retry=retry, seconds_between_writes=0, seconds_between_requests=0
+        )
         client.get_repo("octo/demo").get_issue(1).create_comment("x")
 
     await asyncio.to_thread(work)

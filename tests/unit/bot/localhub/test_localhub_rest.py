@@ -16,7 +16,9 @@ from bot.localhub import LocalHub
 
 def client(hub: LocalHub, login: str, base: str | None = None) -> github.Github:
     token = github.Auth.Token(hub.token_for(login))
-    return github.Github(base_url=base or hub.api_url, auth=token, retry=None, seconds_between_writes=0)
+    return github.Github(
+        base_url=base or hub.api_url, auth=token, retry=None, seconds_between_writes=0, seconds_between_requests=0
+    )
 
 
 def demo(hub: LocalHub, login: str = "alice") -> Repository:
