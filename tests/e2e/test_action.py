@@ -205,6 +205,7 @@ def _plant(workspace: Path, mark: Path) -> None:
         (workspace / name).write_text(TRAP.format(mark=str(mark)))
 
 
+@pytest.mark.slow
 async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
@@ -278,6 +279,7 @@ async def test_a_broken_spec_is_annotated_at_its_line(tmp_path: Path, hub: Local
     assert "::error file=.orchestrator.yaml,line=2," in "\n".join(_acting(ran.log))
 
 
+@pytest.mark.slow
 async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
@@ -326,6 +328,7 @@ async def test_the_halves_of_a_later_version_are_refused_with_a_sentence(
     assert runner.has_report()
 
 
+@pytest.mark.slow
 async def test_a_cancelled_job_says_so_and_leaves_a_report(tmp_path: Path, hub: LocalHub, models: ModelServer) -> None:
     runner = _runner(tmp_path, hub, models)
     runner.use_this_interpreter()

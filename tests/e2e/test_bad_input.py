@@ -104,6 +104,7 @@ async def test_a_key_that_the_vendor_refuses_is_tried_once_and_the_issue_says_so
 
 
 @pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.slow
 async def test_one_refused_key_among_good_ones_is_passed_over_by_the_next_provider(stage: Stage) -> None:
     stage.models.script = Script(tasks=1)
     scene = await stage.scene(SPEC)

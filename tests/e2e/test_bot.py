@@ -128,6 +128,7 @@ async def test_handling_a_finished_command_again_writes_nothing_and_asks_no_mode
 
 
 @pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.slow
 async def test_a_status_comment_that_github_takes_slowly_is_still_the_only_one(stage: Stage) -> None:
     scene = await stage.scene()
     slow = scene.hub.faults.add(method="POST", path_regex=r"/issues/\d+/comments$", kind="delay", seconds=2.0)
@@ -268,6 +269,7 @@ async def test_checks_that_fail_for_ever_end_in_a_draft_that_is_part_of_the_issu
     assert scene.reactions(asked.comment) == ["eyes", "confused"]
 
 
+@pytest.mark.slow
 async def test_a_run_that_builds_nothing_opens_no_pull_request_and_says_why(house: House) -> None:
     scene = await house.scene(script=Script(tasks=1, answers={"generate": _refuses}))
 

@@ -345,6 +345,7 @@ def test_time_that_runs_out_exits_3(cli: CommandLine) -> None:
     assert cli.report()["status"] == "timed_out"
 
 
+@pytest.mark.slow
 def test_a_partial_run_exits_1(cli: CommandLine) -> None:
     def review(asked: Asked) -> Answer:
         finding = {"path": "b.md", "line": 1, "severity": "error", "message": "wrong"}
@@ -388,6 +389,7 @@ def test_when_all_providers_are_down_it_exits_4_with_the_report(cli: CommandLine
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_an_interruption_exits_130_and_the_last_line_goes_on(
     online: CommandLine, models: ModelServer, which: signal.Signals
 ) -> None:

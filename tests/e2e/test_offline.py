@@ -39,6 +39,7 @@ def check_completed(report: dict[str, Any], app_type: str) -> None:
     assert set(passed.values()) == {True}
 
 
+@pytest.mark.slow
 def test_a_library_is_built_and_passes_its_own_tests(tmp_path: Path) -> None:
     report = build(tmp_path, "A rate limiter library")
     check_completed(report, "library")
