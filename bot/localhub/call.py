@@ -156,7 +156,7 @@ class Call:
         """Return a field of the body; 422 when it is absent or of another kind."""
         value = self.field(name, kind)
         if value is None:
-            raise ApiError(422, f"Invalid request.\n\n\"{name}\" wasn't supplied.")
+            raise ApiError(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
         return value
 
     # the answer

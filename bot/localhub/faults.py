@@ -76,9 +76,7 @@ class Faults:
         first. Returns the fault, whose `hits` counts.
         """
         answer = body or {"message": "Server Error", "documentation_url": "", "status": str(status)}
-        fault = Fault(
-            method.upper(), re.compile(path_regex), kind, status, times, seconds, dict(headers or {}), answer
-        )
+        fault = Fault(method.upper(), re.compile(path_regex), kind, status, times, seconds, dict(headers or {}), answer)
         self.waiting.append(fault)
         return fault
 

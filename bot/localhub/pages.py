@@ -65,8 +65,16 @@ class Pages:
         text = (await git.blob(readme.sha)).decode("utf-8", "replace") if readme else ""
         branches = {name.removeprefix("refs/heads/"): at for name, at in (await git.refs("refs/heads/")).items()}
         commit = await git.commit(sha) if sha else None
-        return _page("repository.html", repo=repo, entries=entries, readme=text, branches=branches, commit=commit,
-                     clone=f"{self._world.base}/{repo.full_name}.git", tab="code")
+        return _page(
+            "repository.html",
+            repo=repo,
+            entries=entries,
+            readme=text,
+            branches=branches,
+            commit=commit,
+            clone=f"{self._world.base}/{repo.full_name}.git",
+            tab="code",
+        )
 
     async def code(self, request: Request, repo: Repository) -> Response:
         """Show a folder or a file of a branch or commit."""
@@ -119,9 +127,20 @@ class Pages:
         runs = [run for run in repo.check_runs.values() if run.head_sha == pull.head_sha]
         statuses = {status.context: status for status in repo.statuses if status.sha == pull.head_sha}
         timeline = sorted([*issue.comments, *pull.comments], key=lambda comment: comment.id)
-        return _page("pull.html", repo=repo, issue=issue, pull=pull, changes=changes, commits=commits[::-1], runs=runs,
-                     statuses=list(statuses.values()), timeline=timeline, tab="pulls", account=self._account(),
-                     signed=repo.signed_commits)
+        return _page(
+            "pull.html",
+            repo=repo,
+            issue=issue,
+            pull=pull,
+            changes=changes,
+            commits=commits[::-1],
+            runs=runs,
+            statuses=list(statuses.values()),
+            timeline=timeline,
+            tab="pulls",
+            account=self._account(),
+            signed=repo.signed_commits,
+        )
 
     def _issue(self, request: Request, repo: Repository) -> Issue | None:
         return repo.issues.get(int(request.path_params["number"]))
@@ -222,5 +241,3 @@ def routes(world: World, account: Callable[[], User]) -> list[Route]:
         show("/tree/{ref:path}", pages.code),
         show("/blob/{ref:path}", pages.code),
     ]
-
-

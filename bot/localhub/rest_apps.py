@@ -86,8 +86,9 @@ async def create_token(call: Call) -> Response:
     wanted = [repo for repo in mine if repo.name in (names or []) or repo.id in (ids or [])]
     narrowed = names is not None or ids is not None
     if narrowed and len(wanted) < len({*(names or [])}) + len({*(ids or [])}):
-        raise ApiError(422, "There is at least one repository that does not exist or is not accessible to the parent "
-                            "installation.")
+        raise ApiError(
+            422, "There is at least one repository that does not exist or is not accessible to the parent installation."
+        )
     only = frozenset(repo.id for repo in wanted) if narrowed else None
     token = auth.mint(call.world.state, installation, permissions, only)
     return answer(render.installation_token(call.base, token, wanted if narrowed else mine), 201)
@@ -151,12 +152,14 @@ async def list_deliveries(call: Call) -> Response:
 async def get_delivery(call: Call) -> Response:
     """Answer with one delivery: what was sent, and what came back."""
     it = _delivery(call)
-    return answer({
-        **render.delivery(it),
-        "url": it.app.webhook_url,
-        "request": {"headers": it.request_headers, "payload": it.payload()},
-        "response": {"headers": it.response_headers, "payload": it.response_body},
-    })
+    return answer(
+        {
+            **render.delivery(it),
+            "url": it.app.webhook_url,
+            "request": {"headers": it.request_headers, "payload": it.payload()},
+            "response": {"headers": it.response_headers, "payload": it.response_body},
+        }
+    )
 
 
 @routes("POST", "/app/hook/deliveries/{id:int}/attempts")

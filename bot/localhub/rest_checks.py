@@ -17,7 +17,14 @@ routes = Routes()
 REPO = "/repos/{owner}/{repo}"
 STATUSES = ("queued", "in_progress", "completed", "waiting", "requested", "pending")
 CONCLUSIONS = (
-    "action_required", "cancelled", "failure", "neutral", "success", "skipped", "stale", "timed_out",
+    "action_required",
+    "cancelled",
+    "failure",
+    "neutral",
+    "success",
+    "skipped",
+    "stale",
+    "timed_out",
 )
 MOST_ANNOTATIONS = 50
 LONGEST_TEXT = 65_535
@@ -88,7 +95,7 @@ def _apply(call: Call, run: CheckRun) -> None:
         raise invalid("CheckRun", "conclusion")
     completed_at, started_at = _time(call, "completed_at"), _time(call, "started_at")
     if status == "completed" and conclusion is None:
-        raise ApiError(422, "Invalid request.\n\n\"conclusion\" wasn't supplied.")
+        raise ApiError(422, 'Invalid request.\n\n"conclusion" wasn\'t supplied.')
     output = _output(call)
     actions = _actions(call)
     run.name = call.field("name", str) or run.name
@@ -123,16 +130,27 @@ def _output(call: Call) -> JSON | None:
         return None
     for name in ("title", "summary"):
         if call.request.method == "POST" and not isinstance(output.get(name), str):
-            raise ApiError(422, f"Invalid request.\n\nNo subschema in \"anyOf\" matched: \"{name}\" wasn't supplied.")
+            raise ApiError(422, f'Invalid request.\n\nNo subschema in "anyOf" matched: "{name}" wasn\'t supplied.')
     for name in ("summary", "text"):
         if len(output.get(name) or "") > LONGEST_TEXT:
-            raise ApiError(422, "Validation Failed",
-                           [{"resource": "CheckRun", "code": "custom", "field": name,
-                             "message": f"{name} exceeds a maximum bytesize of {LONGEST_TEXT}"}])
+            raise ApiError(
+                422,
+                "Validation Failed",
+                [
+                    {
+                        "resource": "CheckRun",
+                        "code": "custom",
+                        "field": name,
+                        "message": f"{name} exceeds a maximum bytesize of {LONGEST_TEXT}",
+                    }
+                ],
+            )
     annotations: list[Any] = output.get("annotations") or []
     if len(annotations) > MOST_ANNOTATIONS:
-        raise ApiError(422, f"Invalid request.\n\nNo more than {MOST_ANNOTATIONS} items are allowed; "
-                            f"{len(annotations)} were supplied.")
+        raise ApiError(
+            422,
+            f"Invalid request.\n\nNo more than {MOST_ANNOTATIONS} items are allowed; {len(annotations)} were supplied.",
+        )
     for annotation in annotations:
         _check_annotation(annotation)
     return output
@@ -142,7 +160,7 @@ def _check_annotation(it: Any) -> None:
     kinds = {"path": str, "start_line": int, "end_line": int, "annotation_level": str, "message": str}
     for name, kind in kinds.items():
         if not isinstance(it, dict) or not isinstance(it.get(name), kind):
-            raise ApiError(422, f"Invalid request.\n\n\"{name}\" wasn't supplied.")
+            raise ApiError(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
     if it["annotation_level"] not in ("notice", "warning", "failure"):
         raise invalid("CheckAnnotation", "annotation_level")
     if it.get("start_column") and it["start_line"] != it["end_line"]:
@@ -158,7 +176,7 @@ def _actions(call: Call) -> list[JSON] | None:
     for action in actions:
         for name, limit in ACTION_LIMITS.items():
             if not isinstance(action, dict) or not isinstance(action.get(name), str):
-                raise ApiError(422, f"Invalid request.\n\n\"{name}\" wasn't supplied.")
+                raise ApiError(422, f'Invalid request.\n\n"{name}" wasn\'t supplied.')
             if len(action[name]) > limit:
                 raise ApiError(422, f"Invalid request.\n\nOnly {limit} characters are allowed in {name}.")
     return actions
@@ -194,8 +212,7 @@ async def rerequest_check_run(call: Call) -> Response:
 def _filtered(call: Call, runs: list[CheckRun]) -> list[CheckRun]:
     name, status, app = call.query("check_name"), call.query("status"), call.query("app_id")
     found = [
-        run for run in runs
-        if name in ("", run.name) and status in ("", run.status) and app in ("", str(run.app.id))
+        run for run in runs if name in ("", run.name) and status in ("", run.status) and app in ("", str(run.app.id))
     ]
     if call.query("filter", "latest") == "latest":
         latest = {(run.app.id, run.name): run for run in sorted(found, key=lambda run: run.id)}
@@ -256,8 +273,15 @@ async def create_status(call: Call) -> Response:
         raise invalid("Status", "description", "custom", "description is too long (maximum is 140 characters)")
     if await call.git(repo).object_type(sha) != "commit":
         raise ApiError(422, f"No commit found for SHA: {sha}")
-    status = Status(call.world.state.next_id(), sha, state, call.field("context", str) or "default", description,
-                    call.field("target_url", str), call.user())
+    status = Status(
+        call.world.state.next_id(),
+        sha,
+        state,
+        call.field("context", str) or "default",
+        description,
+        call.field("target_url", str),
+        call.user(),
+    )
     repo.statuses.append(status)
     return answer(render_code.status(call.base, repo, status), 201)
 
@@ -284,15 +308,17 @@ async def combined_status(call: Call) -> Response:
     shown = [render_code.status(call.base, repo, status) for status in latest]
     for shape in shown:
         del shape["creator"]
-    return answer({
-        "state": state,
-        "statuses": shown,
-        "sha": sha,
-        "total_count": len(latest),
-        "repository": render.repository(call.base, repo),
-        "commit_url": url,
-        "url": f"{url}/status",
-    })
+    return answer(
+        {
+            "state": state,
+            "statuses": shown,
+            "sha": sha,
+            "total_count": len(latest),
+            "repository": render.repository(call.base, repo),
+            "commit_url": url,
+            "url": f"{url}/status",
+        }
+    )
 
 
 @routes("GET", REPO + "/commits/{ref:path}/pulls")
@@ -306,4 +332,3 @@ async def list_pulls_of_commit(call: Call) -> Response:
 
 # Its path, a ref with slashes, swallows all of those above.
 routes("GET", REPO + "/commits/{ref:path}")(get_commit)
-

@@ -188,8 +188,9 @@ async def get_tree(call: Call) -> Response:
     sha = await git.resolve(call.params["sha"], "tree")
     if sha is None:
         raise not_found()
-    return answer(render_code.tree(call.base, repo, sha, await git.tree(sha, recursive="recursive" in
-                                                                      call.request.query_params)))
+    return answer(
+        render_code.tree(call.base, repo, sha, await git.tree(sha, recursive="recursive" in call.request.query_params))
+    )
 
 
 # commits
@@ -226,7 +227,7 @@ def _person(call: Call, name: str) -> Signature | None:
         return None
     who, email, date = value.get("name"), value.get("email"), value.get("date")
     if not isinstance(who, str) or not isinstance(email, str) or re.search(r"[<>\n\0]", who + email):
-        raise ApiError(422, f"Invalid request.\n\n\"{name}\" needs a name and an email.")
+        raise ApiError(422, f'Invalid request.\n\n"{name}" needs a name and an email.')
     try:
         moment = datetime.fromisoformat(date) if date else now()
     except (TypeError, ValueError) as error:

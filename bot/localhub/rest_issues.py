@@ -32,8 +32,11 @@ def people(call: Call, logins: list[str]) -> list[User]:
     found = [(login, call.world.state.user(login)) for login in logins]
     for login, user in found:
         if user is None:
-            raise ApiError(422, "Validation Failed", [{"resource": "Issue", "field": "assignees", "code": "invalid",
-                                                       "value": login}])
+            raise ApiError(
+                422,
+                "Validation Failed",
+                [{"resource": "Issue", "field": "assignees", "code": "invalid", "value": login}],
+            )
     return [user for _, user in found if user is not None]
 
 

@@ -77,8 +77,15 @@ async def create_pull(call: Call) -> Response:
     for name, sha in (("head", head_sha), ("base", base_sha)):
         if sha is None:
             raise invalid("PullRequest", name)
-    pull = Pull(call.world.state.next_id(), head_repo, branch, head_sha or "", base, base_sha or "",
-                draft=call.field("draft", bool, False) or False)
+    pull = Pull(
+        call.world.state.next_id(),
+        head_repo,
+        branch,
+        head_sha or "",
+        base,
+        base_sha or "",
+        draft=call.field("draft", bool, False) or False,
+    )
     _refuse_second(repo, pull)
     call.user()
     probe = Issue(0, max(repo.issues, default=0) + 1, call.user(), title, body, pull=pull)
@@ -106,7 +113,9 @@ def _refuse_second(repo: Repository, pull: Pull) -> None:
     for issue in repo.issues.values():
         other = issue.pull
         same = other and (other.head_repository, other.head_ref, other.base_ref) == (
-            pull.head_repository, pull.head_ref, pull.base_ref,
+            pull.head_repository,
+            pull.head_ref,
+            pull.base_ref,
         )
         if same and issue.state == "open":
             label = f"{pull.head_repository.owner.login}:{pull.head_ref}"

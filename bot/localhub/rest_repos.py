@@ -176,9 +176,7 @@ async def list_branches(call: Call) -> Response:
     """List the branches."""
     repo = call.repo(permission="contents")
     refs = await call.git(repo).refs("refs/heads/")
-    found = [
-        await _branch(call, repo, name.removeprefix("refs/heads/"), sha, full=False) for name, sha in refs.items()
-    ]
+    found = [await _branch(call, repo, name.removeprefix("refs/heads/"), sha, full=False) for name, sha in refs.items()]
     return call.page(found)
 
 

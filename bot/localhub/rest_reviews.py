@@ -19,7 +19,6 @@ LINE_COMMENT = PULLS + "/comments/{id:int}"
 REVIEW_STATES = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 
 
-
 @routes("GET", PULL + "/reviews")
 async def list_reviews(call: Call) -> Response:
     """List the reviews, the oldest first."""
@@ -88,8 +87,16 @@ def _line_comment(
     elif not isinstance(line, int) or side not in lines[path] or line not in lines[path][side]:
         raise ApiError(422, "Unprocessable Entity", ["Line could not be resolved"])
     return ReviewComment(
-        call.world.state.next_id(), call.user(), entry["body"], app=call.actor.through_app, path=path, line=line,
-        side=side, start_line=entry.get("start_line"), commit_sha=sha, review_id=review,
+        call.world.state.next_id(),
+        call.user(),
+        entry["body"],
+        app=call.actor.through_app,
+        path=path,
+        line=line,
+        side=side,
+        start_line=entry.get("start_line"),
+        commit_sha=sha,
+        review_id=review,
         diff_hunk=lines[path][side][line] if line else "",
     )
 
@@ -125,8 +132,16 @@ def _reply(call: Call, repo: Repository, issue: Issue, pull: Pull, earlier: int)
     if first is None:
         raise not_found()
     comment = ReviewComment(
-        call.world.state.next_id(), call.user(), call.needed("body", str), app=call.actor.through_app, path=first.path,
-        line=first.line, side=first.side, commit_sha=first.commit_sha, diff_hunk=first.diff_hunk, in_reply_to=first.id,
+        call.world.state.next_id(),
+        call.user(),
+        call.needed("body", str),
+        app=call.actor.through_app,
+        path=first.path,
+        line=first.line,
+        side=first.side,
+        commit_sha=first.commit_sha,
+        diff_hunk=first.diff_hunk,
+        in_reply_to=first.id,
         review_id=first.review_id,
     )
     call.world.add_review_comment(repo, call.actor, issue, comment)

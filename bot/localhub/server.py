@@ -121,8 +121,16 @@ class LocalHub:
             connections = protocol()
             app = routing.application(self.world, self._page_account)
             gate = Gate(app, self.faults, self.requests, connections.transports)
-            config = uvicorn.Config(gate, http=connections, ws="none", lifespan="off", log_config=None,
-                                    log_level="warning", timeout_graceful_shutdown=STOP_SECONDS, server_header=False)
+            config = uvicorn.Config(
+                gate,
+                http=connections,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                timeout_graceful_shutdown=STOP_SECONDS,
+                server_header=False,
+            )
             server = _Server(config)
             group.create_task(server.serve(sockets=[listener]))
             await server.listening.wait()
@@ -231,8 +239,11 @@ class LocalHub:
         """Fork a repository to the account `login`, under the same name."""
         source = self.repository(full_name)
         account = self._user(login)
-        copy = self._register(f"{account.login}/{source.name}", self._folder / account.login / f"{source.name}.git",
-                              private=source.private)
+        copy = self._register(
+            f"{account.login}/{source.name}",
+            self._folder / account.login / f"{source.name}.git",
+            private=source.private,
+        )
         copy.fork_of, copy.default_branch = source, source.default_branch
         await Git(copy.path).create(source.default_branch)
         await Git(copy.path)("fetch", "--quiet", "--end-of-options", str(source.path), "+refs/heads/*:refs/heads/*")
@@ -292,8 +303,9 @@ class LocalHub:
         """Install an App on repositories of one owner and return the installation's id."""
         app, repos = self.state.apps[app_id], [self.repository(name) for name in full_names]
         granted = dict(permissions) if permissions is not None else app.permissions
-        installation = Installation(self.state.next_id(), app, repos[0].owner, {"metadata": "read", **granted},
-                                    {repo.id for repo in repos})
+        installation = Installation(
+            self.state.next_id(), app, repos[0].owner, {"metadata": "read", **granted}, {repo.id for repo in repos}
+        )
         self.state.installations[installation.id] = installation
         self._installation_event(installation, "created")
         return installation.id

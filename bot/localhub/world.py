@@ -216,9 +216,7 @@ class World:
             if name.startswith("refs/heads/"):
                 await self._follow_branch(repo, actor, name.removeprefix("refs/heads/"), new)
 
-    async def _push_event(
-        self, repo: Repository, actor: Actor, name: str, old: str | None, new: str | None
-    ) -> None:
+    async def _push_event(self, repo: Repository, actor: Actor, name: str, old: str | None, new: str | None) -> None:
         user = _user(actor)
         git = Git(repo.path)
         commits: list[JSON] = []
@@ -253,8 +251,9 @@ class World:
             "author": {"name": it.author.name, "email": it.author.email},
             "committer": {"name": it.committer.name, "email": it.committer.email},
             "added": [change.path for change in changes if change.status in ("added", "renamed")],
-            "removed": [change.previous_path or change.path for change in changes
-                        if change.status in ("removed", "renamed")],
+            "removed": [
+                change.previous_path or change.path for change in changes if change.status in ("removed", "renamed")
+            ],
             "modified": [change.path for change in changes if change.status == "modified"],
         }
 
@@ -324,9 +323,7 @@ class World:
         repo.check_suites[suite.id] = suite
         return suite
 
-    def check_run_event(
-        self, repo: Repository, sender: User, run: CheckRun, action: str, **extra: object
-    ) -> None:
+    def check_run_event(self, repo: Repository, sender: User, run: CheckRun, action: str, **extra: object) -> None:
         """Tell the App that owns a check run about it."""
         rendered = render_code.check_run(self.base, repo, run)
         suite = repo.check_suites[run.suite_id]
