@@ -222,6 +222,7 @@ async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
     assert "It has tests." in json.dumps(models.journal[0].body)
 
 
+@pytest.mark.slow
 async def test_an_output_dir_gets_the_files_and_no_pull_request_is_opened(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:

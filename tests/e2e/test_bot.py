@@ -108,6 +108,7 @@ async def test_a_completed_run_makes_two_comments_two_reactions_and_one_edit_for
 
 
 @pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.slow
 async def test_handling_a_finished_command_again_writes_nothing_and_asks_no_model(stage: Stage) -> None:
     stage.models.script = Script(tasks=1)
     scene = await stage.scene()

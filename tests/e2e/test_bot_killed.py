@@ -145,6 +145,7 @@ async def test_a_bot_killed_after_opening_the_pull_request_and_before_its_checks
     await _assert_it_ends_as_if_undisturbed(stage, killed, lost=0)
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_before_it_learns_that_the_pull_request_is_open_opens_no_second_one(
     stage: Stage, scene: Scene
 ) -> None:

@@ -428,6 +428,7 @@ def test_a_file_of_the_user_is_named_and_never_overwritten(online: CommandLine) 
     assert (online.folder / "results/b.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_second_run_replaces_our_own_files_but_none_that_the_user_edited(
     online: CommandLine, models: ModelServer
 ) -> None:

@@ -79,7 +79,7 @@ EXPECTED_TASKS = [
 @pytest.mark.parametrize(
     "answers",
     [
-        pytest.param(number, marks=[] if number in (1, 4, ANSWERS) else [pytest.mark.slow])
+        pytest.param(number, marks=[] if number in (1, ANSWERS) else [pytest.mark.slow])
         for number in range(1, ANSWERS + 1)
     ],
 )

@@ -57,6 +57,7 @@ def test_a_cap_that_pays_nothing_asks_nobody(tmp_path: Path) -> None:
         assert user.report()["calls"] == []
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_where_the_smaller_one_stopped(tmp_path: Path) -> None:
     with ModelServer(Script(tasks=4, chains=4, full_output=True)) as server:
         user = CommandLine(tmp_path, server)
