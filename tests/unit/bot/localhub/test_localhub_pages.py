@@ -84,10 +84,10 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
     hub = scene.hub
     number = hub.create_issue("octo/demo", "Build <b>it</b>", "<!-- hidden -->Please", user="alice", labels=["bug"])
     hub.comment("octo/demo", number, "/orchestrate", user="alice")
-    await hub.commit("octo/demo", {"src/demo.py": "x = 2\n"}, branch="work/one")
+    await hub.commit("octo/demo", {"src/demo.py": "x = 2\n"}, branch="topic/one")
     headers = {"Authorization": f"token {hub.workflow_token('octo/demo')}"}
     async with httpx2.AsyncClient(base_url=hub.url, headers=headers) as http:
-        body = {"title": "Work", "head": "work/one", "base": "main", "body": "Closes #1"}
+        body = {"title": "Work", "head": "topic/one", "base": "main", "body": "Closes #1"}
         sha = (await http.post("/repos/octo/demo/pulls", json=body)).json()["head"]["sha"]
         where = {"path": "src/demo.py", "start_line": 1, "end_line": 1}
         note = {**where, "annotation_level": "failure", "message": "Bad x"}
@@ -109,8 +109,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
                 "/octo/demo/pull/2",
                 f"/octo/demo/runs/{run_id}",
                 f"/octo/demo/commit/{sha}",
-                "/octo/demo/tree/work/one/src",
-                "/octo/demo/blob/work/one/src/demo.py",
+                "/octo/demo/tree/topic/one/src",
+                "/octo/demo/blob/topic/one/src/demo.py",
                 "/octo/demo/pull/2.diff",
                 "/static/style.css",
                 "/static/avatar.svg",
@@ -120,7 +120,7 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
 
     assert missing.status_code == 404
     assert "octo/demo" in texts["/"]
-    assert "work/one" in texts["/octo/demo"]
+    assert "topic/one" in texts["/octo/demo"]
     assert "Build &lt;b&gt;it&lt;/b&gt;" in texts["/octo/demo/issues"]
     assert "hidden" not in texts["/octo/demo/issues/1"]
     assert "/orchestrate" in texts["/octo/demo/issues/1"]
@@ -128,8 +128,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
     assert "Bad x" in texts["/octo/demo/pull/2"]
     assert "<strong>One</strong>" in texts[f"/octo/demo/runs/{run_id}"]
     assert "+x = 2" in texts[f"/octo/demo/commit/{sha}"]
-    assert "demo.py" in texts["/octo/demo/tree/work/one/src"]
-    assert "x = 2" in texts["/octo/demo/blob/work/one/src/demo.py"]
+    assert "demo.py" in texts["/octo/demo/tree/topic/one/src"]
+    assert "x = 2" in texts["/octo/demo/blob/topic/one/src/demo.py"]
     assert texts["/octo/demo/pull/2.diff"].startswith("diff --git")
     assert texts["/static/style.css"].startswith(":root {")
     assert texts["/static/avatar.svg"].startswith("<svg ")
