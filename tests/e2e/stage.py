@@ -21,6 +21,7 @@ import httpx
 
 from bot.localhub import LocalHub
 from bot.localhub.faults import RecordedRequest
+from tests.certificates import certificates
 from tests.loopback import Call, ModelServer, Script
 
 MAINTAINER = "maria"
@@ -49,7 +50,8 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLI
 
 def plain_environment(home: Path) -> dict[str, str]:
     """Return an environment in which nothing is configured but a folder for state."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "ORCHESTRATOR_HOME": str(home / "state"), "LANG": "C.UTF-8"}
+    own = {"PATH": os.environ["PATH"], "HOME": str(home), "ORCHESTRATOR_HOME": str(home / "state"), "LANG": "C.UTF-8"}
+    return certificates() | own
 
 
 @dataclass

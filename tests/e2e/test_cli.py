@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import main
+from tests.certificates import certificates
 from tests.loopback import Answer, Asked, Fault, ModelServer, Script
 
 ADR = "docs/adr/0001-architecture.md"
@@ -66,7 +67,7 @@ class CommandLine:
 
     def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         own = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "ORCHESTRATOR_HOME": str(self.folder / "state")}
-        return {**own, **self.env, **extra}
+        return {**certificates(), **own, **self.env, **extra}
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
