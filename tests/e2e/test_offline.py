@@ -11,12 +11,19 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import certificates
+
 
 def build(folder: Path, project: str) -> dict[str, Any]:
     ended = subprocess.run(
         [sys.executable, "-m", "orchestrator", "--offline", "--project", project, "--json"],
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "ORCHESTRATOR_HOME": str(folder / "state")},
+        env={
+            **certificates(),
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "ORCHESTRATOR_HOME": str(folder / "state"),
+        },
         capture_output=True,
         text=True,
         timeout=280,
