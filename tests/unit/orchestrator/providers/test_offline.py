@@ -78,7 +78,7 @@ async def test_every_purpose_gets_an_answer_that_follows_its_schema(purpose: Pur
     answer = await OfflineProvider().complete(_request(purpose))
 
     assert answer.finish is Finish.STOP
-    parse(answer.text, REPLIES[purpose])
+    assert isinstance(parse(answer.text, REPLIES[purpose]), REPLIES[purpose])
 
 
 async def test_the_same_question_gets_the_same_answer() -> None:
@@ -241,4 +241,4 @@ async def test_a_review_finds_nothing_and_gives_no_full_score() -> None:
 async def test_any_job_gets_an_answer(job: str, purpose: Purpose) -> None:
     answer = await OfflineProvider().complete(_request(purpose, job))
 
-    parse(answer.text, REPLIES[purpose])
+    assert isinstance(parse(answer.text, REPLIES[purpose]), REPLIES[purpose])
