@@ -9,7 +9,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 RUN python -m venv /opt/orchestrator
 COPY requirements.txt .
-RUN /opt/orchestrator/bin/python -m pip install --only-binary :all: --require-hashes --requirement requirements.txt
+RUN /opt/orchestrator/bin/python -m pip install --only-binary :all: --no-deps --require-hashes --requirement requirements.txt
 # Copied instead of built: building would fetch tools that no hash pins.
 COPY orchestrator /opt/orchestrator/lib/python3.11/site-packages/orchestrator
 COPY bot /opt/orchestrator/lib/python3.11/site-packages/bot
