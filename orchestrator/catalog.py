@@ -151,7 +151,7 @@ def load_catalog(
     An override may change any field of `catalog.yaml`, add a model, or give `input` and `output` in USD per million
     tokens. `local_model` adds the model of `LOCAL_LLM_MODEL` at $0. Raises `UsageError` for an unknown field.
     """
-    raw = yaml.safe_load(resources.files("orchestrator").joinpath("catalog.yaml").read_text(encoding="utf-8"))
+    raw = _built_in()
     entries: dict[str, dict[str, Any]] = {name: dict(entry) for name, entry in raw["models"].items()}
     for name, override in (overrides or {}).items():
         entries[name] = {**entries.get(name, _UNKNOWN_MODEL), **override}
@@ -167,6 +167,14 @@ def load_catalog(
         else:
             models[name] = profile
     return Catalog(models, raw["aliases"], tuple(unpriced))
+
+
+@cache
+def _built_in() -> Mapping[str, Any]:
+    """Read the catalog's file, once a process."""
+    text = resources.files("orchestrator").joinpath("catalog.yaml").read_text(encoding="utf-8")
+    raw: dict[str, Any] = yaml.safe_load(text)
+    return raw
 
 
 _UNKNOWN_MODEL: dict[str, Any] = {

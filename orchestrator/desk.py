@@ -91,7 +91,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
     if state is None:
         raise AssertionError(f"run {run_id} was claimed and must exist")
     budget = Budget(job.budget.max_usd, job.budget.max_time_seconds)
-    budget.carry(await ledger.spent(), state.budget.elapsed_seconds)
+    budget.carry(state.budget.spent, state.budget.elapsed_seconds)
     protected: tuple[str, ...] = PROTECTED_IN_NEW_FOLDER
     if submission.source:
         protected = (*PROTECTED_PATHS, *submission.source.protected_paths)

@@ -96,9 +96,10 @@ class Engine:
         self._refuse_clashes(desk, submission, *(path for task in tasks for path in task.files))
 
         # 3. Every task, the moment the tasks it depends on are done.
-        await self._save(desk, status=ProjectStatus.RUNNING.value)
         sandbox = await self._runtime.sandbox()
-        await self._save(desk, sandbox=f"{sandbox.rung.value}: {sandbox.description}")
+        await self._save(
+            desk, status=ProjectStatus.RUNNING.value, sandbox=f"{sandbox.rung.value}: {sandbox.description}"
+        )
         async with Checker.open(sandbox, run.job.validation) as checker:
             results = await self._build(desk, checker, decision, tasks)
 
@@ -118,7 +119,6 @@ class Engine:
 
     async def _decide(self, desk: Desk) -> ArchitectureDecision:
         run = desk.run
-        await self._save(desk, status=ProjectStatus.PLANNING.value)
         async with run.gateway.slots.held():
             decision = await decide(run)
         if is_new(run.workspace):

@@ -25,6 +25,8 @@ _HERE = Path(__file__).parent
 _PROGRAMS = ("relay.py", "probe.py")
 _CERTIFICATES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _SOCKET = "index.sock"
+# What the kernel let this process isolate once, it lets it isolate again.
+_PASSED: set[Rung] = set()
 _PROBE_LIMITS = Limits(seconds=20)
 _HINT = (
     "Install bubblewrap, and let ordinary users make user namespaces (on Ubuntu 24.04: "
@@ -135,8 +137,8 @@ async def open_sandbox(
     """Open the strongest rung whose self-test passes, or exactly the one asked for.
 
     `allow_unisolated` is the operator's word that generated code may run where nothing holds it; `index_hosts` are the
-    operator's additions to the hosts of the package index. Raises SandboxError with the reason when the rung asked
-    for does not isolate on this machine.
+    operator's additions to the hosts of the package index. A rung that passed is not tested again in this process.
+    Raises SandboxError with the reason when the rung asked for does not isolate on this machine.
     """
     reasons: list[str] = []
     for candidate in [rung] if rung else list(Rung):
@@ -145,8 +147,11 @@ async def open_sandbox(
             if reasons:
                 sandbox.description += f" Not available here: {'; '.join(reasons)}."
             return sandbox
+        if candidate in _PASSED:
+            return sandbox
         reason = await self_test(sandbox)
         if not reason:
+            _PASSED.add(candidate)
             return sandbox
         reasons.append(f"{candidate}: {reason}")
     raise SandboxError(f"The sandbox asked for does not work on this machine. {reasons[0]}", hint=_HINT)

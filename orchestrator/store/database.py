@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, event, update
+from sqlalchemy import Connection, bindparam, event, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,6 +24,9 @@ _BUSY_SECONDS = 30
 # What a transaction is for, as SQLAlchemy carries it to the driver: reading, writing, or writing for good.
 _MODE = "orchestrator_mode"
 _READING, _WRITING, _DURABLE = "reading", "writing", "durable"
+
+# Statements of the hot path are built once: building one costs as much as running it.
+_HOLD = update(runs).where(runs.c.id == bindparam("run_id"), runs.c.fence == bindparam("held_fence"))
 
 
 class Database:
@@ -64,19 +68,19 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def fenced(self, run_id: str, fence: int, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
+    async def fenced(
+        self, run_id: str, fence: int, *, durable: bool = False, columns: Mapping[str, object] = MappingProxyType({})
+    ) -> AsyncIterator[AsyncConnection]:
         """Like `transaction`, for the process that holds the run; raises `RunLost` when another one took it over.
 
-        The check locks the run's row, so that no other process can claim the run before this transaction ends.
+        The check writes the run's `columns`, and locks its row, so that no other process can claim the run before
+        this transaction ends.
         """
         async with self.transaction(durable=durable) as connection:
             held = await connection.execute(
-                update(runs)
-                .where(runs.c.id == run_id, runs.c.fence == fence)
-                .values(updated_at=self.clock())
-                .returning(runs.c.id)
+                _HOLD, {"run_id": run_id, "held_fence": fence, "updated_at": self.clock(), **columns}
             )
-            if held.first() is None:
+            if held.rowcount == 0:
                 raise RunLost(
                     f"Another process has taken over run {run_id}; this one changes nothing more.",
                     hint="Let the other process finish, or stop it first.",
@@ -98,7 +102,12 @@ def _engine(url: str) -> AsyncEngine:
     if backend == "sqlite":
         if parsed.database:
             _create_private(Path(parsed.database))
-        engine = create_async_engine(parsed.set(drivername="sqlite+aiosqlite"), connect_args={"timeout": _BUSY_SECONDS})
+        # `transaction` and `reading` commit or roll back whatever happens: a connection needs no second rollback.
+        engine = create_async_engine(
+            parsed.set(drivername="sqlite+aiosqlite"),
+            connect_args={"timeout": _BUSY_SECONDS},
+            pool_reset_on_return=None,
+        )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import CursorResult, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,8 +20,25 @@ from orchestrator.budget import to_usd
 from orchestrator.errors import BudgetExhausted
 from orchestrator.state import CallRecord, Purpose
 from orchestrator.store.database import Database
-from orchestrator.store.schema import accounts, calls, completions
+from orchestrator.store.schema import accounts, calls
 from orchestrator.store.uninterrupted import uninterrupted
+
+# Statements of the hot path are built once: building one costs as much as running it.
+_TAKE = (
+    update(accounts)
+    .where(
+        accounts.c.id == bindparam("account"),
+        accounts.c.spent + accounts.c.reserved + bindparam("amount") <= accounts.c.cap,
+    )
+    .values(reserved=accounts.c.reserved + bindparam("amount"))
+)
+_BOOK = (
+    update(accounts)
+    .where(accounts.c.id == bindparam("account"))
+    .values(reserved=accounts.c.reserved - bindparam("held"), spent=accounts.c.spent + bindparam("paid"))
+)
+_CALL = insert(calls)
+_SETTLED = update(calls).where(calls.c.id == bindparam("call_id")).values(state="settled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +46,23 @@ class LedgerCall:
     """One call as the ledger knows it; `reserved` is the upper bound in picodollars, tokens are its upper bounds."""
 
     id: int
+    task_id: str
     reserved: int
     accounts: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Billed:
+    """What is known of a run's billed calls: the keys of the kept answers, and cost and tokens by task."""
+
+    keys: set[str] = field(default_factory=set)
+    tasks: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+
+    def add(self, task_id: str, cost: int, input_tokens: int, output_tokens: int, key: str | None) -> None:
+        before = self.tasks.get(task_id, (0, 0, 0))
+        self.tasks[task_id] = (before[0] + cost, before[1] + input_tokens, before[2] + output_tokens)
+        if key is not None:
+            self.keys.add(key)
 
 
 @uninterrupted
@@ -40,7 +73,7 @@ class Ledger:
         self._database = database
         self._run_id = run_id
         self._fence = fence
-        self._kept: set[str] | None = None
+        self._known: _Billed | None = None
 
     async def open_accounts(self, caps: Mapping[str, int]) -> None:
         """Create the run's accounts, or move the caps of those that exist to these (picodollars)."""
@@ -69,24 +102,23 @@ class Ledger:
         """Set `amount` aside on every account, or on none; raises `BudgetExhausted` naming the account that is full."""
         async with self._database.fenced(self._run_id, self._fence, durable=True) as connection:
             await _reserve(connection, charged, amount)
-            row = await connection.execute(
-                insert(calls)
-                .values(
-                    run_id=self._run_id,
-                    task_id=task_id,
-                    purpose=purpose.value,
-                    provider=provider,
-                    model=model,
-                    state="reserved",
-                    accounts=json.dumps(charged),
-                    reserved=amount,
-                    input_tokens=input_tokens,
-                    output_tokens=output_tokens,
-                    created_at=self._database.clock(),
-                )
-                .returning(calls.c.id)
+            added = await connection.execute(
+                _CALL,
+                {
+                    "run_id": self._run_id,
+                    "task_id": task_id,
+                    "purpose": purpose.value,
+                    "provider": provider,
+                    "model": model,
+                    "state": "reserved",
+                    "accounts": json.dumps(charged),
+                    "reserved": amount,
+                    "input_tokens": input_tokens,
+                    "output_tokens": output_tokens,
+                    "created_at": self._database.clock(),
+                },
             )
-            return LedgerCall(row.scalar_one(), amount, charged)
+            return LedgerCall(_number(added), task_id, amount, charged)
 
     async def settle(
         self, call: LedgerCall, *, cost: int, input_tokens: int, output_tokens: int, key: str, answer: str
@@ -95,15 +127,18 @@ class Ledger:
         async with self._database.fenced(self._run_id, self._fence) as connection:
             await _book(connection, call.accounts, call.reserved, cost)
             await connection.execute(
-                update(calls)
-                .where(calls.c.id == call.id)
-                .values(state="settled", cost=cost, input_tokens=input_tokens, output_tokens=output_tokens)
+                _SETTLED,
+                {
+                    "call_id": call.id,
+                    "cost": cost,
+                    "input_tokens": input_tokens,
+                    "output_tokens": output_tokens,
+                    "key": key,
+                    "answer": answer,
+                },
             )
-            await connection.execute(
-                insert(completions).values(run_id=self._run_id, key=key, call_id=call.id, answer=answer)
-            )
-        if self._kept is not None:
-            self._kept.add(key)
+        if self._known is not None:
+            self._known.add(call.task_id, cost, input_tokens, output_tokens, key)
 
     async def release(self, call: LedgerCall) -> None:
         """Give the reservation back: the provider did not bill the call."""
@@ -115,55 +150,51 @@ class Ledger:
         """Count the call as spent at its reservation: its answer was lost, and the provider may have billed it."""
         async with self._database.fenced(self._run_id, self._fence) as connection:
             await _lose(connection, call)
+        self._known = None
 
     async def recover(self) -> int:
         """Count every call that a dead process left in flight as spent at its reservation; returns how many."""
         async with self._database.fenced(self._run_id, self._fence) as connection:
             rows = await connection.execute(
-                select(calls.c.id, calls.c.reserved, calls.c.accounts).where(
+                select(calls.c.id, calls.c.task_id, calls.c.reserved, calls.c.accounts).where(
                     calls.c.run_id == self._run_id, calls.c.state == "reserved"
                 )
             )
-            left = [LedgerCall(row.id, row.reserved, tuple(json.loads(row.accounts))) for row in rows]
+            left = [LedgerCall(row.id, row.task_id, row.reserved, tuple(json.loads(row.accounts))) for row in rows]
             for call in left:
                 await _lose(connection, call)
-            return len(left)
+        self._known = None
+        return len(left)
 
     async def answer(self, key: str) -> str | None:
         """Return the answer kept under `key` in this run, or None."""
-        if self._kept is None:
-            self._kept = await self._keys()
-        if key not in self._kept:
+        if key not in (await self._billed()).keys:
             return None
         async with self._database.reading() as connection:
             found = await connection.execute(
-                select(completions.c.answer).where(completions.c.run_id == self._run_id, completions.c.key == key)
+                select(calls.c.answer).where(calls.c.run_id == self._run_id, calls.c.key == key)
             )
             answer: str | None = found.scalar_one_or_none()
             return answer
 
-    async def _keys(self) -> set[str]:
-        async with self._database.reading() as connection:
-            found = await connection.execute(select(completions.c.key).where(completions.c.run_id == self._run_id))
-            return set(found.scalars())
-
     async def task_cost(self, task_id: str) -> tuple[int, int, int]:
         """Return what a task's billed calls cost: picodollars, input tokens, output tokens."""
-        async with self._database.reading() as connection:
-            row = (
-                await connection.execute(
+        return (await self._billed()).tasks.get(task_id, (0, 0, 0))
+
+    async def _billed(self) -> _Billed:
+        """Return what the run was billed for, read once: after that only this process adds to it."""
+        if self._known is None:
+            known = _Billed()
+            async with self._database.reading() as connection:
+                rows = await connection.execute(
                     select(
-                        func.coalesce(func.sum(calls.c.cost), 0),
-                        func.coalesce(func.sum(calls.c.input_tokens), 0),
-                        func.coalesce(func.sum(calls.c.output_tokens), 0),
-                    ).where(
-                        calls.c.run_id == self._run_id,
-                        calls.c.task_id == task_id,
-                        calls.c.state.in_(("settled", "lost")),
-                    )
+                        calls.c.task_id, calls.c.cost, calls.c.input_tokens, calls.c.output_tokens, calls.c.key
+                    ).where(calls.c.run_id == self._run_id, calls.c.state.in_(("settled", "lost")))
                 )
-            ).one()
-            return int(row[0]), int(row[1]), int(row[2])
+                for row in rows:
+                    known.add(row.task_id, row.cost, row.input_tokens, row.output_tokens, row.key)
+            self._known = known
+        return self._known
 
     async def spent(self) -> int:
         """Return what the run's calls cost so far, in picodollars."""
@@ -172,10 +203,29 @@ class Ledger:
             return int(total.scalar_one() or 0)
 
 
+def _number(added: CursorResult[Any]) -> int:
+    """Return the id of the row just added; every dialect gives it, PostgreSQL by RETURNING."""
+    key = added.inserted_primary_key
+    if key is None:
+        raise AssertionError("a call's row has a primary key")
+    return int(key[0])
+
+
 async def billed_calls(connection: AsyncConnection, run_id: str) -> tuple[CallRecord, ...]:
     """Return one record for every answer that was billed, lost ones included, in the order of the calls."""
     rows = await connection.execute(
-        select(calls).where(calls.c.run_id == run_id, calls.c.state.in_(("settled", "lost"))).order_by(calls.c.id)
+        select(
+            calls.c.task_id,
+            calls.c.purpose,
+            calls.c.provider,
+            calls.c.model,
+            calls.c.input_tokens,
+            calls.c.output_tokens,
+            calls.c.cost,
+            calls.c.state,
+        )
+        .where(calls.c.run_id == run_id, calls.c.state.in_(("settled", "lost")))
+        .order_by(calls.c.id)
     )
     return tuple(
         CallRecord(
@@ -201,13 +251,8 @@ async def _upsert_account(connection: AsyncConnection, account: str, cap: int) -
 async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount: int) -> None:
     # Sorted, so that two transactions on PostgreSQL lock shared accounts in the same order.
     for account in sorted(charged):
-        taken = await connection.execute(
-            update(accounts)
-            .where(accounts.c.id == account, accounts.c.spent + accounts.c.reserved + amount <= accounts.c.cap)
-            .values(reserved=accounts.c.reserved + amount)
-            .returning(accounts.c.id)
-        )
-        if taken.first() is None:
+        taken = await connection.execute(_TAKE, {"account": account, "amount": amount})
+        if taken.rowcount == 0:
             row = (await connection.execute(select(accounts).where(accounts.c.id == account))).one()
             raise BudgetExhausted(
                 f"The next call could cost ${to_usd(amount):.4f}; the budget of {account} has "
@@ -217,11 +262,7 @@ async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount
 
 
 async def _book(connection: AsyncConnection, charged: tuple[str, ...], reserved: int, cost: int) -> None:
-    await connection.execute(
-        update(accounts)
-        .where(accounts.c.id.in_(charged))
-        .values(reserved=accounts.c.reserved - reserved, spent=accounts.c.spent + cost)
-    )
+    await connection.execute(_BOOK, [{"account": one, "held": reserved, "paid": cost} for one in sorted(charged)])
 
 
 async def _lose(connection: AsyncConnection, call: LedgerCall) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -38,6 +38,10 @@ from orchestrator.store.schema import artifacts, calls, runs, tasks, validations
 from orchestrator.store.uninterrupted import uninterrupted
 
 Value = TypeVar("Value")
+
+
+# Built once: building a statement costs as much as running it.
+_TASK = update(tasks).where(tasks.c.run_id == bindparam("of_run"), tasks.c.id == bindparam("task_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +133,17 @@ class RunStore:
 
     async def replace_job(self, run_id: str, fence: int, job: Mapping[str, Any]) -> None:
         """Store the job with what a resume changed: its caps."""
-        async with self._database.fenced(run_id, fence) as connection:
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(job=json.dumps(job)))
+        await self.save(run_id, fence, job=json.dumps(job))
 
     async def save(self, run_id: str, fence: int, **columns: Any) -> None:
         """Checkpoint columns of the run; values that are not plain are stored as JSON."""
         values = {name: _column(value) for name, value in columns.items()}
-        async with self._database.fenced(run_id, fence) as connection:
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(**values))
+        async with self._database.fenced(run_id, fence, columns=values):
+            pass
 
     async def save_plan(self, run_id: str, fence: int, plan: Sequence[Task], forecast: Forecast) -> None:
         """Checkpoint the plan: a row per task."""
-        async with self._database.fenced(run_id, fence) as connection:
+        async with self._database.fenced(run_id, fence, columns={"forecast": _dump(forecast)}) as connection:
             await connection.execute(delete(tasks).where(tasks.c.run_id == run_id))
             await connection.execute(
                 insert(tasks),
@@ -157,16 +160,11 @@ class RunStore:
                     for ordinal, task in enumerate(plan)
                 ],
             )
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(forecast=_dump(forecast)))
 
     async def start_task(self, run_id: str, fence: int, task_id: str) -> None:
         """Checkpoint that a task is being worked on."""
         async with self._database.fenced(run_id, fence) as connection:
-            await connection.execute(
-                update(tasks)
-                .where(tasks.c.run_id == run_id, tasks.c.id == task_id)
-                .values(status=TaskStatus.RUNNING.value)
-            )
+            await connection.execute(_TASK, {"of_run": run_id, "task_id": task_id, "status": TaskStatus.RUNNING.value})
 
     async def finish_task(
         self,
@@ -182,7 +180,7 @@ class RunStore:
 
         `added` is a task that was not in the plan: a repair.
         """
-        async with self._database.fenced(run_id, fence) as connection:
+        async with self._database.fenced(run_id, fence, columns={"elapsed_seconds": elapsed}) as connection:
             if added is not None:
                 count = select(func.count()).select_from(tasks).where(tasks.c.run_id == run_id).scalar_subquery()
                 await connection.execute(
@@ -190,12 +188,8 @@ class RunStore:
                         run_id=run_id, id=added.id, ordinal=count, definition=_dump(added), status="", round=0
                     )
                 )
-            await connection.execute(
-                update(tasks)
-                .where(tasks.c.run_id == run_id, tasks.c.id == result.task_id)
-                .values(status=result.status.value, result=_dump(result))
-            )
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(elapsed_seconds=elapsed))
+            ended = {"status": result.status.value, "result": _dump(result)}
+            await connection.execute(_TASK, {"of_run": run_id, "task_id": result.task_id, **ended})
             await _write_artifacts(connection, run_id, result.task_id, changes)
 
     async def retry_tasks(self, run_id: str, fence: int) -> None:
@@ -331,15 +325,15 @@ class RunStore:
 async def _write_artifacts(
     connection: AsyncConnection, run_id: str, task_id: str, changes: Mapping[str, bytes | None]
 ) -> None:
+    if not changes:
+        return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    for path, content in changes.items():
-        statement = dialect.insert(artifacts).values(run_id=run_id, path=path, task_id=task_id, content=content)
-        await connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[artifacts.c.run_id, artifacts.c.path],
-                set_={"task_id": task_id, "content": content},
-            )
-        )
+    statement = dialect.insert(artifacts)
+    fresh = {"task_id": statement.excluded.task_id, "content": statement.excluded.content}
+    await connection.execute(
+        statement.on_conflict_do_update(index_elements=[artifacts.c.run_id, artifacts.c.path], set_=fresh),
+        [{"run_id": run_id, "path": path, "task_id": task_id, "content": content} for path, content in changes.items()],
+    )
 
 
 def _run_row(row: Row[Any], spent: int) -> RunRow:

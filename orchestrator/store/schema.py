@@ -104,17 +104,11 @@ calls = Table(
     Column("cost", BigInteger, nullable=False, default=0),
     Column("input_tokens", Integer, nullable=False),
     Column("output_tokens", Integer, nullable=False),
+    Column("key", String(64)),  # of the question that `answer` answers; a replay finds it there
+    Column("answer", Text),
     Column("created_at", Float, nullable=False),
     Index("calls_by_run", "run_id", "state"),
-)
-
-completions = Table(
-    "completions",
-    metadata,
-    _run(),
-    Column("key", String(64), primary_key=True),
-    Column("call_id", Integer, nullable=False),
-    Column("answer", Text, nullable=False),
+    UniqueConstraint("run_id", "key", name="calls_key"),
 )
 
 deliveries = Table(

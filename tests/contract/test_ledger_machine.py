@@ -21,7 +21,7 @@ from orchestrator.budget import Budget, Reservation
 from orchestrator.errors import BudgetExhausted, RunLost
 from orchestrator.state import Purpose
 from orchestrator.store import Database, Ledger, LedgerCall, RunStore
-from orchestrator.store.schema import accounts, calls, completions
+from orchestrator.store.schema import accounts, calls
 
 PICO = 10**12
 # Two runs of one team, one of them with a job of its own, and a third that only the organisation caps.
@@ -94,7 +94,7 @@ class World:
             call_rows = await connection.execute(
                 select(calls.c.id, calls.c.run_id, calls.c.accounts, calls.c.state, calls.c.reserved, calls.c.cost)
             )
-            answers = len((await connection.execute(select(completions.c.key))).all())
+            answers = len((await connection.execute(select(calls.c.key).where(calls.c.answer.is_not(None)))).all())
             return Books(
                 {row.id: (row.cap, row.spent, row.reserved) for row in account_rows},
                 tuple(tuple(row) for row in call_rows),

@@ -58,3 +58,16 @@ def test_sec_38_the_image_is_pinned_by_digest_and_runs_as_an_ordinary_user() -> 
     assert base.startswith("sha256:")
     assert len(base) == len("sha256:") + 64
     assert [line for line in lines if line.startswith("USER")] == ["USER 10001:10001"]
+
+
+@pytest.mark.parametrize("name", ["Makefile", "Dockerfile", "action.yml"])
+def test_the_locks_are_installed_without_a_resolver_which_a_newer_release_of_an_extra_would_stop(name: str) -> None:
+    joined = (ROOT / name).read_text().replace("\\\n", " ")
+    from_lock = [line for line in joined.splitlines() if "--require-hashes" in line]
+    assert from_lock
+    assert all(" --no-deps " in line for line in from_lock)
+
+
+def test_what_the_lock_installs_lacks_nothing() -> None:
+    checked = subprocess.run([sys.executable, "-I", "-m", "pip", "check"], capture_output=True, text=True)
+    assert checked.stdout == "No broken requirements found.\n"
