@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Request
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -20,6 +19,7 @@ from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
 from bot.settings import Settings
+from orchestrator.errors import StoreError
 from orchestrator.github.trigger import Ignored
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 
@@ -142,7 +142,7 @@ class Intake:
         task.add_done_callback(self._storing.discard)
         try:
             return await asyncio.wait_for(asyncio.shield(task), STORE_SECONDS)
-        except (SQLAlchemyError, TimeoutError) as error:
+        except (StoreError, TimeoutError) as error:
             log.exception("a delivery could not be stored")
             raise Refused(503, "unstored", "The delivery could not be stored; send it again later.") from error
 
@@ -197,7 +197,7 @@ async def _writable(database: Database) -> bool:
     try:
         async with asyncio.timeout(STORE_SECONDS), database.transaction() as connection:
             await connection.execute(text("SELECT 1 FROM deliveries LIMIT 1"))
-    except (SQLAlchemyError, TimeoutError):
+    except (StoreError, TimeoutError):
         log.exception("the database cannot be written")
         return False
     return True

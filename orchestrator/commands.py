@@ -17,7 +17,7 @@ from dotenv import dotenv_values
 
 from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane
-from orchestrator.errors import UsageError
+from orchestrator.errors import StoreError, UsageError
 from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
 from orchestrator.policy import combine, load_policies
 from orchestrator.progress import follow, plan_text, summary
@@ -132,10 +132,16 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             interrupted = await _deliver_interrupted(plane, run_id, output, plan_only=arguments.plan)
             if arguments.json and interrupted is not None:
                 print(json.dumps(report(interrupted), ensure_ascii=False), flush=True)
-            print(f"Interrupted. Go on with: python -m orchestrator --resume {run_id}", file=sys.stderr)
+            print(f"Interrupted. {_resume(run_id)}", file=sys.stderr)
             return EXIT_INTERRUPTED
+        except StoreError as error:
+            raise StoreError(error.message, hint=f"{error.hint}\n{_resume(run_id)}") from error
     _say(state, output, arguments)
     return exit_status(state)
+
+
+def _resume(run_id: str) -> str:
+    return f"Go on with: python -m orchestrator --resume {run_id}"
 
 
 async def _deliver_interrupted(

@@ -11,7 +11,7 @@ from orchestrator.budget import to_usd
 from orchestrator.checks import Checker
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
-from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict
+from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict, StoreError
 from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
@@ -52,7 +52,7 @@ class Engine:
         """Work on a run until it ends, and return its state; a run that exists goes on where it was.
 
         Everything that can end a run is in the state's status and outcome. Raises only `OutputConflict`, `RunLost`,
-        and `CancelledError` (after checkpointing `interrupted`).
+        and `StoreError` and `CancelledError` (after checkpointing `interrupted` where the database takes it).
         """
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
@@ -69,6 +69,8 @@ class Engine:
         except OutputConflict as error:
             ending = ProjectStatus.FAILED, Outcome("refused", error.message)
             raise
+        except StoreError:
+            raise  # interrupted: the run goes on once the database can be used again
         except OrchestratorError as error:
             ending = self._stopped(desk, error)
         finally:

@@ -13,6 +13,7 @@ command line ends with (CONTRACT section 2).
     ├── NoModel                       exit 4  no model is available, allowed and able
     ├── RunCancelled                  exit 1  somebody cancelled the run
     ├── RunLost                       exit 1  another process has taken this run over
+    ├── StoreError                    exit 1  the database cannot be read or written: full, locked, gone
     ├── PlanError                     exit 1  no model gave a usable plan or architecture
     ├── ChangeError                   exit 1  a generated file, edit, deletion or rename that may not be applied
     ├── SandboxError                  exit 1  the sandbox could not be set up
@@ -117,6 +118,10 @@ class RunCancelled(OrchestratorError):
 
 class RunLost(OrchestratorError):
     """Another process has taken this run over; this one may no longer write to it."""
+
+
+class StoreError(OrchestratorError):
+    """The database cannot be read or written; what was committed before is kept."""
 
 
 class PlanError(OrchestratorError):

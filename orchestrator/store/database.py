@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, event, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from orchestrator.errors import RunLost, UsageError
+from orchestrator.errors import RunLost, StoreError, UsageError
 from orchestrator.store.schema import metadata, runs
 from orchestrator.store.uninterrupted import finished
 
@@ -41,11 +41,13 @@ class Database:
     async def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Database]:
         """Open `sqlite:///…` or `postgresql://…`, creating the tables that are missing.
 
-        A new SQLite file gets mode 0600. Raises `UsageError` for another kind of URL.
+        A new SQLite file gets mode 0600. Raises `UsageError` for another kind of URL, `StoreError` when it does not
+        open.
         """
         engine = _engine(url)
         try:
-            await finished(_create_tables(engine))
+            with _explained():
+                await finished(_create_tables(engine))
             yield cls(engine, clock)
         finally:
             await finished(engine.dispose())
@@ -58,14 +60,16 @@ class Database:
         loss of power too: it is for what must be known before something happens outside, such as a reservation.
         """
         mode = _DURABLE if durable else _WRITING
-        async with self._engine.execution_options(**{_MODE: mode}).begin() as connection:
-            yield connection
+        with _explained():
+            async with self._engine.execution_options(**{_MODE: mode}).begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that reads one consistent snapshot and takes no write lock."""
-        async with self._engine.execution_options(**{_MODE: _READING}).begin() as connection:
-            yield connection
+        with _explained():
+            async with self._engine.execution_options(**{_MODE: _READING}).begin() as connection:
+                yield connection
 
     @asynccontextmanager
     async def fenced(
@@ -86,6 +90,31 @@ class Database:
                     hint="Let the other process finish, or stop it first.",
                 )
             yield connection
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what the driver says into a sentence for the user; SQL and parameters stay out of it."""
+    try:
+        yield
+    except DBAPIError as error:
+        said = str(error.orig)
+        hint = next((hint for part, hint in _HINTS.items() if part in said), "See to the database")
+        raise StoreError(
+            f"The database cannot be used: {said}.", hint=f"{hint}, then go on: what was done so far is kept."
+        ) from error
+
+
+# Source: https://sqlite.org/rescode.html
+_HINTS = {
+    "is full": "Free space on its disk",
+    "disk I/O error": "See to its disk",
+    "is locked": "Stop the other process that writes it",
+    "readonly database": "Give this user the right to write it",
+    "unable to open": "Give this user the right to read and write its folder",
+    "not a database": "Move the file away, or name another one in ORCHESTRATOR_DATABASE_URL",
+    "malformed": "Restore it from a backup",
+}
 
 
 async def _create_tables(engine: AsyncEngine) -> None:

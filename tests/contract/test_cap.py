@@ -102,7 +102,7 @@ async def test_a_full_disk_stops_a_run_before_its_call(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk."""
     program = """
 import asyncio, resource, signal, sys
-from sqlalchemy.exc import OperationalError
+from orchestrator.errors import StoreError
 from orchestrator.state import Purpose
 from orchestrator.store import Database, Ledger, RunStore
 
@@ -117,7 +117,7 @@ async def main(path):
         try:
             await ledger.reserve(charged=("run:r",), task_id="t", purpose=Purpose.GENERATE, provider="p", model="m",
                 amount=10**12, input_tokens=1, output_tokens=1)
-        except OperationalError:
+        except StoreError:
             print("refused")
 
 asyncio.run(main(sys.argv[1]))

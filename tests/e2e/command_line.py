@@ -63,17 +63,21 @@ class CommandLine:
         """The output folder."""
         return self.root / "results"
 
-    def start(self, *flags: str) -> subprocess.Popen[str]:
-        """Start it with these flags."""
+    def prepare(self) -> dict[str, str]:
+        """Write the spec unless it is there, and return the user's environment."""
         spec = self.root / "spec.yaml"
         if not spec.exists():
             spec.write_text(SPEC, encoding="utf-8")
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         own = {"HOME": str(self.root), "ORCHESTRATOR_HOME": str(self.root / "home")}
+        return {**kept, **own, **self.server.environment(PROVIDERS)}
+
+    def start(self, *flags: str) -> subprocess.Popen[str]:
+        """Start it with these flags."""
         return subprocess.Popen(
             [sys.executable, "-m", "orchestrator", *flags],
             cwd=self.root,
-            env={**kept, **own, **self.server.environment(PROVIDERS)},
+            env=self.prepare(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

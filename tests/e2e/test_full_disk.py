@@ -1,0 +1,48 @@
+"""A disk that fills up while a run works: one sentence, nothing lost, and the run ends once there is room."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.e2e.command_line import CommandLine, two_modules
+from tests.loopback import ModelServer
+
+# A small file system of its own, made in namespaces of its own, with the home on it; then the same one, enlarged.
+PROGRAM = """
+home=$1 python=$2
+mount -t tmpfs -o size=360k tmpfs "$home" || exit 99
+"$python" -m orchestrator --file spec.yaml --output-dir results --project-id sample >first.out 2>first.err
+echo $? >first.status
+mount -o remount,size=64m "$home" || exit 99
+"$python" -m orchestrator --resume sample >second.out 2>second.err
+echo $? >second.status
+"""
+
+
+def test_a_full_disk_is_named_with_the_command_that_goes_on_and_the_run_ends_once_there_is_room(
+    tmp_path: Path,
+) -> None:
+    with ModelServer(two_modules()) as server:
+        line = CommandLine(tmp_path, server)
+        environment = line.prepare()
+        (tmp_path / "home").mkdir(mode=0o700)
+
+        subprocess.run(
+            ["unshare", "--map-root-user", "--mount", "sh", "-c", PROGRAM, "sh", tmp_path / "home", sys.executable],
+            cwd=tmp_path, env=environment, check=True, timeout=120, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+        decided = [call for call in server.journal if call.purpose == "architecture"]
+
+    said = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.*")}
+    assert said["first.status"] == "1\n"
+    assert said["first.err"] == (
+        "orchestrator: The database cannot be used: database or disk is full.\n"
+        "Free space on its disk, then go on: what was done so far is kept.\n"
+        "Go on with: python -m orchestrator --resume sample\n"
+    )
+    assert (said["second.status"], said["second.err"]) == ("0\n", "")
+    assert line.report()["status"] == "completed"
+    assert len(decided) == 1
