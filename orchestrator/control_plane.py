@@ -12,7 +12,9 @@ from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
 from orchestrator.gateway import Persistence
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
+from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json
@@ -75,13 +77,17 @@ class ControlPlane:
         output: OutputFolder | None = None,
         plan_only: bool = False,
         retry_failed: bool = False,
+        budget_hierarchy: BudgetHierarchy | None = None,
+        cost_predictor: CostPredictor | None = None,
         on_event: OnEvent | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
         The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
         unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
-        `retry_failed` asks for its open and failed tasks again. Raises
+        `retry_failed` asks for its open and failed tasks again. Under a `budget_hierarchy` the run is admitted with its
+        whole cap or refused with `BudgetHierarchyExceeded`; under the operator's budgets alone it gets what is left,
+        and ends `budget_exhausted`. `cost_predictor` learns from the run, on top of what the store knows. Raises
         `UsageError` when the job or the folder cannot be used, `RunCancelled` when the operator or the repository has
         switched the orchestrator off, `RunLost` when another process takes the run over.
         """
@@ -108,6 +114,8 @@ class ControlPlane:
             concurrency=self._concurrency,
             plan_only=plan_only,
             retry_failed=retry_failed,
+            hierarchy=budget_hierarchy,
+            predictor=cost_predictor,
         )
         bus = ProjectEventBus()
         async with _following(bus, on_event):

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     TASK_FAILED = "TaskFailed"
     TASK_SKIPPED = "TaskSkipped"
     CALL_SETTLED = "CallSettled"
+    BUDGET_WARNING = "BudgetWarning"
     VALIDATION_FAILED = "ValidationFailed"
     REPAIR_STARTED = "RepairStarted"
     PROJECT_COMPLETED = "ProjectCompleted"

@@ -9,7 +9,9 @@ from dataclasses import replace
 from orchestrator.app_builder import OutputFolder
 from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.policy import PolicySet
+from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
 from orchestrator.specs import BudgetSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState
@@ -19,7 +21,9 @@ from orchestrator.titles import new_run_id
 class Orchestrator:
     """Builds projects under one budget and one set of policies.
 
-    `budget` caps each run in USD and seconds, `policy_set` rules which models may be used, `max_concurrency` is how
+    `budget` caps each run in USD and seconds, and is never changed: what a run spent is in its state's own `budget`.
+    `budget_hierarchy` caps all runs together, charged for `team` and `job`. `cost_predictor` learns from every run.
+    `policy_set` rules which models may be used, `max_concurrency` is how
     many tasks are worked on at once. Keys and the place of state come from the environment (`env`, the process's own
     by default); `providers` replaces the vendors' endpoints, for tests and for models of one's own.
     """
@@ -29,12 +33,20 @@ class Orchestrator:
         budget: Budget | None = None,
         *,
         policy_set: PolicySet | None = None,
+        budget_hierarchy: BudgetHierarchy | None = None,
+        team: str | None = None,
+        job: str | None = None,
+        cost_predictor: CostPredictor | None = None,
         max_concurrency: int = 3,
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
     ) -> None:
         self.budget = budget or Budget()
         self._policies = policy_set or PolicySet()
+        if budget_hierarchy is not None:
+            budget_hierarchy.caps(team, job)  # a team or job that it does not know is an error from the start
+        self._hierarchy, self._team, self._job = budget_hierarchy, team, job
+        self._predictor = cost_predictor
         self._max_concurrency = max_concurrency
         self._env = env
         self._providers = providers
@@ -51,12 +63,13 @@ class Orchestrator:
         """Build a project and return its state; with the id of a run that exists, go on with it.
 
         With `output_dir` the files are written there; without, they are kept in the store. Raises `UsageError` for
-        what cannot be used; how the run went is in the state's `status` and `outcome`.
+        what cannot be used, and `BudgetHierarchyExceeded` (a `ValueError`) before anything is spent when the budget
+        does not fit into what is left of the hierarchy; how the run went is in the state's `status` and `outcome`.
         """
         spec = spec_from_text(project_description, success_criteria)
         job = replace(
             narrow(spec, app_type=app_type),
-            budget=BudgetSpec(self.budget.max_usd, self.budget.max_time_seconds),
+            budget=BudgetSpec(self.budget.max_usd, self.budget.max_time_seconds, self._team, self._job),
             policies=self._policies,
         )
         env = os.environ if self._env is None else self._env
@@ -67,4 +80,6 @@ class Orchestrator:
                 run_id=project_id or new_run_id(spec.title),
                 output=OutputFolder.at(output_dir) if output_dir is not None else None,
                 retry_failed=known is not None,
+                budget_hierarchy=self._hierarchy,
+                cost_predictor=self._predictor,
             )

@@ -56,6 +56,9 @@ def _said(event: Event) -> str:
                 f"call: {data['purpose']}{where} by {data['model']}, "
                 f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
             )
+        case EventType.BUDGET_WARNING:
+            whole = "the budget" if data["phase"] == "total" else f"the share of {data['phase']}"
+            return f"budget: {data['ratio']:.0%} of {whole} used, ${data['spent_usd']:.4f}"
         case EventType.VALIDATION_FAILED:
             return f"task {data['task_id']}: checks failed: {', '.join(data['validators'])}"
         case EventType.REPAIR_STARTED:

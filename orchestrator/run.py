@@ -43,6 +43,7 @@ class Asking:
     critical: bool = False
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
+    task_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Run:
                 critical=asking.critical,
                 avoid_provider=asking.avoid_provider,
                 avoid_models=asking.avoid_models,
+                task_type=asking.task_type,
             )
         )
         question = Question(
@@ -97,6 +99,7 @@ class Run:
             output_tokens=OUTPUT_TOKENS[purpose],
             label=asking.label,
             last_resort=asking.avoid_provider,
+            task_type=asking.task_type,
         )
         return await self.gateway.ask(question, route, kind), route.choice
 
