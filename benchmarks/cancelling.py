@@ -1,0 +1,58 @@
+"""How fast a run stops when it is cancelled with calls in flight, and whether anything is asked afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+
+from benchmarks.scheduling import answer
+from orchestrator import Budget, Orchestrator
+from orchestrator.providers.base import Completion, CompletionRequest
+from orchestrator.providers.scripted import ScriptedProvider
+from orchestrator.state import Purpose
+
+RUNS = 5
+
+
+class HangingProvider:
+    """Decides and plans at once, and never answers a call that writes; `writing` is set when one has come."""
+
+    def __init__(self) -> None:
+        self.planner = ScriptedProvider(answer)
+        self.asked = 0
+        self.writing = asyncio.Event()
+
+    async def complete(self, request: CompletionRequest) -> Completion:
+        """Answer, or hang."""
+        self.asked += 1
+        if request.purpose in (Purpose.ARCHITECTURE, Purpose.DECOMPOSE):
+            return await self.planner.complete(request)
+        self.writing.set()
+        never: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def aclose(self) -> None:
+        """Hold no connection."""
+
+
+async def measure() -> tuple[float, int]:
+    """Return the seconds from the cancellation to the end of the run, and the calls made after it."""
+    provider = HangingProvider()
+    with tempfile.TemporaryDirectory() as home:
+        orchestrator = Orchestrator(
+            Budget(max_usd=5.0), env={"ORCHESTRATOR_HOME": home}, providers={"openai": provider}
+        )
+        run = asyncio.create_task(orchestrator.run_project("Two chains", project_id="cancelled"))
+        await provider.writing.wait()
+        asked, started = provider.asked, time.perf_counter()
+        run.cancel()
+        await asyncio.wait({run})
+        return time.perf_counter() - started, provider.asked - asked
+
+
+def main() -> None:
+    """Print the slowest of some runs."""
+    measured = [asyncio.run(measure()) for _ in range(RUNS)]
+    slowest, after = max(seconds for seconds, _ in measured), sum(calls for _, calls in measured)
+    print(f"cancelling: stopped within {slowest:.3f} s (at most 1), {after} calls afterwards (none)")
