@@ -108,6 +108,20 @@ def test_a_model_whose_first_attempts_fail_is_forecast_to_need_more_rounds() -> 
     assert expected.estimated_by_phase["cross_review"] == pytest.approx(rounds * 6_600e-6)
 
 
+def test_low_values_and_estimates_add_up_and_deviations_above_them_in_quadrature() -> None:
+    # given: nine tasks alike
+    expected = of(*(replace(ONE, id=f"t{number}") for number in range(9)))
+    low, high = expected.by_task["t0"]
+    usual = expected.estimated_by_task["t0"]
+    # then
+    assert sum(one for one, _ in expected.by_phase.values()) == pytest.approx(expected.low_usd)
+    assert expected.by_phase["generation"][0] + expected.by_phase["cross_review"][0] == pytest.approx(9 * low)
+    assert expected.high_usd > expected.estimated_total_usd + 3 * (high - usual)
+    assert expected.high_usd < sum(one for _, one in expected.by_phase.values())
+    writing_high = expected.by_phase["generation"][1]
+    assert writing_high - 9 * 4_800e-6 == pytest.approx(3 * (24_000 + 3_000 + 2 * 33_000 - 4_800) * 1e-6)
+
+
 def test_a_reasoning_model_pays_for_its_thoughts() -> None:
     thinking = of(ONE, models=(profile("writer", "openai", 1.0, reasoning=True), REVIEWER))
     assert thinking.estimated_by_phase["generation"] == pytest.approx(4_800e-6 + 1_500e-6)
