@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from orchestrator.architecture import adr, decide
 from orchestrator.artifacts import clashes
@@ -56,6 +56,8 @@ class Engine:
         """
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
+        for warning in desk.warnings:
+            desk.run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         # However this ends, cancelled or stopped by what nobody foresaw, the run must not look alive afterwards.
         ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The run was interrupted.")
         try:

@@ -169,7 +169,8 @@ def plan_text(state: ProjectState) -> str:
         model = state.forecast.models.get(task.id, "")
         lines.append(f"- {task.id}: {plain(task.title)}{after} [{model}, ${low:.4f} to ${high:.4f}]")
     lines.append(
-        f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}; "
+        f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}, about "
+        f"${state.forecast.estimated_total_usd:.4f} ({state.forecast.risk_level} risk); "
         f"${state.budget.spent_usd:.4f} spent on planning"
     )
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from orchestrator.state import (
     Outcome,
     ProjectState,
     ProjectStatus,
+    RiskLevel,
     Task,
     TaskResult,
     TaskStatus,
@@ -117,7 +118,7 @@ def state(status: ProjectStatus) -> ProjectState:
         tasks=(TASK,),
         results={"a": TaskResult("a", TaskStatus.COMPLETED)},
         outcome=Outcome("x", "Because."),
-        forecast=Forecast(0.1, 0.3, {"a": (0.1, 0.3)}, {"a": "m"}),
+        forecast=Forecast(0.1, 0.3, {"a": (0.1, 0.3)}, {"a": "m"}, 0.2, RiskLevel.MEDIUM),
     )
 
 
@@ -146,4 +147,4 @@ def test_a_run_whose_cap_was_nothing_is_told_to_set_one() -> None:
 def test_a_plan_names_its_tasks_with_model_and_forecast() -> None:
     text = plan_text(state(ProjectStatus.WAITING))
     assert "- a: Write a [m, $0.1000 to $0.3000]" in text
-    assert "Forecast: $0.1000 to $0.3000; $0.0000 spent on planning" in text
+    assert "Forecast: $0.1000 to $0.3000, about $0.2000 (medium risk); $0.0000 spent on planning" in text
