@@ -23,7 +23,7 @@ from orchestrator.policy import combine, load_policies
 from orchestrator.progress import follow, plan_text, summary
 from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 from orchestrator.report import report
-from orchestrator.specs import JobSpec, json_schema, load_spec_file, with_flags
+from orchestrator.specs import JobSpec, ProjectFile, json_schema, load_project_file, with_flags
 from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.strict import nearest
 from orchestrator.titles import new_run_id
@@ -107,9 +107,11 @@ async def _list(env: Mapping[str, str], *, as_json: bool) -> int:
 
 async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     """Run or resume, deliver what was built however it ended, and say so."""
-    async with ControlPlane.open(env, concurrency=arguments.concurrency) as plane:
+    file = _project_file(arguments)
+    concurrency = arguments.concurrency or (file.concurrency if file else None)
+    async with ControlPlane.open(env, concurrency=concurrency) as plane:
         known = await _known(plane, arguments)
-        job = _job(arguments, known)
+        job = _job(arguments, file, known)
         run_id = arguments.resume or arguments.project_id or new_run_id(job.title)
         folder = arguments.output_dir or (await plane.output_dir(run_id) if known else "") or DEFAULT_OUTPUT_DIR
         output = OutputFolder.at(folder)
@@ -178,11 +180,21 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
     return known
 
 
-def _job(arguments: argparse.Namespace, known: JobSpec | None) -> JobSpec:
+def _project_file(arguments: argparse.Namespace) -> ProjectFile | None:
+    """Return what `--file` names; a file in the older flat form is said to be deprecated, with what replaces it."""
     if arguments.file and arguments.project:
         raise UsageError("--file and --project exclude each other.", hint="Give one of them.")
-    if arguments.file:
-        spec = load_spec_file(Path(arguments.file))
+    if not arguments.file:
+        return None
+    file = load_project_file(Path(arguments.file))
+    if file.note:
+        print(f"orchestrator: warning: {file.note}", file=sys.stderr)
+    return file
+
+
+def _job(arguments: argparse.Namespace, file: ProjectFile | None, known: JobSpec | None) -> JobSpec:
+    if file is not None:
+        spec = file.job
     elif known is not None:
         spec = known
     elif arguments.project is not None:
