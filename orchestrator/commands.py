@@ -19,7 +19,8 @@ from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
 from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
-from orchestrator.policy import combine, load_policies
+from orchestrator.policy import combine
+from orchestrator.policy_files import load_policy_file
 from orchestrator.progress import follow, plan_text, summary
 from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 from orchestrator.report import report
@@ -112,6 +113,8 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     async with ControlPlane.open(env, concurrency=concurrency) as plane:
         known = await _known(plane, arguments)
         job = _job(arguments, file, known)
+        for warning in plane.policy_report(job.policies).warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
         run_id = arguments.resume or arguments.project_id or new_run_id(job.title)
         folder = arguments.output_dir or (await plane.output_dir(run_id) if known else "") or DEFAULT_OUTPUT_DIR
         output = OutputFolder.at(folder)
@@ -210,7 +213,11 @@ def _job(arguments: argparse.Namespace, file: ProjectFile | None, known: JobSpec
         app_type=arguments.app_type,
     )
     if arguments.policy:
-        job = replace(job, policies=combine(job.policies, load_policies(Path(arguments.policy))))
+        hierarchy = load_policy_file(arguments.policy)
+        for stranger in hierarchy.strangers(job.budget.team, job.budget.job):
+            print(f"Warning: {arguments.policy}: {stranger}", file=sys.stderr)
+        flagged = hierarchy.policies_for(job.budget.team, job.budget.job)
+        job = replace(job, policies=combine(job.policies, flagged))
     return job
 
 

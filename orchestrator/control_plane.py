@@ -13,6 +13,9 @@ from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
 from orchestrator.gateway import Persistence
 from orchestrator.operator_config import OperatorConfig, bind
+from orchestrator.optimization import OptimizationBackend
+from orchestrator.policy import PolicySet
+from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport
 from orchestrator.providers.base import Provider
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json
@@ -76,14 +79,16 @@ class ControlPlane:
         plan_only: bool = False,
         retry_failed: bool = False,
         on_event: OnEvent | None = None,
+        backend: OptimizationBackend | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
         The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
         unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
-        `retry_failed` asks for its open and failed tasks again. Raises
-        `UsageError` when the job or the folder cannot be used, `RunCancelled` when the operator or the repository has
-        switched the orchestrator off, `RunLost` when another process takes the run over.
+        `retry_failed` asks for its open and failed tasks again. `backend` ranks the models instead of the one that the
+        job's routing names. Raises `UsageError` when the job, its policies or the folder cannot be used, `RunCancelled`
+        when the operator or the repository has switched the orchestrator off, `RunLost` when another process takes the
+        run over.
         """
         bound = bind(job, self._runtime.operator)
         if not bound.enabled:
@@ -93,6 +98,7 @@ class ControlPlane:
             )
         if not bound.description.strip():
             raise UsageError("There is nothing to build: the job has no description.", hint="Say what to build.")
+        self.policy_report(bound.policies).refuse()
         if output is not None and not plan_only:
             await asyncio.to_thread(output.prepare)
         prior = await self.state(run_id)
@@ -108,6 +114,7 @@ class ControlPlane:
             concurrency=self._concurrency,
             plan_only=plan_only,
             retry_failed=retry_failed,
+            backend=backend,
         )
         bus = ProjectEventBus()
         async with _following(bus, on_event):
@@ -115,6 +122,10 @@ class ControlPlane:
         if output is not None and not plan_only:
             await asyncio.to_thread(output.deliver, await self.changes(run_id), state)
         return state
+
+    def policy_report(self, policies: PolicySet) -> PolicyReport:
+        """Return what is wrong with policies, over the whole catalog; `submit` refuses a job whose have errors."""
+        return PolicyAnalyzer.analyze(policies, self._runtime.catalog, offline="offline" in self._runtime.providers)
 
     async def deliver(self, run_id: str, output: OutputFolder) -> ProjectState | None:
         """Write what a run has built so far, and its report, into a folder; None when the run is not known."""

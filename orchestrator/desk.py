@@ -12,6 +12,8 @@ from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import ModelProfile
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.gateway import Gateway, Persistence
+from orchestrator.optimization import OptimizationBackend
+from orchestrator.policy import resolutions
 from orchestrator.routing import Router
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
@@ -34,7 +36,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One run as it is handed to the engine; `foreign` are the user's own files in `output_dir`."""
+    """One run as it is handed to the engine; `foreign` are the user's own files in `output_dir`.
+
+    `backend` ranks the models instead of the one that the job's routing section names.
+    """
 
     run_id: str
     job: JobSpec
@@ -45,6 +50,7 @@ class Submission:
     concurrency: int = 3
     plan_only: bool = False
     retry_failed: bool = False
+    backend: OptimizationBackend | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,11 @@ class Desk:
     def seconds_left(self) -> float:
         """Seconds until the run's time limit."""
         return max(0.0, self.run.gateway.budget.max_time_seconds - self.elapsed())
+
+    def policy_notes(self) -> tuple[str, ...]:
+        """What the report says of policies: the models that family names stand for, and what was not as preferred."""
+        router = self.run.router
+        return (*resolutions(router.policies, router.catalog), *self.run.violations)
 
 
 async def open_desk(runtime: Runtime, persistence: Persistence, submission: Submission, bus: ProjectEventBus) -> Desk:
@@ -104,7 +115,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             runtime.catalog,
             frozenset(runtime.providers),
             job.policies,
-            backend_for(job.routing),
+            submission.backend or backend_for(job.routing),
         ),
         gateway=Gateway(
             providers=runtime.providers,
@@ -113,6 +124,8 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             charged=tuple(caps),
             slots=Slots(submission.concurrency),
             persistence=persistence,
+            pace=runtime.pace,
+            calls_per_minute=job.policies.rate_limit,
         ),
         workspace=Workspace(submission.source.root if submission.source else None, await runs.changes(run_id)),
         bus=bus,

@@ -277,7 +277,7 @@ class Engine:
         return status, Outcome("no_model" if isinstance(error, NoModel) else "failed", str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
-        notes = list(desk.state.notes)
+        notes = [*desk.state.notes, *desk.policy_notes()]
         if desk.lost:
             notes.append(f"{desk.lost} call(s) were in flight when a process died; each counts at its reservation.")
         state = await self._state(desk)

@@ -30,6 +30,7 @@ from orchestrator.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from orchestrator.pace import Pace
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider
 from orchestrator.routing import Route
@@ -104,7 +105,8 @@ class UnusableAnswers(OrchestratorError):
 class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
 
-    A call that waits, for a provider or for money, gives its slot back meanwhile.
+    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
+    the most that a hard policy allows to one model, over all runs that share `pace`.
     """
 
     providers: Mapping[str, Provider]
@@ -114,6 +116,8 @@ class Gateway:
     slots: Slots
     persistence: Persistence = field(default_factory=Persistence)
     on_settled: Callable[[str, Purpose, ModelProfile, float], Awaitable[None]] | None = None
+    pace: Pace = field(default_factory=Pace)
+    calls_per_minute: int | None = None
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -207,7 +211,7 @@ class Gateway:
 
     async def _paid(self, question: Question, request: CompletionRequest, key: str) -> Completion:
         """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
-        held = await self._reserve(question, request)
+        held = await self._admitted(question, request)
         resolve = partial(self._lose, held)
         try:
             provider = self.providers[request.model.provider]
@@ -226,6 +230,20 @@ class Gateway:
             )
             await self.on_settled(question.task_id, question.purpose, request.model, to_usd(cost))
         return completion
+
+    async def _admitted(self, question: Question, request: CompletionRequest) -> _Held:
+        """Reserve once the model may be called again; nothing is held while the call waits for its turn.
+
+        The turn is taken last: a call that waited for money may find that others were called meanwhile.
+        """
+        while True:
+            while pause := self.pace.pause(request.model.id, self.calls_per_minute):
+                async with self.slots.given_back():
+                    await self.pace.sleep(pause)
+            held = await self._reserve(question, request)
+            if self.pace.take(request.model.id, self.calls_per_minute):
+                return held
+            await finished(self._release(held))
 
     async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
         """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 from orchestrator.app_builder import OutputFolder
 from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
+from orchestrator.optimization import OptimizationBackend
 from orchestrator.policy import PolicySet
 from orchestrator.providers.base import Provider
 from orchestrator.specs import BudgetSpec, narrow, spec_from_text
@@ -22,6 +23,7 @@ class Orchestrator:
     `budget` caps each run in USD and seconds, `policy_set` rules which models may be used, `max_concurrency` is how
     many tasks are worked on at once. Keys and the place of state come from the environment (`env`, the process's own
     by default); `providers` replaces the vendors' endpoints, for tests and for models of one's own.
+    `optimization_backend` ranks the models, the cheapest that is good enough by default.
     """
 
     def __init__(
@@ -32,12 +34,18 @@ class Orchestrator:
         max_concurrency: int = 3,
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
+        optimization_backend: OptimizationBackend | None = None,
     ) -> None:
         self.budget = budget or Budget()
         self._policies = policy_set or PolicySet()
         self._max_concurrency = max_concurrency
         self._env = env
         self._providers = providers
+        self._backend = optimization_backend
+
+    def set_optimization_backend(self, backend: OptimizationBackend | None) -> None:
+        """Have the next runs rank models by this backend; None is greedy, as at the start."""
+        self._backend = backend
 
     async def run_project(
         self,
@@ -67,4 +75,5 @@ class Orchestrator:
                 run_id=project_id or new_run_id(spec.title),
                 output=OutputFolder.at(output_dir) if output_dir is not None else None,
                 retry_failed=known is not None,
+                backend=self._backend,
             )

@@ -93,6 +93,7 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
                 "next_model": choice.next_model,
                 "next_forecast_usd": choice.next_forecast_usd,
                 "excluded": [{"model": model, "reason": reason} for model, reason in choice.excluded],
+                "violations": list(choice.violations),
             }
             for choice in result.routes
         ],

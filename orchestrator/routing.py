@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.budget import to_usd
 from orchestrator.catalog import Catalog, ModelProfile
@@ -41,10 +41,20 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The models to try in order, and why the first is first."""
+    """The models to try in order, and why the first is first.
+
+    `violations` is what soft and monitor policies say against each model, by its id; `good_enough` says whether one of
+    them reaches the wanted quality.
+    """
 
     chain: tuple[ModelProfile, ...]
     choice: RouteChoice
+    violations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    good_enough: bool = True
+
+    def answered(self, model: ModelProfile) -> RouteChoice:
+        """Return the choice with what policies say against the model of the chain that answered."""
+        return replace(self.choice, violations=self.violations.get(model.id, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,12 @@ class Router:
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
         eligible = [one for one in ranked if one.model.id not in dict(excluded)]
-        return Route(tuple(one.model for one in ranked), self._explain(need, eligible, excluded))
+        return Route(
+            tuple(one.model for one in ranked),
+            self._explain(need, eligible, excluded),
+            {one.model.id: one.violations for one in ranked if one.violations},
+            any(one.good_enough for one in ranked),
+        )
 
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
         if need.input_tokens + need.output_tokens > model.context_tokens:
@@ -86,7 +101,8 @@ class Router:
         cost = to_usd(model.price.cost(estimate, min(need.output_tokens, model.max_output_tokens)))
         verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
         if not verdict.allowed:
-            return "; ".join(f"{one.message} (policy {one.policy})" for one in verdict.violations)
+            hard = [one for one in verdict.violations if one.mode is EnforcementMode.HARD]
+            return "; ".join(f"{one.message} (policy {one.policy})" for one in hard)
         needed = NEEDED_QUALITY[need.purpose] if not need.critical else CRITICAL_QUALITY
         return Candidate(
             model=model,
@@ -95,7 +111,8 @@ class Router:
             trust=model.trust,
             latency_ms=model.latency_ms,
             good_enough=model.quality >= needed,
-            preferred=all(violation.mode is not EnforcementMode.SOFT for violation in verdict.violations),
+            preferred=verdict.preferred,
+            violations=tuple(map(str, verdict.violations)),
         )
 
     def _explain(self, need: Need, ranked: list[Candidate], excluded: list[tuple[str, str]]) -> RouteChoice:

@@ -50,7 +50,8 @@ class Run:
     """One run's shared parts.
 
     `foreign` are the user's own files in the output folder; `claims` says which task wrote a path, so that no two that
-    run at once write one that neither named.
+    run at once write one that neither named. `violations` collects, each once, what soft and monitor policies said
+    against models that answered.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Run:
     protected: tuple[str, ...] = PROTECTED_PATHS
     foreign: frozenset[str] = frozenset()
     claims: dict[str, str] = field(default_factory=dict)
+    violations: dict[str, None] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
     def tell(self, event: EventType, **data: object) -> None:
@@ -98,7 +100,10 @@ class Run:
             label=asking.label,
             last_resort=asking.avoid_provider,
         )
-        return await self.gateway.ask(question, route, kind), route.choice
+        answer = await self.gateway.ask(question, route, kind)
+        choice = route.answered(answer.model)
+        self.violations.update(dict.fromkeys(f"{purpose}: {said}" for said in choice.violations))
+        return answer, choice
 
     def job_section(self) -> str:
         """Return the job as every prompt quotes it, fenced."""

@@ -158,7 +158,8 @@ class Review:
 class RouteChoice:
     """Why a model was chosen for a task: the rule, the runner-up and its price, and who was excluded by which rule.
 
-    Costs are the forecast of one call in USD. `excluded` holds (model, reason) pairs.
+    Costs are the forecast of one call in USD. `excluded` holds (model, reason) pairs, `violations` what soft and
+    monitor policies say against the model that answered.
     """
 
     purpose: Purpose
@@ -168,6 +169,7 @@ class RouteChoice:
     next_model: str = ""
     next_forecast_usd: float = 0.0
     excluded: tuple[tuple[str, str], ...] = ()
+    violations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

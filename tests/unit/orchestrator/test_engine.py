@@ -170,11 +170,11 @@ async def test_without_a_provider_the_run_fails_and_names_the_variables(tmp_path
 
 
 async def test_a_policy_that_forbids_all_models_is_named(tmp_path: Path) -> None:
-    job = a_job(policies=PolicySet([Policy(name="nobody", allowed_providers=[])]))
+    job = a_job(policies=PolicySet([Policy(name="nobody", allowed_providers=["google"])]))
     models = Models()
     state = await models.run(tmp_path, job=job)
     assert state.outcome.code == "no_model"
-    assert "openai is not among nothing (policy nobody)" in state.outcome.reason
+    assert "openai is not among google (policy nobody)" in state.outcome.reason
     assert models.asked == []
 
 
