@@ -18,6 +18,8 @@ from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json
 from orchestrator.state import ProjectState
 from orchestrator.store import Database, RunRow
+from orchestrator.telemetry import Telemetry
+from orchestrator.tracing import Tracer, tracer_for
 from orchestrator.workspace import Workspace
 
 __all__ = ["ControlPlane", "OnEvent", "Source"]
@@ -26,9 +28,13 @@ OnEvent = Callable[[Event], Awaitable[None]]
 
 
 class ControlPlane:
-    """Submits jobs and reads runs back; one per process."""
+    """Submits jobs and reads runs back; one per process. `telemetry` counts what all runs submitted here did."""
 
-    def __init__(self, runtime: Runtime, *, concurrency: int, persistence: Persistence | None) -> None:
+    def __init__(
+        self, runtime: Runtime, *, concurrency: int, persistence: Persistence | None, tracer: Tracer | None = None
+    ) -> None:
+        self.telemetry = Telemetry()
+        self._tracer = tracer
         self._runtime = runtime
         self._concurrency = concurrency
         self._engine = Engine(runtime, persistence=persistence)
@@ -48,8 +54,10 @@ class ControlPlane:
         `concurrency` is how many tasks of a run are worked on at once; the operator's `tasks_at_once` by default.
         `providers` replaces those that keys make available. Raises `UsageError` for what cannot be used.
         """
+        tracer = tracer_for(env)
         async with Runtime.open(env, providers=providers) as runtime:
-            yield cls(runtime, concurrency=concurrency or runtime.operator.tasks_at_once, persistence=persistence)
+            tasks_at_once = concurrency or runtime.operator.tasks_at_once
+            yield cls(runtime, concurrency=tasks_at_once, persistence=persistence, tracer=tracer)
 
     @property
     def database(self) -> Database:
@@ -76,12 +84,14 @@ class ControlPlane:
         plan_only: bool = False,
         retry_failed: bool = False,
         on_event: OnEvent | None = None,
+        bus: ProjectEventBus | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
         The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
         unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
-        `retry_failed` asks for its open and failed tasks again. Raises
+        `retry_failed` asks for its open and failed tasks again. Events go to `on_event`, for which the end of the run
+        waits, and to `bus`, which is closed at the end. Raises
         `UsageError` when the job or the folder cannot be used, `RunCancelled` when the operator or the repository has
         switched the orchestrator off, `RunLost` when another process takes the run over.
         """
@@ -109,12 +119,30 @@ class ControlPlane:
             plan_only=plan_only,
             retry_failed=retry_failed,
         )
-        bus = ProjectEventBus()
-        async with _following(bus, on_event):
+        bus = bus or ProjectEventBus()
+        async with self._watching(bus), _following(bus, on_event):
             state = await self._engine.run_project(submission, bus)
         if output is not None and not plan_only:
             await asyncio.to_thread(output.deliver, await self.changes(run_id), state)
         return state
+
+    @asynccontextmanager
+    async def _watching(self, bus: ProjectEventBus) -> AsyncIterator[None]:
+        """Count and trace what the block publishes."""
+        trace = self._tracer.run() if self._tracer else None
+
+        async def watch(event: Event) -> None:
+            self.telemetry.take(event)
+            if trace is not None:
+                trace.take(event)
+
+        try:
+            async with _following(bus, watch):
+                yield
+        finally:
+            if self._tracer is not None and trace is not None:
+                trace.close()
+                await self._tracer.flush()
 
     async def deliver(self, run_id: str, output: OutputFolder) -> ProjectState | None:
         """Write what a run has built so far, and its report, into a folder; None when the run is not known."""
