@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.agent_pool import AgentPool as AgentPool
     from orchestrator.budget import Budget as Budget
     from orchestrator.control_plane import ControlPlane as ControlPlane
+    from orchestrator.events import ProjectEventBus as ProjectEventBus
     from orchestrator.library import Orchestrator as Orchestrator
     from orchestrator.policy import EnforcementMode as EnforcementMode
     from orchestrator.policy import Policy as Policy
@@ -23,8 +25,11 @@ if TYPE_CHECKING:
     from orchestrator.state import TaskResult as TaskResult
     from orchestrator.state import TaskStatus as TaskStatus
     from orchestrator.state import TaskType as TaskType
+    from orchestrator.tracing import TracingConfig as TracingConfig
+    from orchestrator.tracing import configure_tracing as configure_tracing
 
 _HOMES = {
+    "AgentPool": "agent_pool",
     "Budget": "budget",
     "ControlPlane": "control_plane",
     "EnforcementMode": "policy",
@@ -32,12 +37,15 @@ _HOMES = {
     "Orchestrator": "library",
     "Policy": "policy",
     "PolicySet": "policy",
+    "ProjectEventBus": "events",
     "ProjectState": "state",
     "ProjectStatus": "state",
     "Task": "state",
     "TaskResult": "state",
     "TaskStatus": "state",
     "TaskType": "state",
+    "TracingConfig": "tracing",
+    "configure_tracing": "tracing",
 }
 __all__ = sorted(_HOMES)
 

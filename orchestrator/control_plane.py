@@ -21,6 +21,8 @@ from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json
 from orchestrator.state import ProjectState
 from orchestrator.store import Database, RunRow
+from orchestrator.telemetry import Telemetry
+from orchestrator.tracing import Tracer, tracer_for
 from orchestrator.workspace import Workspace
 
 __all__ = ["ControlPlane", "OnEvent", "Source"]
@@ -29,9 +31,13 @@ OnEvent = Callable[[Event], Awaitable[None]]
 
 
 class ControlPlane:
-    """Submits jobs and reads runs back; one per process."""
+    """Submits jobs and reads runs back; one per process. `telemetry` counts what all runs submitted here did."""
 
-    def __init__(self, runtime: Runtime, *, concurrency: int, persistence: Persistence | None) -> None:
+    def __init__(
+        self, runtime: Runtime, *, concurrency: int, persistence: Persistence | None, tracer: Tracer | None = None
+    ) -> None:
+        self.telemetry = Telemetry()
+        self._tracer = tracer
         self._runtime = runtime
         self._concurrency = concurrency
         self._engine = Engine(runtime, persistence=persistence)
@@ -51,8 +57,10 @@ class ControlPlane:
         `concurrency` is how many tasks of a run are worked on at once; the operator's `tasks_at_once` by default.
         `providers` replaces those that keys make available. Raises `UsageError` for what cannot be used.
         """
+        tracer = tracer_for(env)
         async with Runtime.open(env, providers=providers) as runtime:
-            yield cls(runtime, concurrency=concurrency or runtime.operator.tasks_at_once, persistence=persistence)
+            tasks_at_once = concurrency or runtime.operator.tasks_at_once
+            yield cls(runtime, concurrency=tasks_at_once, persistence=persistence, tracer=tracer)
 
     @property
     def database(self) -> Database:
@@ -80,15 +88,17 @@ class ControlPlane:
         retry_failed: bool = False,
         on_event: OnEvent | None = None,
         backend: OptimizationBackend | None = None,
+        bus: ProjectEventBus | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
         The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
         unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
-        `retry_failed` asks for its open and failed tasks again. `backend` ranks the models instead of the one that the
-        job's routing names. Raises `UsageError` when the job, its policies or the folder cannot be used, `RunCancelled`
-        when the operator or the repository has switched the orchestrator off, `RunLost` when another process takes the
-        run over.
+        `retry_failed` asks for its open and failed tasks again. Events go to `on_event`, for which the end of the run
+        waits, and to `bus`, which is closed at the end. `backend` ranks the models instead of the one that the job's
+        routing names. Raises `UsageError` when the job, its policies or the folder cannot be used, `RunCancelled` when
+        the operator or the repository has switched the orchestrator off, `RunLost` when another process takes the run
+        over.
         """
         bound = bind(job, self._runtime.operator)
         if not bound.enabled:
@@ -116,8 +126,8 @@ class ControlPlane:
             retry_failed=retry_failed,
             backend=backend,
         )
-        bus = ProjectEventBus()
-        async with _following(bus, on_event):
+        bus = bus or ProjectEventBus()
+        async with self._watching(bus), _following(bus, on_event):
             state = await self._engine.run_project(submission, bus)
         if output is not None and not plan_only:
             await asyncio.to_thread(output.deliver, await self.changes(run_id), state)
@@ -126,6 +136,24 @@ class ControlPlane:
     def policy_report(self, policies: PolicySet) -> PolicyReport:
         """Return what is wrong with policies, over the whole catalog; `submit` refuses a job whose have errors."""
         return PolicyAnalyzer.analyze(policies, self._runtime.catalog, offline="offline" in self._runtime.providers)
+
+    @asynccontextmanager
+    async def _watching(self, bus: ProjectEventBus) -> AsyncIterator[None]:
+        """Count and trace what the block publishes."""
+        trace = self._tracer.run() if self._tracer else None
+
+        async def watch(event: Event) -> None:
+            self.telemetry.take(event)
+            if trace is not None:
+                trace.take(event)
+
+        try:
+            async with _following(bus, watch):
+                yield
+        finally:
+            if self._tracer is not None and trace is not None:
+                trace.close()
+                await self._tracer.flush()
 
     async def deliver(self, run_id: str, output: OutputFolder) -> ProjectState | None:
         """Write what a run has built so far, and its report, into a folder; None when the run is not known."""

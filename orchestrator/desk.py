@@ -11,9 +11,10 @@ from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
 from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import ModelProfile
 from orchestrator.events import EventType, ProjectEventBus
-from orchestrator.gateway import Gateway, Persistence
+from orchestrator.gateway import Failure, Gateway, Persistence
 from orchestrator.optimization import OptimizationBackend
 from orchestrator.policy import resolutions
+from orchestrator.providers.base import Completion
 from orchestrator.routing import Router
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
@@ -133,6 +134,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         foreign=submission.foreign,
     )
     run.gateway.on_settled = _spend_teller(run)
+    run.gateway.on_failed = _failure_teller(run)
     return Desk(run, fence, state, lost, started=time.monotonic(), before=budget.elapsed_seconds)
 
 
@@ -150,15 +152,41 @@ def _caps(runtime: Runtime, job: JobSpec, run_id: str) -> dict[str, int]:
     return caps
 
 
-def _spend_teller(run: Run) -> Callable[[str, Purpose, ModelProfile, float], Awaitable[None]]:
-    async def tell(task_id: str, purpose: Purpose, model: ModelProfile, cost_usd: float) -> None:
+def _spend_teller(run: Run) -> Callable[[str, Purpose, ModelProfile, float, Completion, float], Awaitable[None]]:
+    async def tell(
+        task_id: str, purpose: Purpose, model: ModelProfile, cost_usd: float, completion: Completion, latency: float
+    ) -> None:
         run.tell(
             EventType.CALL_SETTLED,
             task_id=task_id,
             purpose=purpose.value,
             model=model.id,
+            provider=model.provider,
             cost_usd=cost_usd,
             spent_usd=run.gateway.budget.spent_usd,
+            input_tokens=completion.usage.input_tokens,
+            cached_input_tokens=completion.usage.cached_input_tokens,
+            output_tokens=completion.usage.output_tokens,
+            finish=completion.finish.value,
+            latency_seconds=latency,
         )
+
+    return tell
+
+
+def _failure_teller(run: Run) -> Callable[[Failure], None]:
+    def tell(failure: Failure) -> None:
+        about = {
+            "task_id": failure.task_id,
+            "purpose": failure.purpose.value,
+            "model": failure.model.id,
+            "provider": failure.model.provider,
+            "kind": failure.kind,
+            "retried": failure.retried,
+        }
+        if failure.latency_seconds is None:
+            run.tell(EventType.ANSWER_REJECTED, **about)
+        else:
+            run.tell(EventType.CALL_FAILED, **about, latency_seconds=failure.latency_seconds)
 
     return tell

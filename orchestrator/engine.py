@@ -8,7 +8,7 @@ from dataclasses import replace
 from orchestrator.architecture import adr, decide
 from orchestrator.artifacts import clashes
 from orchestrator.budget import to_usd
-from orchestrator.checks import Checker
+from orchestrator.checks import Checker, checked
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
 from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict
@@ -190,7 +190,7 @@ class Engine:
     async def _one(self, desk: Desk, checker: Checker, assignment: Assignment) -> TaskResult:
         run, task = desk.run, assignment.task
         await self._runs.start_task(run.id, desk.fence, task.id)
-        run.tell(EventType.TASK_STARTED, task_id=task.id, title=task.title)
+        run.tell(EventType.TASK_STARTED, task_id=task.id, type=task.type.value, title=task.title)
         outcome = await execute(run, checker, assignment)
         result = await self._priced(desk, outcome.result)
         run.workspace.accept(outcome.changes)
@@ -203,21 +203,25 @@ class Engine:
         run.tell(
             event,
             task_id=task.id,
+            type=task.type.value,
             title=task.title,
             result=result,
             score=result.score,
             cost_usd=result.cost_usd,
             model=result.model,
+            provider=result.provider,
+            attempts=result.attempts,
             reason=result.reason,
         )
 
     async def _skip(self, desk: Desk, tasks: tuple[Task, ...], results: dict[str, TaskResult]) -> None:
         failed = {one for one, result in results.items() if result.status is not TaskStatus.COMPLETED}
+        kinds = {task.id: task.type.value for task in tasks}
         for task_id in sorted(unreachable(tasks, failed) - set(results)):
             result = TaskResult(task_id, TaskStatus.SKIPPED, reason="a task it depends on did not complete")
             results[task_id] = result
             await self._runs.finish_task(desk.run.id, desk.fence, result, {}, desk.elapsed())
-            desk.run.tell(EventType.TASK_SKIPPED, task_id=task_id, reason=result.reason)
+            desk.run.tell(EventType.TASK_SKIPPED, task_id=task_id, type=kinds[task_id], reason=result.reason)
 
     async def _validate(
         self, desk: Desk, checker: Checker, decision: ArchitectureDecision, tasks: tuple[Task, ...]
@@ -228,7 +232,7 @@ class Engine:
             return ()
         _, resumes = await self._runs.rounds(run.id)
         repaired = sum(task.id.startswith(REPAIR_PREFIX) for task in desk.state.tasks)
-        validation = await checker.check(run.workspace, None)
+        validation = await checked(run, checker, run.workspace, None)
         for number in range(repaired + 1, REPAIRS + 1):
             await self._runs.save_validation(run.id, desk.fence, validation)
             failing = tuple(one for one in validation if one.status is ValidationStatus.FAILED)
@@ -290,7 +294,12 @@ class Engine:
         )
         state = await self._state(desk)
         desk.run.tell(
-            EventType.PROJECT_COMPLETED, status=status.value, reason=outcome.reason, spent_usd=state.budget.spent_usd
+            EventType.PROJECT_COMPLETED,
+            status=status.value,
+            reason=outcome.reason,
+            score=state.score,
+            spent_usd=state.budget.spent_usd,
+            max_usd=state.budget.max_usd,
         )
         desk.run.bus.close()
         return state

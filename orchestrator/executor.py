@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.artifacts import apply_reply
 from orchestrator.catalog import ModelProfile
-from orchestrator.checks import Checker
+from orchestrator.checks import Checker, checked
 from orchestrator.errors import ChangeError
-from orchestrator.events import EventType
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.planner import ancestors
 from orchestrator.prompts import fence
@@ -157,13 +156,13 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
 async def _check(run: Run, checker: Checker, assignment: Assignment, progress: _Progress) -> bool:
     """Run the deterministic checks; False when one blocks."""
     paths = None if assignment.whole else [path for path, content in progress.changes.items() if content is not None]
-    progress.validation = await checker.check(run.workspace.over(progress.changes), paths)
+    tree = run.workspace.over(progress.changes)
+    progress.validation = await checked(run, checker, tree, paths, assignment.task.id)
     progress.review = None
     blocking = _blocking(progress.validation)
     progress.keep_best()
     if not blocking:
         return True
-    run.tell(EventType.VALIDATION_FAILED, task_id=assignment.task.id, validators=[one.validator for one in blocking])
     progress.failed(f"The checks failed:\n{checks_section(blocking)}")
     return False
 

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -73,6 +74,12 @@ class Persistence:
             return retry_after
         return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311 - jitter, no secret
 
+    def tries_again(self, attempt: int, error: ProviderError) -> bool:
+        """Say whether failed try `attempt` (from 0) is followed by another one at the same model."""
+        if not isinstance(error, RateLimited | ProviderUnavailable):
+            return False
+        return self.wait(attempt, error.retry_after) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -97,6 +104,25 @@ class Answer(Generic[Reply]):
     model: ModelProfile
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that brought nothing usable.
+
+    `kind` is one of `FAILURE_KINDS`; `retried` says that the same model is asked again. `latency_seconds` is how long
+    the provider took to fail, None where it answered, and was billed, and the answer was of no use.
+    """
+
+    task_id: str
+    purpose: Purpose
+    model: ModelProfile
+    kind: str
+    retried: bool
+    latency_seconds: float | None = None
+
+
+FAILURE_KINDS = ("rate_limited", "unavailable", "rejected", "refused", "cut_off", "malformed")
+
+
 class UnusableAnswers(OrchestratorError):
     """Every model answered, and none of the answers could be used."""
 
@@ -115,9 +141,10 @@ class Gateway:
     charged: tuple[str, ...]
     slots: Slots
     persistence: Persistence = field(default_factory=Persistence)
-    on_settled: Callable[[str, Purpose, ModelProfile, float], Awaitable[None]] | None = None
     pace: Pace = field(default_factory=Pace)
     calls_per_minute: int | None = None
+    on_settled: Callable[[str, Purpose, ModelProfile, float, Completion, float], Awaitable[None]] | None = None
+    on_failed: Callable[[Failure], None] | None = None
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -180,27 +207,39 @@ class Gateway:
                 max_output_tokens=_output_limit(question, model, doubled=number > 0),
                 timeout_seconds=self.persistence.call_seconds,
             )
-            completion = await self._completed(question, request, number)
+            completion, fresh = await self._completed(question, request, number)
+            told = partial(
+                self._tell_unusable, question, model, fresh=fresh, last=number + 1 == self.persistence.answers
+            )
             if completion.finish is Finish.REFUSAL:
+                told("refused", last=True)
                 raise UnusableAnswers("the model refused to answer")
             if completion.finish is Finish.LENGTH:
+                told("cut_off")
                 complaint = "it was cut off at the output limit; answer more briefly, in one complete JSON object"
                 continue
             try:
                 return parse(completion.text, kind)
             except ValueError as error:
+                told("malformed")
                 complaint = str(error)
         raise UnusableAnswers(complaint)
 
-    async def _completed(self, question: Question, request: CompletionRequest, number: int) -> Completion:
+    def _tell_unusable(self, question: Question, model: ModelProfile, kind: str, *, fresh: bool, last: bool) -> None:
+        """Tell of an answer that is of no use; one that an earlier process got was told of then."""
+        if fresh and self.on_failed is not None:
+            self.on_failed(Failure(question.task_id, question.purpose, model, kind, retried=not last))
+
+    async def _completed(self, question: Question, request: CompletionRequest, number: int) -> tuple[Completion, bool]:
+        """Return the answer, and whether it is fresh: False for one that an earlier process got and kept."""
         key = _key(question, request, number)
         kept = await self.ledger.answer(key)
         if kept is not None:
-            return _COMPLETION.validate_json(kept)
+            return _COMPLETION.validate_json(kept), False
         attempt = 0
         while True:
             try:
-                return await self._paid(question, request, key)
+                return await self._paid(question, request, key, attempt), True
             except (RateLimited, ProviderUnavailable) as error:
                 pause = self.persistence.wait(attempt, error.retry_after)
                 if pause is None:
@@ -209,17 +248,24 @@ class Gateway:
             async with self.slots.given_back():
                 await asyncio.sleep(pause)
 
-    async def _paid(self, question: Question, request: CompletionRequest, key: str) -> Completion:
+    async def _paid(self, question: Question, request: CompletionRequest, key: str, attempt: int) -> Completion:
         """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
         held = await self._admitted(question, request)
         resolve = partial(self._lose, held)
+        began = time.monotonic()
         try:
             provider = self.providers[request.model.provider]
             completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
+            latency = time.monotonic() - began
             resolve = partial(self._settle, held, request.model, completion, key)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
                 resolve = partial(self._release, held)
+            if self.on_failed is not None:
+                retried = self.persistence.tries_again(attempt, error)
+                kind = _failure_kind(error)
+                latency = time.monotonic() - began
+                self.on_failed(Failure(question.task_id, question.purpose, request.model, kind, retried, latency))
             raise
         finally:
             # To its end, because a cancelled run must still book what the provider may bill.
@@ -228,7 +274,7 @@ class Gateway:
             cost = request.model.price.cost(
                 completion.usage.input_tokens, completion.usage.output_tokens, completion.usage.cached_input_tokens
             )
-            await self.on_settled(question.task_id, question.purpose, request.model, to_usd(cost))
+            await self.on_settled(question.task_id, question.purpose, request.model, to_usd(cost), completion, latency)
         return completion
 
     async def _admitted(self, question: Question, request: CompletionRequest) -> _Held:
@@ -337,6 +383,12 @@ class _Held:
 
 
 _COMPLETION = TypeAdapter(Completion)
+
+
+def _failure_kind(error: ProviderError) -> str:
+    if isinstance(error, RateLimited):
+        return "rate_limited"
+    return "unavailable" if isinstance(error, ProviderUnavailable) else "rejected"
 
 
 def _encodable(completion: Completion) -> Completion:

@@ -56,8 +56,17 @@ def _said(event: Event) -> str:
                 f"call: {data['purpose']}{where} by {data['model']}, "
                 f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
             )
+        case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
+            where = f" for {data['task_id']}" if data["task_id"] else ""
+            then = ", asked again" if data["retried"] else ""
+            return f"call: {data['purpose']}{where} by {data['model']} failed: {data['kind'].replace('_', ' ')}{then}"
+        case EventType.BUDGET_WARNING:
+            return f"budget: {data['phase']} has used {data['ratio']:.0%}, ${data['spent_usd']:.4f} spent"
+        case EventType.VALIDATION_COMPLETED:
+            said = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in data["results"].items())
+            return f"{_checked(data['task_id'])}: checked: {said or 'no check applied'}"
         case EventType.VALIDATION_FAILED:
-            return f"task {data['task_id']}: checks failed: {', '.join(data['validators'])}"
+            return f"{_checked(data['task_id'])}: checks failed: {', '.join(data['validators'])}"
         case EventType.REPAIR_STARTED:
             return f"{data['task_id']}: the whole project fails {', '.join(data['validators'])}"
         case EventType.PROJECT_COMPLETED:
@@ -170,6 +179,10 @@ def plan_text(state: ProjectState) -> str:
         f"${state.budget.spent_usd:.4f} spent on planning"
     )
     return "\n".join(lines)
+
+
+def _checked(task_id: str) -> str:
+    return f"task {task_id}" if task_id else "the whole project"
 
 
 def _first_line(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import FlatPrice, load_catalog
+from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import (
     BudgetExhausted,
     NoModel,
@@ -21,7 +21,9 @@ from orchestrator.errors import (
     RunLost,
 )
 from orchestrator.gateway import (
+    FAILURE_KINDS,
     OVERHEAD_TOKENS,
+    Failure,
     Gateway,
     Persistence,
     Question,
@@ -192,19 +194,71 @@ async def test_a_good_answer_is_settled_at_what_it_cost(tmp_path: Path) -> None:
 
 
 async def test_whoever_listens_hears_what_each_billed_answer_cost(tmp_path: Path) -> None:
-    heard: list[tuple[str, str, str, float]] = []
+    heard: list[tuple[str, str, str, float, int]] = []
+    failed: list[Failure] = []
 
-    async def listen(task_id: str, purpose: Purpose, asked: object, usd: float) -> None:
-        heard.append((task_id, purpose.value, str(getattr(asked, "id", "")), usd))
+    async def listen(
+        task_id: str, purpose: Purpose, asked: ModelProfile, usd: float, completion: Completion, latency: float
+    ) -> None:
+        assert 0 <= latency < 5
+        heard.append((task_id, purpose.value, asked.id, usd, completion.usage.output_tokens))
 
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script("no JSON", billed())})
         gateway.on_settled = listen
+        gateway.on_failed = failed.append
         async with gateway.slots.held():
             await gateway.ask(question(), BOTH, EvaluationReply)
 
-    assert [(task, purpose, name) for task, purpose, name, _ in heard] == [("task-1", "evaluate", "first")] * 2
-    assert heard[1][3] == 0.0002
+    assert [(task, purpose, name) for task, purpose, name, *_ in heard] == [("task-1", "evaluate", "first")] * 2
+    assert heard[1][3:] == (0.0002, 100)
+    assert failed == [Failure("task-1", EVALUATE, FIRST, "malformed", retried=True)]
+
+
+async def test_whoever_listens_hears_of_each_failure_its_kind_and_whether_it_is_tried_again(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    refused = billed("", Finish.REFUSAL)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway(
+            {"openai": script(rate_limited(), unavailable(), rejected(400)), "anthropic": script(refused)}
+        )
+        gateway.on_failed = failed.append
+        async with gateway.slots.held():
+            with pytest.raises(UnusableAnswers):
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [(one.model.id, one.kind, one.retried) for one in failed] == [
+        ("first", "rate_limited", True),
+        ("first", "unavailable", True),
+        ("first", "rejected", False),
+        ("second", "refused", False),
+    ]
+    assert {one.kind for one in failed} <= set(FAILURE_KINDS)
+    assert [one.latency_seconds is None for one in failed] == [False, False, False, True]
+
+
+async def test_the_last_try_says_that_nothing_follows_it(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(*[unavailable()] * 4)})
+        gateway.on_failed = failed.append
+        async with gateway.slots.held():
+            with pytest.raises(NoModel):
+                await gateway.ask(question(), route(FIRST), EvaluationReply)
+
+    assert [one.retried for one in failed] == [True, True, True, False]
+
+
+async def test_an_answer_that_an_earlier_process_rejected_is_not_told_of_again(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    async with bank(tmp_path / "db") as one:
+        for answers in (["no JSON", billed()], []):
+            gateway = one.gateway({"openai": script(*answers)})
+            gateway.on_failed = failed.append
+            async with gateway.slots.held():
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [one.kind for one in failed] == ["malformed"]
 
 
 @pytest.mark.parametrize("error", [rate_limited(), unavailable()])

@@ -25,7 +25,7 @@ from orchestrator.state import (
 TASK = Task("a", "Write a", TaskType.CODE_GENERATION, "")
 
 
-def event(kind: EventType, **data: object) -> Event:
+def event(kind: EventType, /, **data: object) -> Event:
     return Event(kind, "run-1", data, 0.0)
 
 
@@ -40,6 +40,11 @@ EVENTS = [
     ),
     event(EventType.TASK_STARTED, task_id="a", title="Write a"),
     event(EventType.CALL_SETTLED, task_id="a", purpose="generate", model="m", cost_usd=0.01, spent_usd=0.03),
+    event(EventType.CALL_FAILED, task_id="a", purpose="generate", model="m", kind="rate_limited", retried=True),
+    event(EventType.ANSWER_REJECTED, task_id="", purpose="decompose", model="m", kind="malformed", retried=False),
+    event(EventType.BUDGET_WARNING, phase="generation", ratio=0.8, spent_usd=0.03),
+    event(EventType.VALIDATION_COMPLETED, task_id="a", results={"ruff": "failed", "pytest": "not_run"}),
+    event(EventType.VALIDATION_COMPLETED, task_id="", results={}),
     event(EventType.VALIDATION_FAILED, task_id="a", validators=["ruff"]),
     event(EventType.TASK_FAILED, task_id="a", title="Write a", reason="no\nmore"),
     event(EventType.TASK_SKIPPED, task_id="b", reason="a task it depends on did not complete"),
@@ -61,6 +66,11 @@ LINES = [
     "plan: 2 tasks, $0.1000 to $0.2000",
     "task a: started",
     "call: generate for a by m, $0.0100, $0.0300 spent",
+    "call: generate for a by m failed: rate limited, asked again",
+    "call: decompose by m failed: malformed",
+    "budget: generation has used 80%, $0.0300 spent",
+    "task a: checked: ruff failed, pytest not run",
+    "the whole project: checked: no check applied",
     "task a: checks failed: ruff",
     "task a: failed: no",
     "task b: skipped: a task it depends on did not complete",
