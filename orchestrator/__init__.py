@@ -13,11 +13,14 @@ if TYPE_CHECKING:
     from orchestrator.agent_pool import AgentPool as AgentPool
     from orchestrator.budget import Budget as Budget
     from orchestrator.control_plane import ControlPlane as ControlPlane
+    from orchestrator.cost import CostForecaster as CostForecaster
     from orchestrator.events import ProjectEventBus as ProjectEventBus
+    from orchestrator.hierarchy import BudgetHierarchy as BudgetHierarchy
     from orchestrator.library import Orchestrator as Orchestrator
     from orchestrator.policy import EnforcementMode as EnforcementMode
     from orchestrator.policy import Policy as Policy
     from orchestrator.policy import PolicySet as PolicySet
+    from orchestrator.prediction import CostPredictor as CostPredictor
     from orchestrator.specs import JobSpec as JobSpec
     from orchestrator.state import ProjectState as ProjectState
     from orchestrator.state import ProjectStatus as ProjectStatus
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "AgentPool": "agent_pool",
     "Budget": "budget",
+    "BudgetHierarchy": "hierarchy",
     "ControlPlane": "control_plane",
+    "CostForecaster": "cost",
+    "CostPredictor": "prediction",
     "EnforcementMode": "policy",
     "JobSpec": "specs",
     "Orchestrator": "library",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal
+from enum import StrEnum
 
 from orchestrator.errors import BudgetExhausted
 
@@ -25,6 +26,26 @@ def to_pico(usd: float | Decimal | str) -> int:
 def to_usd(pico: int) -> float:
     """Convert picodollars to USD."""
     return pico / PICO
+
+
+class Phase(StrEnum):
+    """What a part of a run's money is for; shares are soft: passing one warns and stops nothing."""
+
+    DECOMPOSITION = "decomposition"
+    GENERATION = "generation"
+    CROSS_REVIEW = "cross_review"
+    EVALUATION = "evaluation"
+    RESERVE = "reserve"
+
+
+# In whole percent, so that shares in picodollars compare exactly. Source: the usage guide's phases.
+PHASE_PERCENT = {
+    Phase.DECOMPOSITION: 5,
+    Phase.GENERATION: 45,
+    Phase.CROSS_REVIEW: 25,
+    Phase.EVALUATION: 15,
+    Phase.RESERVE: 10,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +76,11 @@ class Budget:
         for name, value in (("max_usd", self.max_usd), ("max_time_seconds", self.max_time_seconds)):
             if not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number from 0 up, not {value!r}")
+
+    @property
+    def phases(self) -> dict[Phase, float]:
+        """What each phase may take before a warning says so, in USD; the five shares make up the cap."""
+        return {phase: self.max_usd * percent / 100 for phase, percent in PHASE_PERCENT.items()}
 
     @property
     def spent_usd(self) -> float:

@@ -8,7 +8,7 @@ returns; `Catalog.unpriced` names it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from functools import cache, lru_cache
@@ -259,8 +259,3 @@ def _offline(where: Mapping[str, Any]) -> ModelProfile:
         source=where["source"],
         checked=str(where["checked"]),
     )
-
-
-def with_quality(model: ModelProfile, quality: float) -> ModelProfile:
-    """Return the model with an observed quality, from 0 to 1."""
-    return replace(model, quality=quality)

@@ -12,10 +12,12 @@ from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
 from orchestrator.gateway import Persistence
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.optimization import OptimizationBackend
 from orchestrator.policy import PolicySet
 from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport
+from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json
@@ -86,6 +88,8 @@ class ControlPlane:
         output: OutputFolder | None = None,
         plan_only: bool = False,
         retry_failed: bool = False,
+        budget_hierarchy: BudgetHierarchy | None = None,
+        cost_predictor: CostPredictor | None = None,
         on_event: OnEvent | None = None,
         backend: OptimizationBackend | None = None,
         bus: ProjectEventBus | None = None,
@@ -96,9 +100,11 @@ class ControlPlane:
         unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
         `retry_failed` asks for its open and failed tasks again. Events go to `on_event`, for which the end of the run
         waits, and to `bus`, which is closed at the end. `backend` ranks the models instead of the one that the job's
-        routing names. Raises `UsageError` when the job, its policies or the folder cannot be used, `RunCancelled` when
-        the operator or the repository has switched the orchestrator off, `RunLost` when another process takes the run
-        over.
+        routing names. Under a `budget_hierarchy` the run is admitted with its whole cap or refused with
+        `BudgetHierarchyExceeded`; under the operator's budgets alone it gets what is left, and ends `budget_exhausted`.
+        `cost_predictor` learns from the run, on top of what the store knows. Raises `UsageError` when the job, its
+        policies or the folder cannot be used, `RunCancelled` when the operator or the repository has switched the
+        orchestrator off, `RunLost` when another process takes the run over.
         """
         bound = bind(job, self._runtime.operator)
         if not bound.enabled:
@@ -125,6 +131,8 @@ class ControlPlane:
             plan_only=plan_only,
             retry_failed=retry_failed,
             backend=backend,
+            hierarchy=budget_hierarchy,
+            predictor=cost_predictor,
         )
         bus = bus or ProjectEventBus()
         async with self._watching(bus), _following(bus, on_event):

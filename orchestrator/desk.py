@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
-from orchestrator.budget import Budget, to_pico
-from orchestrator.catalog import ModelProfile
+from orchestrator.budget import Budget, Phase, to_pico, to_usd
 from orchestrator.events import EventType, ProjectEventBus
-from orchestrator.gateway import Failure, Gateway, Persistence
+from orchestrator.experience import Experience
+from orchestrator.gateway import BookedCall, Failure, Gateway, Persistence
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.phases import Meter
 from orchestrator.policy import resolutions
-from orchestrator.providers.base import Completion
+from orchestrator.prediction import CostPredictor
+from orchestrator.prompts import version
 from orchestrator.routing import Router
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.slots import Slots
 from orchestrator.specs import JobSpec, to_json
-from orchestrator.state import ProjectState, ProjectStatus, Purpose
-from orchestrator.store import Ledger
+from orchestrator.state import ProjectState, ProjectStatus, Purpose, phase_of
+from orchestrator.store import HoldStore, Ledger, ObservationStore
 from orchestrator.strategy import backend_for
 from orchestrator.workspace import Workspace
 
@@ -40,6 +43,7 @@ class Submission:
     """One run as it is handed to the engine; `foreign` are the user's own files in `output_dir`.
 
     `backend` ranks the models instead of the one that the job's routing section names.
+    Under a `hierarchy` of the submitter the run is admitted with its whole cap or refused; `predictor` learns from it.
     """
 
     run_id: str
@@ -52,11 +56,13 @@ class Submission:
     plan_only: bool = False
     retry_failed: bool = False
     backend: OptimizationBackend | None = None
+    hierarchy: BudgetHierarchy | None = None
+    predictor: CostPredictor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One claimed run: its fence, the state it was found in, lost calls, and the clock of this process.
+    """One claimed run: its fence, the state it was found in, lost calls, what it learns, and the clock of this process.
 
     `started` is monotonic, `before` are the seconds that other processes spent on it.
     """
@@ -65,6 +71,7 @@ class Desk:
     fence: int
     state: ProjectState
     lost: int
+    experience: Experience
     started: float
     before: float
 
@@ -83,8 +90,14 @@ class Desk:
 
 
 async def open_desk(runtime: Runtime, persistence: Persistence, submission: Submission, bus: ProjectEventBus) -> Desk:
-    """Create or claim the run, take over what it spent, and lay out what its stages share."""
+    """Create or claim the run, take over what it spent, and lay out what its stages share.
+
+    Raises `BudgetHierarchyExceeded` before it does when the submitter's hierarchy has no room for the run's cap.
+    """
     job, run_id, runs = submission.job, submission.run_id, runtime.runs
+    caps = _caps(runtime, submission)
+    if submission.hierarchy is not None:
+        await _admit(runtime, submission, caps)
     source = submission.source.name if submission.source else ""
     created = await runs.create(
         run_id, title=job.title, job=to_json(job), source=source, output_dir=submission.output_dir
@@ -96,14 +109,19 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             await runs.retry_tasks(run_id, fence)
     await runs.save(run_id, fence, app_type=submission.app_type, status=ProjectStatus.PLANNING.value)
     ledger = Ledger(runtime.database, run_id, fence)
-    caps = _caps(runtime, job, run_id)
     await ledger.open_accounts(caps)
+    spent_before = await ledger.spent_by_phase()
     lost = await ledger.recover()
     state = await runs.state(run_id)
     if state is None:
         raise AssertionError(f"run {run_id} was claimed and must exist")
     budget = Budget(job.budget.max_usd, job.budget.max_time_seconds)
     budget.carry(await ledger.spent(), state.budget.elapsed_seconds)
+    experience = Experience(
+        submission.predictor or CostPredictor(),
+        ObservationStore(runtime.database, scope_of(submission.source), {one: version(one) for one in Purpose}),
+    )
+    standings = await experience.recall(run_id, fence)
     protected: tuple[str, ...] = PROTECTED_IN_NEW_FOLDER
     if submission.source:
         protected = (*PROTECTED_PATHS, *submission.source.protected_paths)
@@ -117,6 +135,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             frozenset(runtime.providers),
             job.policies,
             submission.backend or backend_for(job.routing),
+            standings,
         ),
         gateway=Gateway(
             providers=runtime.providers,
@@ -133,43 +152,68 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         protected=protected,
         foreign=submission.foreign,
     )
-    run.gateway.on_settled = _spend_teller(run)
+    meter = Meter(to_pico(job.budget.max_usd), spent_before)
+    for phase, spent in (await ledger.spent_by_phase()).items():
+        _warn(run, meter, phase, spent - meter.spent.get(phase, 0))
     run.gateway.on_failed = _failure_teller(run)
-    return Desk(run, fence, state, lost, started=time.monotonic(), before=budget.elapsed_seconds)
+    run.gateway.on_booked = _teller(run, meter, experience)
+    return Desk(run, fence, state, lost, experience, started=time.monotonic(), before=budget.elapsed_seconds)
 
 
-def _caps(runtime: Runtime, job: JobSpec, run_id: str) -> dict[str, int]:
-    """Return the accounts that pay for a run and their caps in picodollars."""
-    budgets = runtime.operator.budgets
-    caps = {f"run:{run_id}": to_pico(job.budget.max_usd)}
-    if budgets.org is not None:
-        caps["org"] = to_pico(budgets.org)
-    team, name = job.budget.team, job.budget.job
-    if team is not None and team in budgets.teams:
-        caps[f"team:{team}"] = to_pico(budgets.teams[team])
-    if name is not None and name in budgets.jobs:
-        caps[f"job:{name}"] = to_pico(budgets.jobs[name])
+def scope_of(source: Source | None) -> str:
+    """Return whose experience a run shares: that of the account that owns the repository, and installs the App."""
+    return source.name.partition("/")[0] if source else ""
+
+
+def _caps(runtime: Runtime, submission: Submission) -> dict[str, int]:
+    """Return the accounts that pay for a run and their caps in picodollars: the lowest that anybody sets.
+
+    A team or job without a budget of the operator's is uncapped; one that the submitter's own hierarchy lacks is an
+    error.
+    """
+    budgets, job = runtime.operator.budgets, submission.job.budget
+    caps = {f"run:{submission.run_id}": to_pico(job.max_usd)}
+    caps |= BudgetHierarchy(budgets.org, budgets.teams, budgets.jobs).caps(
+        job.team if job.team in budgets.teams else None, job.job if job.job in budgets.jobs else None
+    )
+    if submission.hierarchy is not None:
+        for account, cap in submission.hierarchy.caps(job.team, job.job).items():
+            caps[account] = min(cap, caps.get(account, cap))
     return caps
 
 
-def _spend_teller(run: Run) -> Callable[[str, Purpose, ModelProfile, float, Completion, float], Awaitable[None]]:
-    async def tell(
-        task_id: str, purpose: Purpose, model: ModelProfile, cost_usd: float, completion: Completion, latency: float
-    ) -> None:
-        run.tell(
-            EventType.CALL_SETTLED,
-            task_id=task_id,
-            purpose=purpose.value,
-            model=model.id,
-            provider=model.provider,
-            cost_usd=cost_usd,
-            spent_usd=run.gateway.budget.spent_usd,
-            input_tokens=completion.usage.input_tokens,
-            cached_input_tokens=completion.usage.cached_input_tokens,
-            output_tokens=completion.usage.output_tokens,
-            finish=completion.finish.value,
-            latency_seconds=latency,
-        )
+async def _admit(runtime: Runtime, submission: Submission, caps: Mapping[str, int]) -> None:
+    own = f"run:{submission.run_id}"
+    await HoldStore(runtime.database).admit(
+        submission.run_id,
+        caps={account: cap for account, cap in caps.items() if account != own},
+        amount=caps[own],
+        seconds=submission.job.budget.max_time_seconds,
+    )
+
+
+def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedCall], Awaitable[None]]:
+    """Return what hears of every call that was booked: events, the warnings of its phase, and what is learned."""
+
+    async def tell(call: BookedCall) -> None:
+        asked = call.question
+        if call.usage is not None:
+            run.tell(
+                EventType.CALL_SETTLED,
+                task_id=asked.task_id,
+                purpose=asked.purpose.value,
+                model=call.model.id,
+                provider=call.model.provider,
+                cost_usd=to_usd(call.cost),
+                spent_usd=run.gateway.budget.spent_usd,
+                input_tokens=call.usage.input_tokens,
+                cached_input_tokens=call.usage.cached_input_tokens,
+                output_tokens=call.usage.output_tokens,
+                finish=call.finish.value if call.finish else "",
+                latency_seconds=call.seconds,
+            )
+        _warn(run, meter, phase_of(asked.purpose, asked.task_id), call.cost)
+        await experience.booked(call)
 
     return tell
 
@@ -190,3 +234,8 @@ def _failure_teller(run: Run) -> Callable[[Failure], None]:
             run.tell(EventType.CALL_FAILED, **about, latency_seconds=failure.latency_seconds)
 
     return tell
+
+
+def _warn(run: Run, meter: Meter, phase: Phase, cost: int) -> None:
+    for warning in meter.add(phase, cost):
+        run.tell(EventType.BUDGET_WARNING, **asdict(warning))

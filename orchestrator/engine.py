@@ -32,7 +32,7 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
-from orchestrator.store import finished
+from orchestrator.store import HoldStore, finished
 from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 
 __all__ = ["Engine", "Source", "Submission"]
@@ -88,7 +88,14 @@ class Engine:
         if not tasks:
             async with run.gateway.slots.held():
                 tasks = await plan(run, decision)
-            await self._runs.save_plan(run.id, desk.fence, tasks, expected := forecast(tasks, run.router))
+            expected = forecast(
+                tasks,
+                run.router,
+                desk.experience.predictor,
+                run.gateway.budget,
+                planned_usd=run.gateway.budget.spent_usd,
+            )
+            await self._runs.save_plan(run.id, desk.fence, tasks, expected)
             self._tell_plan(run, tasks, expected)
         if submission.plan_only:
             return ProjectStatus.WAITING, Outcome("planned", f"{len(tasks)} tasks planned; nothing was generated.")
@@ -195,6 +202,7 @@ class Engine:
         result = await self._priced(desk, outcome.result)
         run.workspace.accept(outcome.changes)
         await self._runs.finish_task(run.id, desk.fence, result, outcome.changes, desk.elapsed())
+        await desk.experience.tried(task.type.value, outcome.tried)
         self._tell_result(run, task, result)
         return result
 
@@ -292,6 +300,7 @@ class Engine:
         await self._save(
             desk, status=status.value, outcome=outcome, elapsed_seconds=desk.elapsed(), notes=list(dict.fromkeys(notes))
         )
+        await HoldStore(self._runtime.database).release(desk.run.id, desk.fence)
         state = await self._state(desk)
         desk.run.tell(
             EventType.PROJECT_COMPLETED,

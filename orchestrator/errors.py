@@ -9,6 +9,7 @@ command line ends with (CONTRACT section 2).
     │   └── OutputConflict            exit 2  the output folder holds a file that we did not write
     ├── BudgetError (ValueError)      exit 3
     │   ├── BudgetExhausted                   the cap leaves no room for one more useful call
+    │   ├── BudgetHierarchyExceeded           a run's cap does not fit into what org, team or job have left
     │   └── OutOfTime                         the time limit is reached
     ├── NoModel                       exit 4  no model is available, allowed and able
     ├── RunCancelled                  exit 1  somebody cancelled the run
@@ -93,6 +94,14 @@ class BudgetExhausted(BudgetError):
     """The cap leaves no room for one more useful call; `account` says whose cap."""
 
     def __init__(self, message: str, *, account: str = "run", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.account = account
+
+
+class BudgetHierarchyExceeded(BudgetError):
+    """A run's cap does not fit into what is left of a budget above it; nothing was spent. `account` names that one."""
+
+    def __init__(self, message: str, *, account: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.account = account
 

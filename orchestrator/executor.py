@@ -17,6 +17,7 @@ from orchestrator.checks import Checker, checked
 from orchestrator.errors import ChangeError
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.planner import ancestors
+from orchestrator.prediction import Attempt
 from orchestrator.prompts import fence
 from orchestrator.reviewer import checks_section, review
 from orchestrator.run import Asking, Run
@@ -40,14 +41,20 @@ ATTEMPTS = 3
 FAILURES_PER_MODEL = 2
 # Source: a third of the smallest context in the catalog (64,000 tokens), at three bytes a token.
 DEPENDENCY_BYTES = 64_000
+# What a first attempt is worth that its checks send back: it stands, and is mended for the price of another one.
+WORTH_OF_CHECKED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class TaskOutcome:
-    """How a task ended and what it changes; the changes of a failed task are its best attempt's."""
+    """How a task ended and what it changes; the changes of a failed task are its best attempt's.
+
+    `tried` says of each model that was asked at the first attempt how it went.
+    """
 
     result: TaskResult
     changes: dict[str, bytes | None]
+    tried: dict[str, Attempt] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ class _Progress:
     reason: str = ""
     best: dict[str, bytes | None] = field(default_factory=dict)
     best_rank: tuple[bool, float] = (False, -1.0)
+    tried: dict[str, Attempt] = field(default_factory=dict)
+    judged: bool = False
 
     def keep_best(self) -> None:
         """Remember the changes of the best attempt: checks passed first, then the review's score."""
@@ -87,6 +96,11 @@ class _Progress:
         rank = (passed, self.review.score if self.review else 0.0)
         if self.changes and rank > self.best_rank:
             self.best, self.best_rank = dict(self.changes), rank
+
+    def judge_first(self, *models: str, passed: bool = False, score: float = 0.0) -> None:
+        """Note how the first attempt went; what follows it builds on its findings, and says less of the model."""
+        if not self.judged:
+            self.tried |= dict.fromkeys(models, Attempt(passed, score))
 
     def failed(self, feedback: str) -> None:
         """Note what goes back to the writer."""
@@ -105,6 +119,7 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
     attempt = 0
     while attempt < ATTEMPTS:
         attempt += 1
+        progress.judged = attempt > 1
         label = f"{assignment.round}.{attempt}"
         try:
             if not await _write(run, assignment, progress, label):
@@ -123,19 +138,22 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
     """Have a model write, and apply its answer to what stands; False when it cannot be applied."""
     revising = bool(progress.feedback)
     purpose = Purpose.REVISE if revising else Purpose.GENERATE
-    answer, choice = await run.ask(
-        purpose,
-        _prompt_values(run, assignment, progress, revising=revising),
-        ChangesReply,
-        Asking(
-            task_id=assignment.task.id,
-            label=label,
-            critical=assignment.task.critical,
-            avoid_models=frozenset(
-                model for model, failures in progress.failures.items() if failures >= FAILURES_PER_MODEL
-            ),
+    asking = Asking(
+        task_id=assignment.task.id,
+        label=label,
+        critical=assignment.task.critical,
+        avoid_models=frozenset(
+            model for model, failures in progress.failures.items() if failures >= FAILURES_PER_MODEL
         ),
+        task_type=assignment.task.type.value,
     )
+    try:
+        values = _prompt_values(run, assignment, progress, revising=revising)
+        answer, choice = await run.ask(purpose, values, ChangesReply, asking)
+    except UnusableAnswers as error:
+        progress.judge_first(*error.models)
+        raise
+    progress.judge_first(*answer.unusable)
     unanswered = f"\n\nStill to be mended:\n{progress.feedback}" if revising else ""
     progress.writer = answer.model
     progress.routes.append(choice)
@@ -143,9 +161,11 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
     try:
         changes = apply_reply(answer.reply, tree, run.rules(_files_of_others(run, assignment)))
     except ChangeError as error:
+        progress.judge_first(answer.model.id)
         progress.failed(f"Your changes could not be applied, and nothing of them was: {error.message}{unanswered}")
         return False
     if not changes:
+        progress.judge_first(answer.model.id)
         progress.failed(f"You changed nothing. {answer.reply.notes}".strip() + unanswered)
         return False
     run.claims.update(dict.fromkeys(changes, assignment.task.id))
@@ -163,6 +183,8 @@ async def _check(run: Run, checker: Checker, assignment: Assignment, progress: _
     progress.keep_best()
     if not blocking:
         return True
+    if progress.writer is not None:
+        progress.judge_first(progress.writer.id, score=WORTH_OF_CHECKED)
     progress.failed(f"The checks failed:\n{checks_section(blocking)}")
     return False
 
@@ -183,6 +205,7 @@ async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label
     )
     progress.routes.append(choice)
     progress.keep_best()
+    progress.judge_first(progress.writer.id, passed=progress.review.approved, score=progress.review.score)
     if progress.review.approved:
         return True
     progress.failed(_review_feedback(progress.review))
@@ -204,7 +227,7 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
         routes=tuple(progress.routes),
         reason="" if completed else progress.reason,
     )
-    return TaskOutcome(result, dict(progress.changes) if completed else dict(progress.best))
+    return TaskOutcome(result, dict(progress.changes if completed else progress.best), progress.tried)
 
 
 def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:

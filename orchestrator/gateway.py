@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
-from orchestrator.budget import Budget, Reservation, to_usd
+from orchestrator.budget import Budget, Reservation
 from orchestrator.catalog import ModelProfile
 from orchestrator.errors import (
     BudgetExhausted,
@@ -33,7 +33,7 @@ from orchestrator.errors import (
 )
 from orchestrator.pace import Pace
 from orchestrator.prompts import Rendered
-from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider
+from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
 from orchestrator.routing import Route
 from orchestrator.slots import Slots
 from orchestrator.state import Purpose
@@ -94,14 +94,31 @@ class Question:
     output_tokens: int
     label: str
     last_resort: str = ""
+    task_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Reply]):
-    """A reply that follows its schema, and the model that gave it."""
+    """A reply that follows its schema, the model that gave it, and those whose answers before it were of no use."""
 
     reply: Reply
     model: ModelProfile
+    unusable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BookedCall:
+    """One call that was paid, or may be: `cost` in picodollars, `seconds` until its answer.
+
+    `usage` and `finish` are None when the answer was lost, and the call counts as spent at its reservation.
+    """
+
+    question: Question
+    model: ModelProfile
+    cost: int
+    usage: Usage | None
+    seconds: float
+    finish: Finish | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +141,11 @@ FAILURE_KINDS = ("rate_limited", "unavailable", "rejected", "refused", "cut_off"
 
 
 class UnusableAnswers(OrchestratorError):
-    """Every model answered, and none of the answers could be used."""
+    """Models answered, and none of the answers could be used; `models` are those that gave them."""
+
+    def __init__(self, message: str, *, models: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.models = models
 
 
 @dataclass(slots=True)
@@ -143,8 +164,8 @@ class Gateway:
     persistence: Persistence = field(default_factory=Persistence)
     pace: Pace = field(default_factory=Pace)
     calls_per_minute: int | None = None
-    on_settled: Callable[[str, Purpose, ModelProfile, float, Completion, float], Awaitable[None]] | None = None
     on_failed: Callable[[Failure], None] | None = None
+    on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -157,7 +178,7 @@ class Gateway:
         poor: BudgetExhausted | None = None
         failures: list[tuple[str, str]] = []
         hints: dict[str, None] = {}
-        answered = False
+        unusable: list[str] = []
         others_reached = False
         for model in route.chain:
             if model.provider == question.last_resort and others_reached:
@@ -177,16 +198,16 @@ class Gateway:
                 if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
                     self._down[model.provider] = error.message
             except UnusableAnswers as error:
-                answered = True
+                unusable.append(model.id)
                 others_reached |= model.provider != question.last_resort
                 failures.append((model.id, error.message))
             else:
-                return Answer(reply, model)
+                return Answer(reply, model, tuple(unusable))
         if poor is not None:
             raise poor
         said = "; ".join(dict.fromkeys(why for _, why in failures))
-        if answered:
-            raise UnusableAnswers(f"No usable answer to the {question.purpose} call. {said}")
+        if unusable:
+            raise UnusableAnswers(f"No usable answer to the {question.purpose} call. {said}", models=tuple(unusable))
         raise NoModel(
             f"Every provider failed at the {question.purpose} call. {said}",
             hint=" ".join(hints) or "Check the keys and the providers' status, then go on with the run.",
@@ -251,13 +272,12 @@ class Gateway:
     async def _paid(self, question: Question, request: CompletionRequest, key: str, attempt: int) -> Completion:
         """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
         held = await self._admitted(question, request)
-        resolve = partial(self._lose, held)
         began = time.monotonic()
+        resolve = partial(self._lose, held, question, request.model, began)
         try:
             provider = self.providers[request.model.provider]
             completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
-            latency = time.monotonic() - began
-            resolve = partial(self._settle, held, request.model, completion, key)
+            resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
                 resolve = partial(self._release, held)
@@ -270,11 +290,6 @@ class Gateway:
         finally:
             # To its end, because a cancelled run must still book what the provider may bill.
             await finished(resolve())
-        if self.on_settled is not None:
-            cost = request.model.price.cost(
-                completion.usage.input_tokens, completion.usage.output_tokens, completion.usage.cached_input_tokens
-            )
-            await self.on_settled(question.task_id, question.purpose, request.model, to_usd(cost), completion, latency)
         return completion
 
     async def _admitted(self, question: Question, request: CompletionRequest) -> _Held:
@@ -346,7 +361,9 @@ class Gateway:
                 self._tell_waiters()
             raise
 
-    async def _settle(self, held: _Held, model: ModelProfile, completion: Completion, key: str) -> None:
+    async def _settle(
+        self, held: _Held, question: Question, model: ModelProfile, completion: Completion, key: str, seconds: float
+    ) -> None:
         usage = completion.usage
         cost = model.price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)
         await self.ledger.settle(
@@ -359,16 +376,23 @@ class Gateway:
         )
         self.budget.settle(held.reservation, cost)
         self._tell_waiters()
+        await self._tell(BookedCall(question, model, cost, usage, seconds, completion.finish))
 
-    async def _lose(self, held: _Held) -> None:
+    async def _lose(self, held: _Held, question: Question, model: ModelProfile, began: float) -> None:
+        amount = held.reservation.amount
         await self.ledger.lose(held.call)
-        self.budget.settle(held.reservation, held.reservation.amount)
+        self.budget.settle(held.reservation, amount)
         self._tell_waiters()
+        await self._tell(BookedCall(question, model, amount, None, time.monotonic() - began))
 
     async def _release(self, held: _Held) -> None:
         await self.ledger.release(held.call)
         self.budget.release(held.reservation)
         self._tell_waiters()
+
+    async def _tell(self, booked: BookedCall) -> None:
+        if self.on_booked is not None:
+            await self.on_booked(booked)
 
     def _tell_waiters(self) -> None:
         self._resolved.set()

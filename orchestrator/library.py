@@ -13,10 +13,12 @@ from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
 from orchestrator.events import Event, EventType, ProjectEventBus
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.hooks import Hook, Hooks
 from orchestrator.metrics import MetricsExporter
 from orchestrator.optimization import OptimizationBackend
 from orchestrator.policy import PolicySet, combine
+from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
 from orchestrator.specs import BudgetSpec, JobSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState
@@ -27,9 +29,11 @@ from orchestrator.titles import new_run_id
 class Orchestrator:
     """Builds projects under one budget and one set of policies.
 
-    `budget` caps each run in USD and seconds, `policy_set` rules which models may be used, `max_concurrency` is how
-    many tasks are worked on at once. Keys and the place of state come from the environment (`env`, the process's own
-    by default); `providers` replaces the vendors' endpoints, for tests and for models of one's own.
+    `budget` caps each run in USD and seconds, and is never changed: what a run spent is in its state's own `budget`.
+    `budget_hierarchy` caps all runs together, charged for `team` and `job`. `cost_predictor` learns from every run.
+    `policy_set` rules which models may be used, `max_concurrency` is how many tasks are worked on at once. Keys and
+    the place of state come from the environment (`env`, the process's own by default); `providers` replaces the
+    vendors' endpoints, for tests and for models of one's own.
     `optimization_backend` ranks the models, the cheapest that is good enough by default.
 
     Runs may follow each other or go on at once. Each has its own budget and its own event bus; hooks hear all of
@@ -41,6 +45,10 @@ class Orchestrator:
         budget: Budget | None = None,
         *,
         policy_set: PolicySet | None = None,
+        budget_hierarchy: BudgetHierarchy | None = None,
+        team: str | None = None,
+        job: str | None = None,
+        cost_predictor: CostPredictor | None = None,
         max_concurrency: int = 3,
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
@@ -48,6 +56,10 @@ class Orchestrator:
     ) -> None:
         self.budget = budget or Budget()
         self._policies = policy_set or PolicySet()
+        if budget_hierarchy is not None:
+            budget_hierarchy.caps(team, job)  # a team or job that it does not know is an error from the start
+        self._hierarchy, self._team, self._job = budget_hierarchy, team, job
+        self._predictor = cost_predictor
         self._max_concurrency = max_concurrency
         self._env = env
         self._providers = providers
@@ -74,7 +86,8 @@ class Orchestrator:
         """Build a project and return its state; with the id of a run that exists, go on with it.
 
         With `output_dir` the files are written there; without, they are kept in the store. Raises `UsageError` for
-        what cannot be used; how the run went is in the state's `status` and `outcome`.
+        what cannot be used, and `BudgetHierarchyExceeded` (a `ValueError`) before anything is spent when the budget
+        does not fit into what is left of the hierarchy; how the run went is in the state's `status` and `outcome`.
         """
 
         def job() -> JobSpec:
@@ -149,7 +162,8 @@ class Orchestrator:
         bus: ProjectEventBus,
     ) -> ProjectState:
         job = narrow(wanted(), max_usd=self.budget.max_usd, max_time_seconds=self.budget.max_time_seconds)
-        job = replace(job, policies=combine(self._policies, job.policies))
+        charged = replace(job.budget, team=job.budget.team or self._team, job=job.budget.job or self._job)
+        job = replace(job, budget=charged, policies=combine(self._policies, job.policies))
         call_hooks = self._hooks.follower()
 
         async def follow(event: Event) -> None:
@@ -167,4 +181,6 @@ class Orchestrator:
                 backend=self._backend,
                 on_event=follow,
                 bus=bus,
+                budget_hierarchy=self._hierarchy,
+                cost_predictor=self._predictor,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.state import ProjectState, TaskResult, TaskStatus, ValidationResult
+from orchestrator.state import Forecast, ProjectState, TaskResult, TaskStatus, ValidationResult
 
 
 def report(state: ProjectState) -> dict[str, Any]:
@@ -22,6 +22,10 @@ def report(state: ProjectState) -> dict[str, Any]:
             "spent_usd": sum(call.cost_usd for call in state.calls),
             "max_time_seconds": state.budget.max_time_seconds,
             "elapsed_seconds": state.budget.elapsed_seconds,
+            "phases": {
+                phase.value: {"share_usd": share, "spent_usd": state.spent_by_phase[phase]}
+                for phase, share in state.budget.phases.items()
+            },
         },
         "architecture": {
             "structural_pattern": decision.structural_pattern if decision else "",
@@ -30,10 +34,7 @@ def report(state: ProjectState) -> dict[str, Any]:
             "data_paradigm": decision.data_paradigm if decision else "",
             "rationale": decision.rationale if decision else "",
         },
-        "forecast": {
-            "low_usd": state.forecast.low_usd if state.forecast else 0.0,
-            "high_usd": state.forecast.high_usd if state.forecast else 0.0,
-        },
+        "forecast": _forecast(state.forecast or Forecast(0.0, 0.0, {}, {})),
         "tasks": [_task(state, index) for index in range(len(state.tasks))],
         "calls": [
             {
@@ -54,6 +55,20 @@ def report(state: ProjectState) -> dict[str, Any]:
         "outcome": {"code": state.outcome.code, "reason": state.outcome.reason},
         "notes": list(state.notes),
         "files": list(state.files),
+    }
+
+
+def _forecast(expected: Forecast) -> dict[str, Any]:
+    return {
+        "low_usd": expected.low_usd,
+        "estimated_usd": expected.estimated_total_usd,
+        "high_usd": expected.high_usd,
+        "risk_level": expected.risk_level.value,
+        "critical_path_seconds": expected.critical_path_seconds,
+        "phases": {
+            phase: {"low_usd": low, "estimated_usd": expected.estimated_by_phase[phase], "high_usd": high}
+            for phase, (low, high) in expected.by_phase.items()
+        },
     }
 
 

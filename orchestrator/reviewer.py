@@ -45,7 +45,13 @@ async def review(
             "findings": fence(checks_section(checks), run.nonce, "checks"),
         },
         ReviewReply,
-        Asking(task_id=task.id, label=label, critical=task.critical, avoid_provider=writer_provider),
+        Asking(
+            task_id=task.id,
+            label=label,
+            critical=task.critical,
+            avoid_provider=writer_provider,
+            task_type=task.type.value,
+        ),
     )
     reply = answer.reply
     findings = tuple(Finding(one.path, max(1, one.line), one.message, Severity(one.severity)) for one in reply.findings)

@@ -10,6 +10,7 @@ from orchestrator.catalog import Catalog, ModelProfile
 from orchestrator.errors import NoModel
 from orchestrator.optimization import Candidate, OptimizationBackend
 from orchestrator.policy import EnforcementMode, PolicySet, judge
+from orchestrator.prediction import Standing
 from orchestrator.state import Purpose, RouteChoice
 
 # How good a model must be for a purpose, from 0 to 1, against the catalog's quality. Judging and shaping weigh more
@@ -23,6 +24,8 @@ NEEDED_QUALITY = {
     Purpose.EVALUATE: 0.70,
 }
 CRITICAL_QUALITY = 0.85
+# What first attempts say of a model, they say of its writing.
+_WRITING = frozenset({Purpose.GENERATE, Purpose.REVISE})
 # Forecasts count input in steps: a finer one is not in an estimate, and prices of equal steps are looked up once.
 ESTIMATE_TOKENS = 250
 
@@ -37,6 +40,7 @@ class Need:
     critical: bool = False
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
+    task_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """Chooses among the models of the available providers."""
+    """Chooses among the models of the available providers.
+
+    `standings` are what was observed by (model, task type) before the run began. Writing is ranked by them, shrunken
+    towards the catalog's quality and trust (`prediction.Standing`); policies go by the catalog's word alone, so that
+    what is forbidden does not move.
+    """
 
     catalog: Catalog
     available: frozenset[str]
     policies: PolicySet
     backend: OptimizationBackend
+    standings: Mapping[tuple[str, str], Standing] = field(default_factory=dict)
 
     def route(self, need: Need) -> Route:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
@@ -104,25 +114,33 @@ class Router:
             hard = [one for one in verdict.violations if one.mode is EnforcementMode.HARD]
             return "; ".join(f"{one.message} (policy {one.policy})" for one in hard)
         needed = NEEDED_QUALITY[need.purpose] if not need.critical else CRITICAL_QUALITY
+        seen = self._seen(model, need)
+        quality = seen.quality_over(model.quality) if seen else model.quality
         return Candidate(
             model=model,
             cost_usd=cost,
-            quality=model.quality,
-            trust=model.trust,
+            quality=quality,
+            trust=seen.trust_over(model.trust) if seen else model.trust,
             latency_ms=model.latency_ms,
-            good_enough=model.quality >= needed,
+            good_enough=quality >= needed,
             preferred=verdict.preferred,
             violations=tuple(map(str, verdict.violations)),
         )
 
+    def _seen(self, model: ModelProfile, need: Need) -> Standing | None:
+        return self.standings.get((model.id, need.task_type)) if need.purpose in _WRITING else None
+
     def _explain(self, need: Need, ranked: list[Candidate], excluded: list[tuple[str, str]]) -> RouteChoice:
         best = ranked[0]
         following = ranked[1] if len(ranked) > 1 else None
+        seen = self._seen(best.model, need)
+        moved = f"; quality {best.quality:.2f} after {seen.tried} first attempts seen" if seen else ""
         return RouteChoice(
             purpose=need.purpose,
             model=best.model.id,
             reason=f"{self.backend.name}: first of {len(ranked)} eligible"
-            + ("" if best.good_enough else ", though below the wanted quality"),
+            + ("" if best.good_enough else ", though below the wanted quality")
+            + moved,
             forecast_usd=best.cost_usd,
             next_model=following.model.id if following else "",
             next_forecast_usd=following.cost_usd if following else 0.0,

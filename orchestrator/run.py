@@ -43,6 +43,7 @@ class Asking:
     critical: bool = False
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
+    task_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Run:
                 critical=asking.critical,
                 avoid_provider=asking.avoid_provider,
                 avoid_models=asking.avoid_models,
+                task_type=asking.task_type,
             )
         )
         question = Question(
@@ -99,6 +101,7 @@ class Run:
             output_tokens=OUTPUT_TOKENS[purpose],
             label=asking.label,
             last_resort=asking.avoid_provider,
+            task_type=asking.task_type,
         )
         answer = await self.gateway.ask(question, route, kind)
         choice = route.answered(answer.model)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from orchestrator.budget import Budget
+from orchestrator.budget import Budget, Phase
 
 
 class TaskType(StrEnum):
@@ -75,6 +75,21 @@ class Purpose(StrEnum):
     REVISE = "revise"
     REVIEW = "review"
     EVALUATE = "evaluate"
+
+
+_PHASES = {
+    Purpose.GENERATE: Phase.GENERATION,
+    Purpose.REVISE: Phase.GENERATION,
+    Purpose.REVIEW: Phase.CROSS_REVIEW,
+    Purpose.EVALUATE: Phase.EVALUATION,
+}
+
+
+def phase_of(purpose: Purpose, task_id: str) -> Phase:
+    """Return whose share a call takes: whatever a repair asks is the reserve's, what shapes a run is decomposition."""
+    if task_id.startswith(REPAIR_PREFIX):
+        return Phase.RESERVE
+    return _PHASES.get(purpose, Phase.DECOMPOSITION)
 
 
 class Severity(StrEnum):
@@ -210,14 +225,32 @@ class CallRecord:
     estimated: bool = False
 
 
+class RiskLevel(StrEnum):
+    """How much of the budget's cap a forecast takes: low is under 50%, medium under 80%, high from there."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a run is expected to cost before it starts, in USD; `by_task` maps task id to (low, high)."""
+    """What a run is expected to cost, in USD, and how long it takes along its critical path, in seconds.
+
+    `by_task` and `by_phase` map task id and phase to (low, high), their `estimated_` twins to the value between;
+    `models` maps task id to the model that would write it. The totals are the sums over the phases.
+    """
 
     low_usd: float
     high_usd: float
     by_task: dict[str, tuple[float, float]]
     models: dict[str, str]
+    estimated_total_usd: float = 0.0
+    risk_level: RiskLevel = RiskLevel.LOW
+    estimated_by_task: dict[str, float] = field(default_factory=dict)
+    by_phase: dict[str, tuple[float, float]] = field(default_factory=dict)
+    estimated_by_phase: dict[str, float] = field(default_factory=dict)
+    critical_path_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +299,14 @@ class ProjectState:
     def score(self) -> float:
         """The final evaluation's score, from 0 to 1; 0 before there is one."""
         return self.evaluation.score if self.evaluation else 0.0
+
+    @property
+    def spent_by_phase(self) -> dict[Phase, float]:
+        """What the billed calls of each phase cost, in USD."""
+        spent = dict.fromkeys(Phase, 0.0)
+        for call in self.calls:
+            spent[phase_of(call.purpose, call.task_id)] += call.cost_usd
+        return spent
 
     @property
     def built(self) -> bool:

@@ -32,7 +32,12 @@ def render(purpose: Purpose, values: Mapping[str, str]) -> Rendered:
         raise KeyError(f"{purpose}.md takes {sorted(wanted)}, got {sorted(values)}")
     system, _, prompt = template.partition(_SPLIT)
     filled = _VARIABLE.sub(lambda match: values[match.group(1)], prompt)
-    return Rendered(system.strip(), filled.strip() + "\n", hashlib.sha256(template.encode()).hexdigest()[:16])
+    return Rendered(system.strip(), filled.strip() + "\n", version(purpose))
+
+
+def version(purpose: Purpose) -> str:
+    """Return the hash of a purpose's template."""
+    return hashlib.sha256(_template(purpose).encode()).hexdigest()[:16]
 
 
 def fence(text: str, nonce: str, what: str) -> str:

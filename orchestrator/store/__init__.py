@@ -1,9 +1,11 @@
-"""The durable truth about runs, money, deliveries and effects, on SQLAlchemy: SQLite or PostgreSQL."""
+"""The durable truth about runs, money, deliveries, effects and what is learned, on SQLAlchemy: SQLite or PostgreSQL."""
 
 from orchestrator.store.database import Database
 from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
+from orchestrator.store.holds import HoldStore
 from orchestrator.store.ledger import Ledger, LedgerCall
+from orchestrator.store.observations import ObservationStore
 from orchestrator.store.runs import RunRow, RunStore
 from orchestrator.store.uninterrupted import finished
 
@@ -12,8 +14,10 @@ __all__ = [
     "Delivery",
     "DeliveryStore",
     "EffectStore",
+    "HoldStore",
     "Ledger",
     "LedgerCall",
+    "ObservationStore",
     "RunRow",
     "RunStore",
     "Stored",

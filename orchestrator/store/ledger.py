@@ -15,9 +15,9 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.budget import to_usd
+from orchestrator.budget import Phase, to_usd
 from orchestrator.errors import BudgetExhausted
-from orchestrator.state import CallRecord, Purpose
+from orchestrator.state import CallRecord, Purpose, phase_of
 from orchestrator.store.database import Database
 from orchestrator.store.schema import accounts, calls, completions
 from orchestrator.store.uninterrupted import uninterrupted
@@ -46,7 +46,7 @@ class Ledger:
         """Create the run's accounts, or move the caps of those that exist to these (picodollars)."""
         async with self._database.fenced(self._run_id, self._fence) as connection:
             for account, cap in sorted(caps.items()):
-                await _upsert_account(connection, account, cap)
+                await upsert_account(connection, account, cap)
 
     async def room(self, charged: tuple[str, ...]) -> dict[str, int]:
         """Return what each account could still reserve, in picodollars; negative where a vendor billed too much."""
@@ -165,6 +165,18 @@ class Ledger:
             ).one()
             return int(row[0]), int(row[1]), int(row[2])
 
+    async def spent_by_phase(self) -> dict[Phase, int]:
+        """Return what the run's calls of each phase cost so far, in picodollars."""
+        spent: dict[Phase, int] = {}
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(calls.c.purpose, calls.c.task_id, calls.c.cost).where(calls.c.run_id == self._run_id)
+            )
+            for row in rows:
+                phase = phase_of(Purpose(row.purpose), row.task_id)
+                spent[phase] = spent.get(phase, 0) + row.cost
+        return spent
+
     async def spent(self) -> int:
         """Return what the run's calls cost so far, in picodollars."""
         async with self._database.reading() as connection:
@@ -192,7 +204,8 @@ async def billed_calls(connection: AsyncConnection, run_id: str) -> tuple[CallRe
     )
 
 
-async def _upsert_account(connection: AsyncConnection, account: str, cap: int) -> None:
+async def upsert_account(connection: AsyncConnection, account: str, cap: int) -> None:
+    """Create an account, or move its cap to this one (picodollars); its row stays locked until the transaction ends."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(accounts).values(id=account, cap=cap, spent=0, reserved=0)
     await connection.execute(statement.on_conflict_do_update(index_elements=[accounts.c.id], set_={"cap": cap}))

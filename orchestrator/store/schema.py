@@ -146,3 +146,43 @@ effects = Table(
     Column("remote_id", String(200), nullable=False, default=""),
     Column("at", Float, nullable=False),
 )
+
+# What a run that was admitted under a hierarchy may still spend of an account, less what it has spent since.
+holds = Table(
+    "holds",
+    metadata,
+    Column("account", String(160), primary_key=True),
+    Column("run_id", String(120), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# Averages, whose fields are explained at `prediction.Observation`.
+observations = Table(
+    "observations",
+    metadata,
+    Column("scope", String(200), primary_key=True),
+    Column("model", String(120), primary_key=True),
+    Column("purpose", String(20), primary_key=True),
+    Column("task_type", String(40), primary_key=True),
+    Column("prompt_version", String(64), primary_key=True),
+    Column("calls", Integer, nullable=False, default=0),
+    Column("cost_usd", Float, nullable=False, default=0.0),
+    Column("cost_variance", Float, nullable=False, default=0.0),
+    Column("input_tokens", Float, nullable=False, default=0.0),
+    Column("output_tokens", Float, nullable=False, default=0.0),
+    Column("seconds", Float, nullable=False, default=0.0),
+    Column("tried", Integer, nullable=False, default=0),
+    Column("passed", Float, nullable=False, default=0.0),
+    Column("score", Float, nullable=False, default=0.0),
+    Column("updated_at", Float, nullable=False),
+    Index("observations_by_time", "updated_at"),
+)
+
+# The observations that a run chooses its models by, as they were when it began.
+learned = Table(
+    "learned",
+    metadata,
+    _run(),
+    Column("observations", Text, nullable=False),
+)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
+from orchestrator.catalog import FlatPrice, load_catalog
 from orchestrator.errors import (
     BudgetExhausted,
     NoModel,
@@ -23,6 +24,7 @@ from orchestrator.errors import (
 from orchestrator.gateway import (
     FAILURE_KINDS,
     OVERHEAD_TOKENS,
+    BookedCall,
     Failure,
     Gateway,
     Persistence,
@@ -194,24 +196,24 @@ async def test_a_good_answer_is_settled_at_what_it_cost(tmp_path: Path) -> None:
 
 
 async def test_whoever_listens_hears_what_each_billed_answer_cost(tmp_path: Path) -> None:
-    heard: list[tuple[str, str, str, float, int]] = []
+    heard: list[BookedCall] = []
     failed: list[Failure] = []
 
-    async def listen(
-        task_id: str, purpose: Purpose, asked: ModelProfile, usd: float, completion: Completion, latency: float
-    ) -> None:
-        assert 0 <= latency < 5
-        heard.append((task_id, purpose.value, asked.id, usd, completion.usage.output_tokens))
+    async def listen(call: BookedCall) -> None:
+        heard.append(call)
 
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script("no JSON", billed())})
-        gateway.on_settled = listen
+        gateway.on_booked = listen
         gateway.on_failed = failed.append
         async with gateway.slots.held():
             await gateway.ask(question(), BOTH, EvaluationReply)
 
-    assert [(task, purpose, name) for task, purpose, name, *_ in heard] == [("task-1", "evaluate", "first")] * 2
-    assert heard[1][3:] == (0.0002, 100)
+    assert [(call.question.task_id, call.question.purpose, call.model.id) for call in heard] == [
+        ("task-1", EVALUATE, "first")
+    ] * 2
+    assert (heard[1].cost, heard[1].usage, heard[1].finish) == (COST, Usage(100, 100), Finish.STOP)
+    assert 0 <= heard[1].seconds < 5
     assert failed == [Failure("task-1", EVALUATE, FIRST, "malformed", retried=True)]
 
 
@@ -259,6 +261,48 @@ async def test_an_answer_that_an_earlier_process_rejected_is_not_told_of_again(t
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
     assert [one.kind for one in failed] == ["malformed"]
+
+
+async def test_whoever_listens_hears_of_an_answer_that_was_lost_too(tmp_path: Path) -> None:
+    heard: list[BookedCall] = []
+
+    async def listen(call: BookedCall) -> None:
+        heard.append(call)
+
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(unavailable(maybe_billed=True), billed())})
+        gateway.on_booked = listen
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [(call.cost, call.usage is None) for call in heard] == [(BOUND, True), (COST, False)]
+
+
+async def test_a_gateway_needs_no_task_and_holds_the_cap_for_it_all_the_same(tmp_path: Path) -> None:
+    # given: a call of the whole run, as an advisor's or a draft's, and a cap below what it could cost
+    alone = replace(question(), task_id="")
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.0001) as one:
+        gateway = one.gateway({"openai": provider}, max_usd=0.0001)
+        # when
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(alone, route(FIRST), EvaluationReply)
+        # then
+        assert provider.requests == []
+        assert await one.booked() == Booked((), {ACCOUNT: (0, 0)})
+
+
+async def test_an_answer_names_the_models_whose_answers_before_it_were_of_no_use(tmp_path: Path) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(*["no JSON"] * 6), "anthropic": script(billed(), *["no JSON"] * 3)})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+            with pytest.raises(UnusableAnswers) as caught:
+                await gateway.ask(question("2"), BOTH, EvaluationReply)
+
+    assert (answer.model, answer.unusable) == (SECOND, ("first",))
+    assert caught.value.models == ("first", "second")
 
 
 @pytest.mark.parametrize("error", [rate_limited(), unavailable()])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
-from orchestrator.cost import forecast
 from orchestrator.errors import NoModel
 from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
+from orchestrator.prediction import Standing
 from orchestrator.routing import Need, Router
-from orchestrator.state import Purpose, Task, TaskType
+from orchestrator.state import Purpose
 
 
 def model(
@@ -126,18 +128,38 @@ def test_without_an_eligible_model_the_error_names_every_exclusion() -> None:
     assert "closed" in caught.value.message
 
 
-def test_the_forecast_is_the_price_of_the_chosen_models() -> None:
-    # given: writer "cheap" at $1 and reviewer "other" at $2 a million tokens, one file
-    task = Task("a", "", TaskType.CODE_GENERATION, "", (), ("a.py",))
+def standing(quality: float, trust: float, attempts: int) -> Standing:
+    return Standing(quality, trust, attempts, float(attempts))
+
+
+def test_a_model_whose_first_attempts_are_worth_little_is_no_longer_good_enough_and_the_report_says_so() -> None:
+    # given: (10 * 0.82 + 10 * 0.5) / 20 = 0.66, below the 0.80 that writing needs; 0.90 and ten good ones stay above
+    seen = {("cheap", "code_generation"): standing(0.5, 0.3, 10), ("other", "code_generation"): standing(0.9, 0.9, 10)}
+    observing = replace(router(), standings=seen)
     # when
-    expected = forecast([task], router())
-    # then: one round of short calls, three rounds of long ones
-    assert expected.models == {"a": "cheap"}
-    low = (1_500 + 600) * 1e-6 + (1_500 + 600 + 200) * 2e-6
-    high = 3 * ((12_000 + 3_000) * 1e-6 + (12_000 + 3_000 + 1_500) * 2e-6)
-    assert expected.by_task["a"] == pytest.approx((low, high))
-    assert expected.low_usd == pytest.approx(low)
-    assert expected.high_usd == pytest.approx(high)
+    route = observing.route(replace(need(), task_type="code_generation"))
+    # then
+    assert [one.id for one in route.chain] == ["other", "dear", "cheap", "weak"]
+    assert route.choice.reason == "greedy: first of 4 eligible; quality 0.90 after 10 first attempts seen"
+
+
+def test_what_was_seen_of_one_type_of_task_and_of_writing_says_nothing_of_others() -> None:
+    observing = replace(router(), standings={("cheap", "code_generation"): standing(0.0, 0.0, 100)})
+    assert chain(observing, replace(need(), task_type="creative_writing"))[0] == "cheap"
+    assert chain(observing, replace(need(Purpose.REVIEW), task_type="code_generation"))[0] == "cheap"
+
+
+def test_a_few_bad_attempts_do_not_outweigh_the_catalog() -> None:
+    # given: (10 * 0.90 + 1 * 0.5) / 11 = 0.86
+    observing = replace(router(), standings={("other", "code_generation"): standing(0.5, 0.0, 1)})
+    assert chain(observing, replace(need(critical=True), task_type="code_generation"))[0] == "other"
+
+
+def test_a_policy_goes_by_the_catalogs_quality_whatever_was_seen() -> None:
+    observing = replace(
+        router(Policy(min_quality_score=0.9)), standings={("cheap", "code_generation"): standing(1.0, 1.0, 1000)}
+    )
+    assert "cheap" not in chain(observing, replace(need(), task_type="code_generation"))
 
 
 REAL = load_catalog({})
