@@ -20,10 +20,10 @@ async def decide(run: Run) -> ArchitectureDecision:
     )
     reply = answer.reply
     return ArchitectureDecision(
-        structural_pattern=reply.structural_pattern,
-        topology=reply.topology,
-        api_paradigm=reply.api_paradigm,
-        data_paradigm=reply.data_paradigm,
+        structural_pattern=reply.structural_pattern.value,
+        topology=reply.topology.value,
+        api_paradigm=reply.api_paradigm.value,
+        data_paradigm=reply.data_paradigm.value,
         rationale=reply.rationale,
     )
 
