@@ -10,7 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.advisor import ArchitectureAdvisor as ArchitectureAdvisor
     from orchestrator.budget import Budget as Budget
+    from orchestrator.builder import AppBuilder as AppBuilder
     from orchestrator.control_plane import ControlPlane as ControlPlane
     from orchestrator.library import Orchestrator as Orchestrator
     from orchestrator.policy import EnforcementMode as EnforcementMode
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from orchestrator.state import TaskType as TaskType
 
 _HOMES = {
+    "AppBuilder": "builder",
+    "ArchitectureAdvisor": "advisor",
     "Budget": "budget",
     "ControlPlane": "control_plane",
     "EnforcementMode": "policy",

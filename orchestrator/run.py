@@ -43,6 +43,7 @@ class Asking:
     critical: bool = False
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
+    prefer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Run:
                 critical=asking.critical,
                 avoid_provider=asking.avoid_provider,
                 avoid_models=asking.avoid_models,
+                prefer=asking.prefer,
             )
         )
         question = Question(
