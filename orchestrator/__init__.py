@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.advisor import ArchitectureAdvisor as ArchitectureAdvisor
     from orchestrator.agent_pool import AgentPool as AgentPool
     from orchestrator.budget import Budget as Budget
+    from orchestrator.builder import AppBuilder as AppBuilder
     from orchestrator.control_plane import ControlPlane as ControlPlane
     from orchestrator.cost import CostForecaster as CostForecaster
     from orchestrator.events import ProjectEventBus as ProjectEventBus
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AgentPool": "agent_pool",
+    "AppBuilder": "builder",
+    "ArchitectureAdvisor": "advisor",
     "Budget": "budget",
     "BudgetHierarchy": "hierarchy",
     "ControlPlane": "control_plane",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import signal
 import sys
 import time
@@ -27,10 +26,9 @@ from orchestrator.report import report
 from orchestrator.specs import JobSpec, ProjectFile, json_schema, load_project_file, with_flags
 from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.strict import nearest
-from orchestrator.titles import new_run_id
+from orchestrator.titles import checked_run_id, new_run_id
 
 DEFAULT_OUTPUT_DIR = "./results"
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -169,11 +167,7 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
     named = arguments.resume or arguments.project_id
     if named is None:
         return None
-    if not _RUN_ID.fullmatch(named):
-        raise UsageError(
-            f"{named!r} cannot name a run.", hint="Use up to 100 letters, digits, dots, hyphens and underscores."
-        )
-    known = await plane.job(named)
+    known = await plane.job(checked_run_id(named))
     if known is None and arguments.resume:
         ids = [row.id for row in await plane.list()]
         raise UsageError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 from orchestrator.architecture import adr, decide
 from orchestrator.artifacts import clashes
@@ -17,7 +19,8 @@ from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
 from orchestrator.gateway import Persistence, UnusableAnswers
 from orchestrator.planner import plan, ready, remaining_path, unreachable
-from orchestrator.run import Run
+from orchestrator.routing import Need
+from orchestrator.run import OUTPUT_TOKENS, Run
 from orchestrator.runtime import Runtime
 from orchestrator.state import (
     REPAIR_PREFIX,
@@ -26,6 +29,7 @@ from orchestrator.state import (
     Outcome,
     ProjectState,
     ProjectStatus,
+    Purpose,
     Task,
     TaskResult,
     TaskStatus,
@@ -38,6 +42,10 @@ from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 __all__ = ["Engine", "Source", "Submission"]
 
 REPAIRS = 2
+# Without somebody for each of these a run would pay for what it cannot finish.
+_NEEDED = (Purpose.ARCHITECTURE, Purpose.DECOMPOSE, Purpose.GENERATE)
+
+Said = TypeVar("Said")
 
 
 class Engine:
@@ -75,10 +83,58 @@ class Engine:
             state = await finished(self._conclude(desk, *ending))
         return state
 
+    async def advise(self, submission: Submission, bus: ProjectEventBus) -> ArchitectureDecision:
+        """Decide a run's architecture and stop there: a submission of the same run goes on with the decision.
+
+        Raises what kept it from being decided.
+        """
+        said = Outcome("decided", "The architecture is decided; nothing was planned or generated.")
+        return await self._consult(submission, bus, self._decide, said)
+
+    async def consult(
+        self, submission: Submission, bus: ProjectEventBus, question: Callable[[Run], Awaitable[Said]], outcome: Outcome
+    ) -> Said:
+        """Ask a question under a run's caps, ledger and policies, and stop there; raises what kept it unanswered."""
+
+        async def ask(desk: Desk) -> Said:
+            async with desk.run.gateway.slots.held():
+                return await question(desk.run)
+
+        return await self._consult(submission, bus, ask, outcome)
+
+    async def _consult(
+        self,
+        submission: Submission,
+        bus: ProjectEventBus,
+        question: Callable[[Desk], Awaitable[Said]],
+        outcome: Outcome,
+    ) -> Said:
+        desk = await open_desk(self._runtime, self._persistence, submission, bus)
+        ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The question was interrupted.")
+        try:
+            async with asyncio.timeout(desk.seconds_left()) as limit:
+                answer = await question(desk)
+            ending = ProjectStatus.WAITING, outcome
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            late = OutOfTime(f"The time limit of {desk.run.gateway.budget.max_time_seconds:.0f} s is reached.")
+            ending = self._stopped(desk, late)
+            raise late from error
+        except OrchestratorError as error:
+            ending = self._stopped(desk, error)
+            raise
+        finally:
+            await finished(self._conclude(desk, *ending))
+        return answer
+
     async def _work(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
         run, state = desk.run, desk.state
 
         # 1. The architecture, once: it constrains all that follows.
+        if not state.tasks:
+            for purpose in _NEEDED:
+                run.router.route(Need(purpose, 1, OUTPUT_TOKENS[purpose]))
         if not submission.plan_only:
             self._refuse_clashes(desk, submission, *([ADR_PATH] if is_new(run.workspace) else []))
         decision = state.architecture or await self._decide(desk)
@@ -138,6 +194,8 @@ class Engine:
             EventType.ARCHITECTURE_DECIDED,
             structural_pattern=decision.structural_pattern,
             topology=decision.topology,
+            api_paradigm=decision.api_paradigm,
+            data_paradigm=decision.data_paradigm,
             rationale=decision.rationale,
         )
         return decision

@@ -32,7 +32,10 @@ ESTIMATE_TOKENS = 250
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it."""
+    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it.
+
+    `prefer` are ids of models that are asked before all others, in this order, where they are eligible.
+    """
 
     purpose: Purpose
     input_tokens: int
@@ -41,6 +44,7 @@ class Need:
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
     task_type: str = ""
+    prefer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,10 @@ class Router:
                 candidates.append(rejection)
         if not candidates:
             raise no_model(need.purpose, self.available, excluded)
-        ranked = sorted(self.backend.rank(candidates), key=lambda one: (_avoided(one.model, need), not one.preferred))
+        ranked = sorted(
+            self.backend.rank(candidates),
+            key=lambda one: (_avoided(one.model, need), not one.preferred, _place(one.model, need)),
+        )
         if not _avoided(ranked[0].model, need):
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
@@ -138,7 +145,8 @@ class Router:
         return RouteChoice(
             purpose=need.purpose,
             model=best.model.id,
-            reason=f"{self.backend.name}: first of {len(ranked)} eligible"
+            reason=(f"preferred for {need.purpose}" if best.model.id in need.prefer else self.backend.name)
+            + f": first of {len(ranked)} eligible"
             + ("" if best.good_enough else ", though below the wanted quality")
             + moved,
             forecast_usd=best.cost_usd,
@@ -150,6 +158,10 @@ class Router:
 
 def _avoided(model: ModelProfile, need: Need) -> bool:
     return model.provider == need.avoid_provider or model.id in need.avoid_models
+
+
+def _place(model: ModelProfile, need: Need) -> int:
+    return need.prefer.index(model.id) if model.id in need.prefer else len(need.prefer)
 
 
 def _why_avoided(model: ModelProfile, need: Need) -> str:

@@ -44,6 +44,7 @@ class Asking:
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
     task_type: str = ""
+    prefer: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Run:
                 avoid_provider=asking.avoid_provider,
                 avoid_models=asking.avoid_models,
                 task_type=asking.task_type,
+                prefer=asking.prefer,
             )
         )
         question = Question(

@@ -92,6 +92,51 @@ def phase_of(purpose: Purpose, task_id: str) -> Phase:
     return _PHASES.get(purpose, Phase.DECOMPOSITION)
 
 
+class StructuralPattern(StrEnum):
+    """How the code is arranged inside; one of the four closed vocabularies of an architecture."""
+
+    LAYERED = "layered"
+    HEXAGONAL = "hexagonal"
+    CQRS = "cqrs"
+    EVENT_DRIVEN = "event-driven"
+    MVC = "mvc"
+    CLEAN = "clean"
+    SCRIPT = "script"
+
+
+class Topology(StrEnum):
+    """Into which parts the system is deployed."""
+
+    MONOLITH = "monolith"
+    MODULAR_MONOLITH = "modular-monolith"
+    MICROSERVICES = "microservices"
+    SERVERLESS = "serverless"
+    BFF = "bff"
+    LIBRARY = "library"
+
+
+class ApiParadigm(StrEnum):
+    """How others speak to it."""
+
+    REST = "rest"
+    GRAPHQL = "graphql"
+    GRPC = "grpc"
+    WEBSOCKET = "websocket"
+    CLI = "cli"
+    NONE = "none"
+
+
+class DataParadigm(StrEnum):
+    """How it keeps its data."""
+
+    RELATIONAL = "relational"
+    DOCUMENT = "document"
+    KEY_VALUE = "key-value"
+    TIME_SERIES = "time-series"
+    GRAPH = "graph"
+    NONE = "none"
+
+
 class Severity(StrEnum):
     """How much a finding weighs: an error blocks, the others inform."""
 
@@ -125,7 +170,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class ArchitectureDecision:
-    """The shape decided before planning; it constrains the plan and every generation prompt."""
+    """The shape decided before planning; it constrains the plan and every generation prompt.
+
+    The four values are plain words of `StructuralPattern`, `Topology`, `ApiParadigm` and `DataParadigm`.
+    """
 
     structural_pattern: str
     topology: str

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.state import Purpose, TaskType
+from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, TaskType, Topology
 
 _MAX_ERRORS = 5
 
@@ -22,12 +22,12 @@ class _Wire(BaseModel):
 
 
 class ArchitectureReply(_Wire):
-    """The architect's decision."""
+    """The architect's decision, in words of four closed vocabularies."""
 
-    structural_pattern: str = Field(min_length=1)
-    topology: str = Field(min_length=1)
-    api_paradigm: str = Field(min_length=1)
-    data_paradigm: str = Field(min_length=1)
+    structural_pattern: StructuralPattern
+    topology: Topology
+    api_paradigm: ApiParadigm
+    data_paradigm: DataParadigm
     rationale: str
 
 

@@ -13,7 +13,7 @@ from orchestrator import scaffolds
 from orchestrator.errors import ProviderRejected
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
 from orchestrator.providers.transport import schema_text
-from orchestrator.state import Purpose, Task
+from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, Task, Topology
 from orchestrator.wire import (
     ArchitectureReply,
     ChangesReply,
@@ -102,10 +102,10 @@ def _architecture(job: _Job) -> ArchitectureReply:
     shape = scaffolds.architecture(job.starter)
     starter = scaffolds.choose(job.starter, job.text)
     return ArchitectureReply(
-        structural_pattern=shape.structural_pattern,
-        topology=shape.topology,
-        api_paradigm=shape.api_paradigm,
-        data_paradigm=shape.data_paradigm,
+        structural_pattern=StructuralPattern(shape.structural_pattern),
+        topology=Topology(shape.topology),
+        api_paradigm=ApiParadigm(shape.api_paradigm),
+        data_paradigm=DataParadigm(shape.data_paradigm),
         rationale=f"This is the shape of the offline model's built-in starter project: {shape.rationale}."
         f" It is {starter.summary}. No model weighed it against others.",
     )

@@ -230,8 +230,8 @@ async def test_sec_29_what_others_wrote_stands_inside_fences_with_the_word_of_th
     base.mkdir()
     (base / "lakes.md").write_text("MARK in the repository, lakes\n")
     architecture = {
-        "structural_pattern": "MARK",
-        "topology": "MARK",
+        "structural_pattern": "layered",
+        "topology": "library",
         "api_paradigm": "none",
         "data_paradigm": "none",
         "rationale": "MARK",

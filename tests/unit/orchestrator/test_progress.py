@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.budget import Budget
 from orchestrator.events import Event, EventType
-from orchestrator.progress import Picture, follow, line, plain, plan_text, summary
+from orchestrator.progress import Picture, architecture_block, follow, line, plain, plan_text, show, summary
 from orchestrator.specs import BudgetSpec
 from orchestrator.state import (
     Forecast,
@@ -31,7 +31,14 @@ def event(kind: EventType, /, **data: object) -> Event:
 
 EVENTS = [
     event(EventType.PROJECT_STARTED, title="Notes", app_type="generic"),
-    event(EventType.ARCHITECTURE_DECIDED, structural_pattern="layered", topology="library", rationale=""),
+    event(
+        EventType.ARCHITECTURE_DECIDED,
+        structural_pattern="layered",
+        topology="library",
+        api_paradigm="none",
+        data_paradigm="none",
+        rationale="A library needs no more.",
+    ),
     event(
         EventType.PLAN_READY,
         tasks=[{"id": "a", "title": "Write a"}, {"id": "b", "title": "Write b"}],
@@ -85,12 +92,52 @@ def test_every_event_is_one_line(happened: Event, said: str) -> None:
     assert line(happened) == said
 
 
-async def test_in_a_pipe_there_is_one_line_per_event() -> None:
+BLOCK = [
+    "🏗 Architecture",
+    "   Structural pattern: layered",
+    "   Topology:           library",
+    "   API paradigm:       none",
+    "   Data paradigm:      none",
+    "   Rationale:          A library needs no more.",
+]
+
+
+async def test_in_a_pipe_there_is_one_line_per_event_and_a_block_for_the_architecture() -> None:
     out = io.StringIO()
     async with follow(out, BudgetSpec()) as on_event:
         for one in EVENTS:
             await on_event(one)
-    assert out.getvalue().splitlines() == LINES
+    assert out.getvalue().splitlines() == [*LINES[:2], *BLOCK, *LINES[2:]]
+
+
+async def test_on_a_terminal_the_block_of_the_architecture_stays_above_the_table() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    async with follow(out, BudgetSpec()) as on_event:
+        await on_event(EVENTS[1])
+    for said in BLOCK:
+        assert said in out.getvalue()
+
+
+def test_the_block_of_an_architecture_wraps_long_texts_and_lets_nothing_steer_the_terminal() -> None:
+    decided = dict(EVENTS[1].data) | {"rationale": "\x1b[2JIt \u202e" + "is small. " * 12, "topology": "a\nb"}
+    block = architecture_block(event(EventType.ARCHITECTURE_DECIDED, **decided))
+    assert "   Topology:           a b\n" in block
+    assert "   Rationale:          [2JIt is small." in block
+    assert block.splitlines()[-1].startswith(" " * 23)
+    assert max(map(len, block.splitlines())) <= 78
+    assert {character for character in block if ord(character) < 32} == {"\n"}
+    assert architecture_block(EVENTS[0]) == ""
+
+
+def test_a_stream_that_cannot_hold_a_character_gets_a_question_mark() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="latin-1", write_through=True)
+    show("🏗 layered", out)
+    assert raw.getvalue() == b"? layered\n"
 
 
 def test_what_a_model_wrote_steers_no_terminal() -> None:

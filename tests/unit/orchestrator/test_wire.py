@@ -61,6 +61,18 @@ def test_the_task_types_and_the_severities_travel_as_enums() -> None:
     assert list(rename["properties"]) == ["from", "to"]
 
 
+def test_the_four_vocabularies_of_an_architecture_travel_as_enums() -> None:
+    properties = schema_for(Purpose.ARCHITECTURE)["properties"]
+
+    assert {name: node.get("enum") for name, node in properties.items()} == {
+        "structural_pattern": ["layered", "hexagonal", "cqrs", "event-driven", "mvc", "clean", "script"],
+        "topology": ["monolith", "modular-monolith", "microservices", "serverless", "bff", "library"],
+        "api_paradigm": ["rest", "graphql", "grpc", "websocket", "cli", "none"],
+        "data_paradigm": ["relational", "document", "key-value", "time-series", "graph", "none"],
+        "rationale": None,
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     [
