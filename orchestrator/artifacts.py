@@ -16,14 +16,11 @@ from typing import Protocol
 from wcmatch import glob
 
 from orchestrator.errors import ChangeError
+from orchestrator.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES, MAX_TOTAL_BYTES
 from orchestrator.wire import ChangesReply, Edit
 
 Changes = Mapping[str, bytes | None]
 
-MAX_FILES = 200
-MAX_FILE_BYTES = 1024 * 1024
-MAX_TOTAL_BYTES = 10 * 1024 * 1024
-MAX_PATH_BYTES = 400
 MAX_COMPONENT_BYTES = 200
 
 # Never written in a repository unless the operator allows (SECURITY 17).

@@ -29,7 +29,10 @@ ESTIMATE_TOKENS = 250
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it."""
+    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it.
+
+    `impartial` leaves what is to be avoided out of the chain, where any other model is eligible.
+    """
 
     purpose: Purpose
     input_tokens: int
@@ -37,6 +40,7 @@ class Need:
     critical: bool = False
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
+    impartial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Router:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
 
         A provider or model to avoid (the writer's own, for a review; one that failed twice) comes last: it is asked
-        when no other one is eligible, or none of them answers.
+        when no other one is eligible, or none of them answers; for an impartial call in the first case only.
         """
         excluded: list[tuple[str, str]] = []
         candidates: list[Candidate] = []
@@ -77,7 +81,8 @@ class Router:
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
         eligible = [one for one in ranked if one.model.id not in dict(excluded)]
-        return Route(tuple(one.model for one in ranked), self._explain(need, eligible, excluded))
+        chain = eligible if need.impartial else ranked
+        return Route(tuple(one.model for one in chain), self._explain(need, eligible, excluded))
 
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
         if need.input_tokens + need.output_tokens > model.context_tokens:
@@ -118,8 +123,9 @@ def _avoided(model: ModelProfile, need: Need) -> bool:
 
 
 def _why_avoided(model: ModelProfile, need: Need) -> str:
-    wrote = model.provider == need.avoid_provider
-    return "its provider wrote what is reviewed" if wrote else "it failed at this task before"
+    if model.provider == need.avoid_provider:
+        return "its provider wrote what is reviewed"
+    return "it wrote what is judged" if need.impartial else "it failed at this task before"
 
 
 def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[str, str]]) -> NoModel:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.context import BYTES_PER_TOKEN, ContextRules, ranked_files, repository_section
+from orchestrator.context import BYTES_PER_TOKEN, ContextRules, ranked_files, repository_sections
 from orchestrator.workspace import Workspace
 
 NONCE = "0123456789abcdef"
@@ -24,7 +24,8 @@ def repository(folder: Path, **named: str | bytes) -> Workspace:
 
 
 def section(workspace: Workspace, request: str, tokens: int = 10_000, **rules: tuple[str, ...]) -> str:
-    return repository_section(workspace, request, ContextRules(**rules), NONCE, tokens)
+    parts = repository_sections(workspace, request, ContextRules(**rules), NONCE, tokens)
+    return "\n\n".join(filter(None, parts))
 
 
 def shown(text: str) -> list[str]:
