@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator.artifacts import check_path, matches
 from orchestrator.errors import ChangeError
+from orchestrator.hidden import shown
 from orchestrator.prompts import fence
 from orchestrator.workspace import Workspace
 
@@ -17,6 +18,7 @@ BYTES_PER_TOKEN = 4
 TREE_LINES = 400
 MAX_FILE_BYTES = 60_000
 PATH_WORD_WEIGHT = 4.0
+HIDDEN_WORD = " (comments or characters that nobody sees are left out here; an edit keeps them)"
 _NAME = re.compile(r"[\w./-]+")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 # Words that are in every request and every file say nothing about which file is meant.
@@ -65,8 +67,15 @@ def repository_sections(
         size = len(text.encode())
         if size <= room:
             room -= size
-            parts.append(f"File {path}\n{fence(text, nonce, 'file')}")
+            parts.append(file_section(path, text, nonce))
     return listed, "\n\n".join(parts)
+
+
+def file_section(path: str, text: str, nonce: str) -> str:
+    """Return one file as prompts show it: fenced, without what a reader would not see, and with a word about that."""
+    seen = shown(path, text).text
+    word = "" if len(seen) == len(text.replace("\r\n", "\n")) else HIDDEN_WORD
+    return f"File {path}{word}\n{fence(seen, nonce, 'file')}"
 
 
 def ranked_files(workspace: Workspace, paths: Iterable[str], request: str) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from orchestrator.artifacts import PROTECTED_PATHS, WriteRules
-from orchestrator.context import ContextRules, repository_sections
+from orchestrator.context import ContextRules, file_section, repository_sections
 from orchestrator.events import Event, EventType, ProjectEventBus
 from orchestrator.gateway import Answer, Gateway, Question
 from orchestrator.limits import OUTPUT_TOKENS
@@ -140,7 +140,7 @@ class Run:
                 parts.append(f"File {path} is deleted")
                 continue
             try:
-                parts.append(f"File {path}\n{fence(content.decode('utf-8'), self.nonce, 'file')}")
+                parts.append(file_section(path, content.decode("utf-8"), self.nonce))
             except UnicodeDecodeError:
                 parts.append(f"File {path} is not text ({len(content)} bytes)")
         return "\n\n".join(parts) or "(none)"

@@ -274,6 +274,20 @@ def test_the_files_of_other_tasks_and_of_the_user_are_not_written() -> None:
         rules.check("docs")
 
 
+def test_an_edit_quotes_what_was_shown_and_keeps_what_is_hidden_around_it() -> None:
+    # given: a comment and a zero-width space that no model is shown
+    page = at(**{"a.md": "<!-- build: on -->\n# Ti\u200btle\nText.\n".encode()})
+    # when
+    changed = apply_reply(edit("# Title", "# Name", "a.md"), page, FREE)
+    # then
+    assert changed == {"a.md": b"<!-- build: on -->\n# Name\nText.\n"}
+
+
+def test_an_edit_of_a_file_with_windows_line_ends_keeps_them() -> None:
+    changed = apply_reply(edit("b\nc", "B\nC\nD", "w.py"), at(**{"w.py": b"a\r\nb\r\nc\r\n"}), FREE)
+    assert changed == {"w.py": b"a\r\nB\r\nC\r\nD\r\n"}
+
+
 def test_files_sizes_and_the_sum_of_an_answer_are_capped_again_where_they_take_effect() -> None:
     # given: an answer that was never parsed, and a file that only an edit makes too large
     def unparsed(*named: tuple[str, str]) -> ChangesReply:
