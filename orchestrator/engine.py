@@ -18,9 +18,10 @@ from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
 from orchestrator.gateway import Persistence, UnusableAnswers
+from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.planner import plan, ready, remaining_path, unreachable
 from orchestrator.routing import Need
-from orchestrator.run import OUTPUT_TOKENS, Run
+from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.state import (
     REPAIR_PREFIX,

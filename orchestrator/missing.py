@@ -24,6 +24,8 @@ MODULES = {
     "markdown-it-py": "markdown_it",
     "markupsafe": "markupsafe",
     "openai": "openai",
+    "opentelemetry-exporter-otlp-proto-http": "opentelemetry.exporter.otlp.proto.http",
+    "opentelemetry-sdk": "opentelemetry.sdk",
     "packaging": "packaging",
     "platformdirs": "platformdirs",
     "prometheus-client": "prometheus_client",
@@ -56,5 +58,6 @@ def sentence(packages: list[str]) -> str:
 
 
 def _found(module: str) -> bool:
-    parent = module.partition(".")[0]
-    return find_spec(parent) is not None and (parent == module or find_spec(module) is not None)
+    """Return whether the module is there; nothing but the packages above it is imported for that."""
+    above = module.rpartition(".")[0]
+    return (not above or _found(above)) and find_spec(module) is not None

@@ -64,7 +64,8 @@ class Policy:
 
     An empty list of allowed names allows nothing. Model names may be ids or aliases of the catalog. Costs are in USD,
     latencies in milliseconds, qualities from 0 to 1, `rate_limit` in calls per minute. `rate_limit` is for the
-    gateway to hold; `judge` decides by all the others. Raises `ValueError` for a value that cannot be.
+    gateway to hold, `review_documents` for the executor; `judge` decides by all the others. Raises `ValueError` for a
+    value that cannot be.
     """
 
     name: Annotated[_Word, Field(description="How reports call this policy.")] = "policy"
@@ -109,6 +110,9 @@ class Policy:
     rate_limit: Annotated[
         int | None, Field(strict=True, ge=1, le=100_000, description="The most calls per minute to one model.")
     ] = None
+    review_documents: Annotated[
+        _Flag, Field(description="True has another provider review documents too, not only code and configuration.")
+    ] = False
     enforcement_mode: Annotated[
         EnforcementMode,
         Field(description="hard forbids, soft prefers and reports, monitor only reports."),
@@ -172,6 +176,13 @@ class PolicySet:
             if policy.rate_limit is not None and policy.enforcement_mode is EnforcementMode.HARD
         ]
         return min(limits, default=None)
+
+    @property
+    def reviews_documents(self) -> bool:
+        """True when a policy that binds asks for the review of documents."""
+        return any(
+            one.review_documents and one.enforcement_mode is not EnforcementMode.MONITOR for one in self.policies
+        )
 
 
 @plain_dataclass(frozen=True, slots=True)

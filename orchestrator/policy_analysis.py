@@ -14,12 +14,12 @@ from enum import StrEnum
 from orchestrator.budget import to_usd
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import NoModel, SpecError, SpecFinding, UsageError
+from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.optimization import GreedyBackend
 from orchestrator.policy import EnforcementMode, Origin, Policy, PolicySet, judge
 from orchestrator.policy_files import PolicyHierarchy
 from orchestrator.policy_rules import ALLOWED, RULES, contains, names_of, overlap, strength
 from orchestrator.routing import ESTIMATE_TOKENS, Need, Router
-from orchestrator.run import OUTPUT_TOKENS
 from orchestrator.state import Purpose, TaskType
 from orchestrator.strict import nearest
 

@@ -35,6 +35,7 @@ class Need:
     """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it.
 
     `prefer` are ids of models that are asked before all others, in this order, where they are eligible.
+    `impartial` leaves what is to be avoided out of the chain, where any other model is eligible.
     """
 
     purpose: Purpose
@@ -45,6 +46,7 @@ class Need:
     avoid_models: frozenset[str] = frozenset()
     task_type: str = ""
     prefer: tuple[str, ...] = ()
+    impartial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Router:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
 
         A provider or model to avoid (the writer's own, for a review; one that failed twice) comes last: it is asked
-        when no other one is eligible, or none of them answers.
+        when no other one is eligible, or none of them answers; for an impartial call in the first case only.
         """
         excluded: list[tuple[str, str]] = []
         candidates: list[Candidate] = []
@@ -104,8 +106,9 @@ class Router:
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
         eligible = [one for one in ranked if one.model.id not in dict(excluded)]
+        chain = eligible if need.impartial else ranked
         return Route(
-            tuple(one.model for one in ranked),
+            tuple(one.model for one in chain),
             self._explain(need, eligible, excluded),
             {one.model.id: one.violations for one in ranked if one.violations},
             any(one.good_enough for one in ranked),
@@ -165,8 +168,9 @@ def _place(model: ModelProfile, need: Need) -> int:
 
 
 def _why_avoided(model: ModelProfile, need: Need) -> str:
-    wrote = model.provider == need.avoid_provider
-    return "its provider wrote what is reviewed" if wrote else "it failed at this task before"
+    if model.provider == need.avoid_provider:
+        return "its provider wrote what is reviewed"
+    return "it wrote what is judged" if need.impartial else "it failed at this task before"
 
 
 def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[str, str]]) -> NoModel:

@@ -7,6 +7,7 @@ keeps no state: the same prompt always gets the same answer, and a task's files 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator import scaffolds
@@ -78,6 +79,10 @@ def _answer(request: CompletionRequest) -> _Reply:
             return _changes(request, job)
         case Purpose.REVIEW:
             return ReviewReply(score=REVIEW_SCORE, verdict="approve")
+        case Purpose.EVALUATE if any(line.startswith("Task: ") for line in _outside_fences(request.prompt)):
+            return EvaluationReply(
+                score=REVIEW_SCORE, reason="The offline model approves its own starter project's text."
+            )
         case Purpose.EVALUATE:
             return _evaluation(job)
 
@@ -188,6 +193,17 @@ def _listed(prompt: str, heading: str) -> list[str]:
         elif line and not _FENCE.fullmatch(line):
             break
     return paths
+
+
+def _outside_fences(prompt: str) -> Iterator[str]:
+    closing = ""
+    for line in prompt.splitlines():
+        if closing:
+            closing = "" if line == closing else closing
+        elif _FENCE.fullmatch(line):
+            closing = line.replace("<", "</", 1)
+        else:
+            yield line
 
 
 def _rejected(request: CompletionRequest, message: str, *, hint: str = "") -> ProviderRejected:

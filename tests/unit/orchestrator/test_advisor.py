@@ -78,7 +78,7 @@ async def test_its_cap_and_its_policies_hold_before_anything_is_asked(tmp_path: 
     models = Models()
     with pytest.raises(BudgetError):
         await advisor(models, tmp_path, budget=Budget(0.0001)).analyze(EDITOR)
-    closed = PolicySet([Policy(name="nobody", allowed_providers=[])])
+    closed = PolicySet([Policy(name="nobody", allowed_providers=["moonshot"])])
     with pytest.raises(NoModel, match="policy nobody"):
         await advisor(models, tmp_path, policy_set=closed).analyze(EDITOR)
     with pytest.raises(UsageError):

@@ -107,4 +107,4 @@ def test_the_prompt_lists_every_word_of_the_four_vocabularies() -> None:
     said = " ".join(system.split()).replace(" or ", ", ")
     for name, node in schema_for(Purpose.ARCHITECTURE)["properties"].items():
         if "enum" in node:
-            assert f"{name}: {', '.join(node['enum'])}." in said
+            assert f"`{name}`: {', '.join(node['enum'])}" in said

@@ -65,7 +65,7 @@ async def test_what_could_not_be_built_is_no_success_and_says_why(tmp_path: Path
     assert (broke.success, broke.state.status) == (False, ProjectStatus.BUDGET_EXHAUSTED)
     assert broke.profile.structural_pattern == ""
     assert broke.assembly.files_written == []
-    closed = PolicySet([Policy(allowed_providers=[])])
+    closed = PolicySet([Policy(allowed_providers=["moonshot"])])
     shut = await builder(models, tmp_path, policy_set=closed).build("Notes", output_dir=tmp_path / "out")
     assert (shut.success, shut.state.outcome.code) == (False, "no_model")
     assert models.asked == []
