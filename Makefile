@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full lint bench lock clean
+.PHONY: demo test test-full lint bench docs lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m bot.demo $(ARGS)
@@ -24,6 +24,10 @@ lint: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
+
+# The generated tables of the documents, and the public API as data.
+docs: $(VENV)/.ready
+	$(BIN)/python -m docs.generate
 
 # The requirements with hashes that the image, the Action and the virtual environment are installed from.
 lock: $(VENV)/.ready

@@ -33,8 +33,9 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.handler import Progress, handle
-from orchestrator.github.sanitize import Redactor, visible
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
+from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.store import EffectStore
 

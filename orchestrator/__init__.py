@@ -10,9 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from orchestrator.advisor import ArchitectureAdvisor as ArchitectureAdvisor
+    from orchestrator.agent_pool import AgentPool as AgentPool
     from orchestrator.budget import Budget as Budget
+    from orchestrator.builder import AppBuilder as AppBuilder
     from orchestrator.control_plane import ControlPlane as ControlPlane
     from orchestrator.cost import CostForecaster as CostForecaster
+    from orchestrator.events import ProjectEventBus as ProjectEventBus
     from orchestrator.hierarchy import BudgetHierarchy as BudgetHierarchy
     from orchestrator.library import Orchestrator as Orchestrator
     from orchestrator.policy import EnforcementMode as EnforcementMode
@@ -26,8 +30,13 @@ if TYPE_CHECKING:
     from orchestrator.state import TaskResult as TaskResult
     from orchestrator.state import TaskStatus as TaskStatus
     from orchestrator.state import TaskType as TaskType
+    from orchestrator.tracing import TracingConfig as TracingConfig
+    from orchestrator.tracing import configure_tracing as configure_tracing
 
 _HOMES = {
+    "AgentPool": "agent_pool",
+    "AppBuilder": "builder",
+    "ArchitectureAdvisor": "advisor",
     "Budget": "budget",
     "BudgetHierarchy": "hierarchy",
     "ControlPlane": "control_plane",
@@ -38,12 +47,15 @@ _HOMES = {
     "Orchestrator": "library",
     "Policy": "policy",
     "PolicySet": "policy",
+    "ProjectEventBus": "events",
     "ProjectState": "state",
     "ProjectStatus": "state",
     "Task": "state",
     "TaskResult": "state",
     "TaskStatus": "state",
     "TaskType": "state",
+    "TracingConfig": "tracing",
+    "configure_tracing": "tracing",
 }
 __all__ = sorted(_HOMES)
 

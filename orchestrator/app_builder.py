@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.artifacts import Changes
+from orchestrator.atomic import write_atomically
 from orchestrator.errors import OutputConflict, UsageError
 from orchestrator.report import report, report_markdown
 from orchestrator.state import ProjectState
@@ -104,9 +105,9 @@ class OutputFolder:
                 manifest.pop(path, None)
                 continue
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-            _write(self.root / path, content)
+            write_atomically(self.root / path, content)
             manifest[path] = _digest(content)
-        _write(own / _MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+        write_atomically(own / _MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
         self.write_report(state)
 
     def write_report(self, state: ProjectState) -> Path:
@@ -114,8 +115,8 @@ class OutputFolder:
         own = self.root / OWN_FOLDER
         own.mkdir(parents=True, exist_ok=True)
         path = own / "report.json"
-        _write(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
-        _write(own / "report.md", report_markdown(state).encode())
+        write_atomically(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
+        write_atomically(own / "report.md", report_markdown(state).encode())
         return path
 
     def _manifest(self) -> dict[str, str]:
@@ -139,19 +140,6 @@ def _blocked(root: Path, path: str) -> bool:
         if parent.is_symlink() or (parent.exists() and not parent.is_dir()):
             return True
     return (root / path).is_symlink() or (root / path).is_dir()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that a full disk or a kill never leaves half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".orchestrator-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _digest(content: bytes) -> str:

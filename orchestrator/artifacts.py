@@ -16,14 +16,12 @@ from typing import Protocol
 from wcmatch import glob
 
 from orchestrator.errors import ChangeError
+from orchestrator.hidden import locate, shown
+from orchestrator.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES, MAX_TOTAL_BYTES
 from orchestrator.wire import ChangesReply, Edit
 
 Changes = Mapping[str, bytes | None]
 
-MAX_FILES = 200
-MAX_FILE_BYTES = 1024 * 1024
-MAX_TOTAL_BYTES = 10 * 1024 * 1024
-MAX_PATH_BYTES = 400
 MAX_COMPONENT_BYTES = 200
 
 # Never written in a repository unless the operator allows (SECURITY 17).
@@ -196,15 +194,30 @@ def _edited(path: str, content: bytes | None, edit: Edit) -> bytes:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ChangeError(path, "this file is not UTF-8 text and cannot be edited") from error
-    count = len(re.findall(f"(?={re.escape(edit.search)})", text)) if edit.search else 0
-    if count != 1:
-        nearest = _nearest(text, edit.search)
+    count = _occurrences(text, edit.search)
+    start = text.find(edit.search)
+    place = (start, start + len(edit.search)) if count == 1 else None
+    if count == 0:
+        place = locate(path, text, edit.search)  # the model was not shown what is hidden in the file
+    if place is None:
+        view = shown(path, text).text
+        nearest = _nearest(view, edit.search)
         raise ChangeError(
             path,
-            f"the searched text stands {count} times, it must stand exactly once. "
+            f"the searched text stands {count or _occurrences(view, edit.search)} times, it must stand exactly once. "
             + (f"The nearest text in the file is:\n{nearest}" if nearest else "Give the whole file in `files`."),
         )
-    return text.replace(edit.search, edit.replace).encode("utf-8", "replace")
+    return (text[: place[0]] + _like(text, edit.replace) + text[place[1] :]).encode("utf-8", "replace")
+
+
+def _occurrences(text: str, search: str) -> int:
+    return len(re.findall(f"(?={re.escape(search)})", text)) if search else 0
+
+
+def _like(text: str, replacement: str) -> str:
+    """Return a replacement with the line ends of the file it goes into."""
+    windows = "\r\n" in text and "\r" not in replacement
+    return replacement.replace("\n", "\r\n") if windows else replacement
 
 
 def _nearest(text: str, search: str) -> str:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import genai_prices
 import yaml
@@ -23,8 +23,10 @@ from orchestrator.errors import UsageError
 
 TOKENS_PER_MILLION = 10**6
 DEFAULT_TRUST = 0.8
+OPERATOR = "the operator's configuration"
 
 Structured = Literal["json_schema", "tool", "json_object"]
+Value = TypeVar("Value")
 
 
 class Price(Protocol):
@@ -110,6 +112,7 @@ class ModelProfile:
 
     `context_tokens` bounds input plus output, `max_output_tokens` the answer; `quality` and `trust` are from 0 to 1;
     `latency_ms` is a prior for ranking. `reasoning` models spend output tokens on thinking before they answer.
+    `source` says where `regions` and `trains_on_data` come from, `checked` on which day (ISO) that was read.
     """
 
     id: str
@@ -124,6 +127,8 @@ class ModelProfile:
     trains_on_data: bool
     reasoning: bool = False
     trust: float = DEFAULT_TRUST
+    source: str = ""
+    checked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +140,21 @@ class Catalog:
     unpriced: tuple[str, ...] = ()
 
     def resolve(self, name: str) -> ModelProfile | None:
-        """Return the model of an id or alias, or None."""
-        return self.models.get(self.aliases.get(name, name))
+        """Return the model of an id, else the current model of the family that the name stands for, or None.
+
+        Upper and lower case are one, so that a policy that blocks `glm-4.7` blocks GLM-4.7.
+        """
+        exact = self.models.get(name) or _folded(self.models).get(name.casefold())
+        family = self.aliases.get(name) or _folded(self.aliases).get(name.casefold(), "")
+        return exact or self.models.get(family)
 
     def of(self, providers: frozenset[str]) -> tuple[ModelProfile, ...]:
         """Return the models that these providers serve, in the catalog's order."""
         return tuple(model for model in self.models.values() if model.provider in providers)
+
+
+def _folded(named: Mapping[str, Value]) -> dict[str, Value]:
+    return {name.casefold(): value for name, value in named.items()}
 
 
 def load_catalog(
@@ -194,7 +208,10 @@ _FIELDS = {
     "trust",
     "regions",
     "trains_on_data",
+    "source",
+    "checked",
 }
+_FACTS = ("regions", "trains_on_data")
 
 
 def _profile(name: str, entry: Mapping[str, Any], providers: Mapping[str, Any]) -> ModelProfile | None:
@@ -213,6 +230,9 @@ def _profile(name: str, entry: Mapping[str, Any], providers: Mapping[str, Any]) 
         price = _library_price(str(entry.get("price", f"{provider}/{name}")))
     if price is None:
         return None
+    # A model with facts of its own has them from its own source: the operator's word, where none is named.
+    facts = {**providers[provider], "source": OPERATOR, "checked": "", **entry}
+    facts = facts if any(fact in entry for fact in _FACTS) else providers[provider]
     return ModelProfile(
         id=name,
         provider=provider,
@@ -222,10 +242,12 @@ def _profile(name: str, entry: Mapping[str, Any], providers: Mapping[str, Any]) 
         quality=float(entry["quality"]),
         latency_ms=float(entry["latency_ms"]),
         structured=entry["structured"],
-        regions=tuple(entry.get("regions", providers[provider]["regions"])),
-        trains_on_data=bool(entry.get("trains_on_data", providers[provider]["trains_on_data"])),
+        regions=tuple(facts["regions"]),
+        trains_on_data=bool(facts["trains_on_data"]),
         reasoning=bool(entry.get("reasoning", False)),
         trust=float(entry.get("trust", DEFAULT_TRUST)),
+        source=str(facts["source"]),
+        checked=str(facts["checked"]),
     )
 
 
@@ -242,4 +264,6 @@ def _offline(where: Mapping[str, Any]) -> ModelProfile:
         regions=tuple(where["regions"]),
         trains_on_data=False,
         trust=1.0,
+        source=where["source"],
+        checked=str(where["checked"]),
     )

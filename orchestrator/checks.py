@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from orchestrator.events import EventType
+from orchestrator.run import Run
 from orchestrator.sandbox import Sandbox
 from orchestrator.specs import ValidationSpec
-from orchestrator.state import ValidationResult
+from orchestrator.state import ValidationResult, ValidationStatus
 from orchestrator.validators import Environment, ValidationPlan, install, needs_environment, requirement_key, validate
 from orchestrator.workspace import Workspace
 
@@ -49,3 +52,22 @@ class Checker:
             if key not in self._environments:
                 self._environments[key] = await install(root, self.sandbox, self._home / key)
             return self._environments[key]
+
+
+async def checked(
+    run: Run, checker: Checker, workspace: Workspace, paths: Collection[str] | None, task_id: str = ""
+) -> tuple[ValidationResult, ...]:
+    """Check as `Checker.check` does, and tell how it went; an empty `task_id` stands for the whole project."""
+    began = time.monotonic()
+    results = await checker.check(workspace, paths)
+    failed = [one.validator for one in results if one.status is ValidationStatus.FAILED]
+    run.tell(
+        EventType.VALIDATION_COMPLETED,
+        task_id=task_id,
+        passed=all(one.passed for one in results),
+        results={one.validator: one.status.value for one in results},
+        duration_seconds=time.monotonic() - began,
+    )
+    if failed:
+        run.tell(EventType.VALIDATION_FAILED, task_id=task_id, validators=failed)
+    return results

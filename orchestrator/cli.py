@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from orchestrator.exits import EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NOT_COMPLETED
+from orchestrator.exits import EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NOT_COMPLETED, EXIT_USAGE
 from orchestrator.version import VERSION
 
 APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic")
@@ -35,6 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OrchestratorError as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         return error.exit_status
+    except ModuleNotFoundError as error:
+        from orchestrator.missing import missing_packages, sentence
+
+        if not (packages := missing_packages()):
+            print(f"orchestrator: {_sentence(error)}", file=sys.stderr)
+            return EXIT_NOT_COMPLETED
+        print(f"orchestrator: {sentence(packages)}", file=sys.stderr)
+        return EXIT_USAGE
     except KeyboardInterrupt:
         print("orchestrator: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import signal
 import sys
 import time
@@ -19,17 +18,17 @@ from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import StoreError, UsageError
 from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
-from orchestrator.policy import combine, load_policies
+from orchestrator.policy import combine
+from orchestrator.policy_files import load_policy_file
 from orchestrator.progress import follow, plan_text, summary
 from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 from orchestrator.report import report
-from orchestrator.specs import JobSpec, json_schema, load_spec_file, with_flags
+from orchestrator.specs import JobSpec, ProjectFile, json_schema, load_project_file, with_flags
 from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.strict import nearest
-from orchestrator.titles import new_run_id
+from orchestrator.titles import checked_run_id, new_run_id
 
 DEFAULT_OUTPUT_DIR = "./results"
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -107,9 +106,13 @@ async def _list(env: Mapping[str, str], *, as_json: bool) -> int:
 
 async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     """Run or resume, deliver what was built however it ended, and say so."""
-    async with ControlPlane.open(env, concurrency=arguments.concurrency) as plane:
+    file = _project_file(arguments)
+    concurrency = arguments.concurrency or (file.concurrency if file else None)
+    async with ControlPlane.open(env, concurrency=concurrency) as plane:
         known = await _known(plane, arguments)
-        job = _job(arguments, known)
+        job = _job(arguments, file, known)
+        for warning in plane.policy_report(job.policies).warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
         run_id = arguments.resume or arguments.project_id or new_run_id(job.title)
         folder = arguments.output_dir or (await plane.output_dir(run_id) if known else "") or DEFAULT_OUTPUT_DIR
         output = OutputFolder.at(folder)
@@ -170,11 +173,7 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
     named = arguments.resume or arguments.project_id
     if named is None:
         return None
-    if not _RUN_ID.fullmatch(named):
-        raise UsageError(
-            f"{named!r} cannot name a run.", hint="Use up to 100 letters, digits, dots, hyphens and underscores."
-        )
-    known = await plane.job(named)
+    known = await plane.job(checked_run_id(named))
     if known is None and arguments.resume:
         ids = [row.id for row in await plane.list()]
         raise UsageError(
@@ -184,11 +183,21 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
     return known
 
 
-def _job(arguments: argparse.Namespace, known: JobSpec | None) -> JobSpec:
+def _project_file(arguments: argparse.Namespace) -> ProjectFile | None:
+    """Return what `--file` names; a file in the older flat form is said to be deprecated, with what replaces it."""
     if arguments.file and arguments.project:
         raise UsageError("--file and --project exclude each other.", hint="Give one of them.")
-    if arguments.file:
-        spec = load_spec_file(Path(arguments.file))
+    if not arguments.file:
+        return None
+    file = load_project_file(Path(arguments.file))
+    if file.note:
+        print(f"orchestrator: warning: {file.note}", file=sys.stderr)
+    return file
+
+
+def _job(arguments: argparse.Namespace, file: ProjectFile | None, known: JobSpec | None) -> JobSpec:
+    if file is not None:
+        spec = file.job
     elif known is not None:
         spec = known
     elif arguments.project is not None:
@@ -204,7 +213,11 @@ def _job(arguments: argparse.Namespace, known: JobSpec | None) -> JobSpec:
         app_type=arguments.app_type,
     )
     if arguments.policy:
-        job = replace(job, policies=combine(job.policies, load_policies(Path(arguments.policy))))
+        hierarchy = load_policy_file(arguments.policy)
+        for stranger in hierarchy.strangers(job.budget.team, job.budget.job):
+            print(f"Warning: {arguments.policy}: {stranger}", file=sys.stderr)
+        flagged = hierarchy.policies_for(job.budget.team, job.budget.job)
+        job = replace(job, policies=combine(job.policies, flagged))
     return job
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from orchestrator.artifacts import check_path, matches
 from orchestrator.errors import ChangeError
+from orchestrator.hidden import shown
 from orchestrator.prompts import fence
 from orchestrator.workspace import Workspace
 
@@ -17,6 +18,7 @@ BYTES_PER_TOKEN = 4
 TREE_LINES = 400
 MAX_FILE_BYTES = 60_000
 PATH_WORD_WEIGHT = 4.0
+HIDDEN_WORD = " (comments or characters that nobody sees are left out here; an edit keeps them)"
 _NAME = re.compile(r"[\w./-]+")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{2,}")
 # Words that are in every request and every file say nothing about which file is meant.
@@ -44,26 +46,36 @@ class ContextRules:
         return path in self.include if hidden else not self.include or matches(path, self.include)
 
 
-def repository_section(workspace: Workspace, request: str, rules: ContextRules, nonce: str, max_tokens: int) -> str:
-    """Return the prompt's section about the repository, or one line when the project is new.
+def repository_sections(
+    workspace: Workspace, request: str, rules: ContextRules, nonce: str, max_tokens: int
+) -> tuple[str, str]:
+    """Return the prompt's sections about the repository: its tree, the same for every request, and files for this one.
 
-    Files named in the request come first, then those that share most rare words with it; a file is shown whole or not
-    at all. `max_tokens` counts four bytes a token.
+    A new project has one line and no files. Files named in the request come first, then those that share most rare
+    words with it; a file is shown whole or not at all. `max_tokens` counts four bytes a token.
     """
     paths = [path for path in workspace.base_paths() if rules.shows(path)]
     if not paths:
-        return "Repository: new"
+        return "Repository: new", ""
     tree = "\n".join(f"- {path}" for path in paths[:TREE_LINES])
     if len(paths) > TREE_LINES:
         tree += f"\n(and {len(paths) - TREE_LINES} more files)"
-    parts = ["Repository: existing", "Files in the repository", fence(tree, nonce, "tree")]
+    listed = "\n\n".join(["Repository: existing", f"Files in the repository\n{fence(tree, nonce, 'tree')}"])
+    parts = []
     room = max_tokens * BYTES_PER_TOKEN - len(tree.encode())
     for path, text in ranked_files(workspace, paths, request):
         size = len(text.encode())
         if size <= room:
             room -= size
-            parts.append(f"File {path}\n{fence(text, nonce, 'file')}")
-    return "\n\n".join(parts)
+            parts.append(file_section(path, text, nonce))
+    return listed, "\n\n".join(parts)
+
+
+def file_section(path: str, text: str, nonce: str) -> str:
+    """Return one file as prompts show it: fenced, without what a reader would not see, and with a word about that."""
+    seen = shown(path, text).text
+    word = "" if len(seen) == len(text.replace("\r\n", "\n")) else HIDDEN_WORD
+    return f"File {path}{word}\n{fence(seen, nonce, 'file')}"
 
 
 def ranked_files(workspace: Workspace, paths: Iterable[str], request: str) -> list[tuple[str, str]]:

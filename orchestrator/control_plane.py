@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from orchestrator.app_builder import OutputFolder, detect_app_type
 from orchestrator.engine import Engine, Source, Submission
@@ -14,26 +17,51 @@ from orchestrator.events import Event, ProjectEventBus
 from orchestrator.gateway import Persistence
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
+from orchestrator.optimization import OptimizationBackend
+from orchestrator.policy import Policy, PolicySet, combine
+from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport
 from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
+from orchestrator.run import Run
 from orchestrator.runtime import Runtime
-from orchestrator.specs import JobSpec, from_json
-from orchestrator.state import ProjectState
+from orchestrator.specs import JobSpec, from_json, spec_from_text, title_of
+from orchestrator.state import ArchitectureDecision, Outcome, ProjectState
 from orchestrator.store import Database, RunRow
+from orchestrator.telemetry import Telemetry
+from orchestrator.titles import checked_run_id, new_run_id
+from orchestrator.tracing import Tracer, tracer_for
 from orchestrator.workspace import Workspace
 
 __all__ = ["ControlPlane", "OnEvent", "Source"]
 
 OnEvent = Callable[[Event], Awaitable[None]]
+Said = TypeVar("Said")
 
 
 class ControlPlane:
-    """Submits jobs and reads runs back; one per process."""
+    """Submits jobs and reads runs back; `telemetry` counts what all runs submitted here did.
 
-    def __init__(self, runtime: Runtime, *, concurrency: int, persistence: Persistence | None) -> None:
-        self._runtime = runtime
+    `ControlPlane()` opens what the environment names for each call, and closes it again: right for a script. A process
+    that makes many calls opens it once with `ControlPlane.open`. Keys and the place of state come from the environment
+    (`env`, the process's own by default). `concurrency` is how many tasks of a run are worked on at once; the
+    operator's `tasks_at_once` by default. `providers` replaces the vendors' endpoints.
+    """
+
+    def __init__(
+        self,
+        env: Mapping[str, str] | None = None,
+        *,
+        concurrency: int | None = None,
+        providers: Mapping[str, Provider] | None = None,
+        persistence: Persistence | None = None,
+    ) -> None:
+        self.telemetry = Telemetry()
+        self._tracer: Tracer | None = None
+        self._env = env
         self._concurrency = concurrency
-        self._engine = Engine(runtime, persistence=persistence)
+        self._providers = providers
+        self._persistence = persistence
+        self._opened: Runtime | None = None
 
     @classmethod
     @asynccontextmanager
@@ -45,34 +73,36 @@ class ControlPlane:
         providers: Mapping[str, Provider] | None = None,
         persistence: Persistence | None = None,
     ) -> AsyncIterator[ControlPlane]:
-        """Open what the environment names: database, providers, operator's configuration.
+        """Open what the environment names, once for all calls: database, providers, operator's configuration.
 
-        `concurrency` is how many tasks of a run are worked on at once; the operator's `tasks_at_once` by default.
-        `providers` replaces those that keys make available. Raises `UsageError` for what cannot be used.
+        Raises `UsageError` for what cannot be used.
         """
-        async with Runtime.open(env, providers=providers) as runtime:
-            yield cls(runtime, concurrency=concurrency or runtime.operator.tasks_at_once, persistence=persistence)
+        plane = cls(env, concurrency=concurrency, providers=providers, persistence=persistence)
+        async with plane._runtime() as runtime:
+            plane._opened = runtime
+            yield plane
 
     @property
     def database(self) -> Database:
-        """The database that holds runs, money, deliveries and effects."""
-        return self._runtime.database
+        """The database that holds runs, money, deliveries and effects; of an open plane only."""
+        return self._open_runtime().database
 
     @property
     def operator(self) -> OperatorConfig:
-        """The operator's configuration."""
-        return self._runtime.operator
+        """The operator's configuration; of an open plane only."""
+        return self._open_runtime().operator
 
     @property
     def providers(self) -> tuple[str, ...]:
-        """The ids of the available providers."""
-        return tuple(self._runtime.providers)
+        """The ids of the available providers; of an open plane only."""
+        return tuple(self._open_runtime().providers)
 
     async def submit(
         self,
-        job: JobSpec,
+        job: JobSpec | str,
+        policy: Policy | PolicySet | None = None,
         *,
-        run_id: str,
+        run_id: str | None = None,
         source: Source | None = None,
         output: OutputFolder | None = None,
         plan_only: bool = False,
@@ -80,77 +110,199 @@ class ControlPlane:
         budget_hierarchy: BudgetHierarchy | None = None,
         cost_predictor: CostPredictor | None = None,
         on_event: OnEvent | None = None,
+        backend: OptimizationBackend | None = None,
+        bus: ProjectEventBus | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id, and return its state.
 
-        The operator's caps and policies are laid over the job. With `output` the files are written into that folder,
-        unless it holds files of the user (`OutputConflict`). A run that has ended is returned as it is, unless
-        `retry_failed` asks for its open and failed tasks again. Under a `budget_hierarchy` the run is admitted with its
-        whole cap or refused with `BudgetHierarchyExceeded`; under the operator's budgets alone it gets what is left,
-        and ends `budget_exhausted`. `cost_predictor` learns from the run, on top of what the store knows. Raises
-        `UsageError` when the job or the folder cannot be used, `RunCancelled` when the operator or the repository has
-        switched the orchestrator off, `RunLost` when another process takes the run over.
+        A job may be a text that says what to build; `policy` binds besides the job's own, and the operator's caps and
+        policies are laid over both. The id is made from the title when none is given. With `output` the files are
+        written into that folder, unless it holds files of the user (`OutputConflict`). A run that has ended is
+        returned as it is, unless `retry_failed` asks for its open and failed tasks again. Job, policies, budget and
+        providers are checked before anything is spent.
+
+        Events go to `on_event`, for which the end of the run waits, and to `bus`, which is closed at the end. `backend`
+        ranks the models instead of the one that the job's routing names. Under a `budget_hierarchy` the run is admitted
+        with its whole cap or refused with `BudgetHierarchyExceeded`; under the operator's budgets alone it gets what is
+        left, and ends `budget_exhausted`. `cost_predictor` learns from the run, on top of what the store knows.
+
+        Raises `UsageError` when the job, its policies, the id or the folder cannot be used, `RunCancelled` when the
+        operator or the repository has switched the orchestrator off, `RunLost` when another process takes the run over.
         """
-        bound = bind(job, self._runtime.operator)
-        if not bound.enabled:
-            raise RunCancelled(
-                "The orchestrator is switched off here.",
-                hint="Set `enabled: true` in .orchestrator.yaml, and in the operator's configuration.",
+        async with self._runtime() as runtime:
+            bound = _checked(job, policy, runtime)
+            chosen = _run_id(run_id, bound)
+            if output is not None and not plan_only:
+                await asyncio.to_thread(output.prepare)
+            prior = await runtime.runs.state(chosen)
+            if prior is not None and prior.status.final and not retry_failed:
+                return prior
+            submission = Submission(
+                run_id=chosen,
+                job=bound,
+                app_type=_app_type(bound, source),
+                source=source,
+                output_dir=str(output.root) if output else "",
+                foreign=await asyncio.to_thread(output.foreign) if output else frozenset(),
+                concurrency=self._concurrency or runtime.operator.tasks_at_once,
+                plan_only=plan_only,
+                retry_failed=retry_failed,
+                backend=backend,
+                hierarchy=budget_hierarchy,
+                predictor=cost_predictor,
             )
-        if not bound.description.strip():
-            raise UsageError("There is nothing to build: the job has no description.", hint="Say what to build.")
-        if output is not None and not plan_only:
-            await asyncio.to_thread(output.prepare)
-        prior = await self.state(run_id)
-        if prior is not None and prior.status.final and not retry_failed:
-            return prior
-        submission = Submission(
-            run_id=run_id,
-            job=bound,
-            app_type=_app_type(bound, source),
-            source=source,
-            output_dir=str(output.root) if output else "",
-            foreign=await asyncio.to_thread(output.foreign) if output else frozenset(),
-            concurrency=self._concurrency,
-            plan_only=plan_only,
-            retry_failed=retry_failed,
-            hierarchy=budget_hierarchy,
-            predictor=cost_predictor,
-        )
-        bus = ProjectEventBus()
-        async with _following(bus, on_event):
-            state = await self._engine.run_project(submission, bus)
-        if output is not None and not plan_only:
-            await asyncio.to_thread(output.deliver, await self.changes(run_id), state)
-        return state
+            bus = bus or ProjectEventBus()
+            async with self._watching(bus), _following(bus, on_event):
+                state = await self._engine(runtime).run_project(submission, bus)
+            if output is not None and not plan_only:
+                await asyncio.to_thread(output.deliver, await runtime.runs.changes(state.project_id), state)
+            return state
+
+    async def advise(
+        self, job: JobSpec | str, policy: Policy | PolicySet | None = None, *, run_id: str | None = None
+    ) -> ArchitectureDecision:
+        """Decide a job's architecture and stop there.
+
+        The call is accounted for as a run of its own, which `list` shows and which a `submit` with its id goes on
+        with. Raises what `submit` raises, and `BudgetError`, `NoModel` or `UnusableAnswers` when nothing was decided.
+        """
+        async with self._runtime() as runtime:
+            submission = await _question(job, policy, run_id, runtime)
+            return await self._engine(runtime).advise(submission, ProjectEventBus())
+
+    async def consult(
+        self,
+        job: JobSpec | str,
+        policy: Policy | PolicySet | None = None,
+        *,
+        run_id: str | None = None,
+        question: Callable[[Run], Awaitable[Said]],
+        outcome: Outcome,
+    ) -> Said:
+        """Have `question` ask models about a job, accounted for as `advise` is, and return what it returns.
+
+        `outcome` is how the run ends that stands for it. Raises what `advise` raises.
+        """
+        async with self._runtime() as runtime:
+            submission = await _question(job, policy, run_id, runtime)
+            return await self._engine(runtime).consult(submission, ProjectEventBus(), question, outcome)
+
+    def policy_report(self, policies: PolicySet) -> PolicyReport:
+        """Return what is wrong with policies, over the whole catalog; of an open plane only.
+
+        `submit` refuses a job whose policies have errors.
+        """
+        return _policy_report(policies, self._open_runtime())
+
+    @asynccontextmanager
+    async def _watching(self, bus: ProjectEventBus) -> AsyncIterator[None]:
+        """Count and trace what the block publishes."""
+        trace = self._tracer.run() if self._tracer else None
+
+        async def watch(event: Event) -> None:
+            self.telemetry.take(event)
+            if trace is not None:
+                trace.take(event)
+
+        try:
+            async with _following(bus, watch):
+                yield
+        finally:
+            if self._tracer is not None and trace is not None:
+                trace.close()
+                await self._tracer.flush()
 
     async def deliver(self, run_id: str, output: OutputFolder) -> ProjectState | None:
         """Write what a run has built so far, and its report, into a folder; None when the run is not known."""
-        state = await self.state(run_id)
-        if state is not None:
-            await asyncio.to_thread(output.deliver, await self.changes(run_id), state)
-        return state
+        async with self._runtime() as runtime:
+            state = await runtime.runs.state(run_id)
+            if state is not None:
+                await asyncio.to_thread(output.deliver, await runtime.runs.changes(run_id), state)
+            return state
 
     async def changes(self, run_id: str) -> dict[str, bytes | None]:
         """Return the files a run wrote so far: path to content, None for a deletion."""
-        return await self._runtime.runs.changes(run_id)
+        async with self._runtime() as runtime:
+            return await runtime.runs.changes(run_id)
 
     async def state(self, run_id: str) -> ProjectState | None:
         """Return a run's state, or None when it is not known."""
-        return await self._runtime.runs.state(run_id)
+        async with self._runtime() as runtime:
+            return await runtime.runs.state(run_id)
 
     async def job(self, run_id: str) -> JobSpec | None:
         """Return the job a run was submitted with, or None when it is not known."""
-        stored = await self._runtime.runs.job(run_id)
-        return None if stored is None else from_json(stored)
+        async with self._runtime() as runtime:
+            stored = await runtime.runs.job(run_id)
+            return None if stored is None else from_json(stored)
 
     async def output_dir(self, run_id: str) -> str:
         """Return the folder a run delivers to; empty where it has none or is not known."""
-        return await self._runtime.runs.output_dir(run_id) or ""
+        async with self._runtime() as runtime:
+            return await runtime.runs.output_dir(run_id) or ""
 
     async def list(self) -> tuple[RunRow, ...]:
         """Return the known runs, the newest first."""
-        return await self._runtime.runs.list()
+        async with self._runtime() as runtime:
+            return await runtime.runs.list()
+
+    @asynccontextmanager
+    async def _runtime(self) -> AsyncIterator[Runtime]:
+        """Yield what is open, or open it for the time of the block."""
+        if self._opened is not None:
+            yield self._opened
+            return
+        env = os.environ if self._env is None else self._env
+        self._tracer = tracer_for(env)
+        async with Runtime.open(env, providers=self._providers) as runtime:
+            yield runtime
+
+    def _open_runtime(self) -> Runtime:
+        if self._opened is None:
+            raise UsageError(
+                "This control plane opens what it needs for each call, and nothing is open now.",
+                hint="Use `async with ControlPlane.open(os.environ) as plane`.",
+            )
+        return self._opened
+
+    def _engine(self, runtime: Runtime) -> Engine:
+        return Engine(runtime, persistence=self._persistence)
+
+
+def _policy_report(policies: PolicySet, runtime: Runtime) -> PolicyReport:
+    return PolicyAnalyzer.analyze(policies, runtime.catalog, offline="offline" in runtime.providers)
+
+
+def _checked(job: JobSpec | str, policy: Policy | PolicySet | None, runtime: Runtime) -> JobSpec:
+    """Return the job under the policies and the operator's word; raises for what must not even begin."""
+    spec = spec_from_text(job) if isinstance(job, str) else job
+    given = PolicySet((policy,)) if isinstance(policy, Policy) else policy or PolicySet()
+    bound = bind(replace(spec, policies=combine(spec.policies, given)), runtime.operator)
+    if not bound.enabled:
+        raise RunCancelled(
+            "The orchestrator is switched off here.",
+            hint="Set `enabled: true` in .orchestrator.yaml, and in the operator's configuration.",
+        )
+    if not bound.description.strip():
+        raise UsageError("There is nothing to build: the job has no description.", hint="Say what to build.")
+    _policy_report(bound.policies, runtime).refuse()
+    return bound
+
+
+def _run_id(given: str | None, job: JobSpec) -> str:
+    return new_run_id(job.title or title_of(job.description)) if given is None else checked_run_id(given)
+
+
+async def _question(
+    job: JobSpec | str, policy: Policy | PolicySet | None, run_id: str | None, runtime: Runtime
+) -> Submission:
+    """Return the submission of a call outside of a build; raises `UsageError` for the id of a run that has a plan."""
+    bound = _checked(job, policy, runtime)
+    chosen = _run_id(run_id, bound)
+    prior = await runtime.runs.state(chosen)
+    if prior is not None and prior.tasks:
+        raise UsageError(f"{chosen} is a run that already has a plan.", hint="Give another id, or none.")
+    return Submission(run_id=chosen, job=bound, app_type=_app_type(bound, None))
 
 
 @asynccontextmanager

@@ -13,11 +13,11 @@ from graphlib import TopologicalSorter
 from orchestrator.budget import Budget, Phase, to_usd
 from orchestrator.catalog import Catalog, ModelProfile, load_catalog
 from orchestrator.errors import UsageError
+from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.optimization import GreedyBackend
 from orchestrator.policy import PolicySet
 from orchestrator.prediction import CostPredictor
 from orchestrator.routing import Need, Router
-from orchestrator.run import OUTPUT_TOKENS
 from orchestrator.state import Forecast, Purpose, RiskLevel, Task
 
 # Tokens of one call before anything was observed: (low, usual, high). Input is the prompt with its context, output is

@@ -11,9 +11,11 @@ from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
 from orchestrator.budget import Budget, to_pico, to_usd
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.experience import Experience
-from orchestrator.gateway import BookedCall, Gateway, Persistence
+from orchestrator.gateway import BookedCall, Failure, Gateway, Persistence
 from orchestrator.hierarchy import BudgetHierarchy
+from orchestrator.optimization import OptimizationBackend
 from orchestrator.phases import BudgetWarning, Meter
+from orchestrator.policy import resolutions
 from orchestrator.prediction import CostPredictor
 from orchestrator.prompts import version
 from orchestrator.routing import Router
@@ -40,6 +42,7 @@ class Source:
 class Submission:
     """One run as it is handed to the engine; `foreign` are the user's own files in `output_dir`.
 
+    `backend` ranks the models instead of the one that the job's routing section names.
     Under a `hierarchy` of the submitter the run is admitted with its whole cap or refused; `predictor` learns from it.
     """
 
@@ -52,6 +55,7 @@ class Submission:
     concurrency: int = 3
     plan_only: bool = False
     retry_failed: bool = False
+    backend: OptimizationBackend | None = None
     hierarchy: BudgetHierarchy | None = None
     predictor: CostPredictor | None = None
 
@@ -80,6 +84,11 @@ class Desk:
     def seconds_left(self) -> float:
         """Seconds until the run's time limit."""
         return max(0.0, self.run.gateway.budget.max_time_seconds - self.elapsed())
+
+    def policy_notes(self) -> tuple[str, ...]:
+        """What the report says of policies: the models that family names stand for, and what was not as preferred."""
+        router = self.run.router
+        return (*resolutions(router.policies, router.catalog), *self.run.violations)
 
 
 async def open_desk(runtime: Runtime, persistence: Persistence, submission: Submission, bus: ProjectEventBus) -> Desk:
@@ -127,7 +136,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             runtime.catalog,
             frozenset(runtime.providers),
             job.policies,
-            backend_for(job.routing),
+            submission.backend or backend_for(job.routing),
             standings,
         ),
         gateway=Gateway(
@@ -137,6 +146,8 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             charged=tuple(caps),
             slots=Slots(submission.concurrency),
             persistence=persistence,
+            pace=runtime.pace,
+            calls_per_minute=job.policies.rate_limit,
         ),
         workspace=Workspace(submission.source.root if submission.source else None, await runs.changes(run_id)),
         bus=bus,
@@ -149,6 +160,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         for phase, spent in (await ledger.spent_by_phase()).items()
         for warning in meter.add(phase, spent - meter.spent.get(phase, 0))
     ]
+    run.gateway.on_failed = _failure_teller(run)
     run.gateway.on_booked = _teller(run, meter, experience)
     return Desk(
         run,
@@ -205,11 +217,35 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
                 task_id=asked.task_id,
                 purpose=asked.purpose.value,
                 model=call.model.id,
+                provider=call.model.provider,
                 cost_usd=to_usd(call.cost),
                 spent_usd=run.gateway.budget.spent_usd,
+                input_tokens=call.usage.input_tokens,
+                cached_input_tokens=call.usage.cached_input_tokens,
+                output_tokens=call.usage.output_tokens,
+                finish=call.finish.value if call.finish else "",
+                latency_seconds=call.seconds,
             )
         for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):
             run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         await experience.booked(call)
+
+    return tell
+
+
+def _failure_teller(run: Run) -> Callable[[Failure], None]:
+    def tell(failure: Failure) -> None:
+        about = {
+            "task_id": failure.task_id,
+            "purpose": failure.purpose.value,
+            "model": failure.model.id,
+            "provider": failure.model.provider,
+            "kind": failure.kind,
+            "retried": failure.retried,
+        }
+        if failure.latency_seconds is None:
+            run.tell(EventType.ANSWER_REJECTED, **about)
+        else:
+            run.tell(EventType.CALL_FAILED, **about, latency_seconds=failure.latency_seconds)
 
     return tell

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
+from typing import TypeVar
 
 from orchestrator.architecture import adr, decide
 from orchestrator.artifacts import clashes
 from orchestrator.budget import to_usd
-from orchestrator.checks import Checker
+from orchestrator.checks import Checker, checked
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
 from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict, StoreError
@@ -16,7 +18,9 @@ from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
 from orchestrator.gateway import Persistence, UnusableAnswers
+from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.planner import plan, ready, remaining_path, unreachable
+from orchestrator.routing import Need
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.state import (
@@ -26,6 +30,7 @@ from orchestrator.state import (
     Outcome,
     ProjectState,
     ProjectStatus,
+    Purpose,
     Task,
     TaskResult,
     TaskStatus,
@@ -38,6 +43,10 @@ from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 __all__ = ["Engine", "Source", "Submission"]
 
 REPAIRS = 2
+# Without somebody for each of these a run would pay for what it cannot finish.
+_NEEDED = (Purpose.ARCHITECTURE, Purpose.DECOMPOSE, Purpose.GENERATE)
+
+Said = TypeVar("Said")
 
 
 class Engine:
@@ -79,10 +88,60 @@ class Engine:
             state = await finished(self._conclude(desk, *ending))
         return state
 
+    async def advise(self, submission: Submission, bus: ProjectEventBus) -> ArchitectureDecision:
+        """Decide a run's architecture and stop there: a submission of the same run goes on with the decision.
+
+        Raises what kept it from being decided.
+        """
+        said = Outcome("decided", "The architecture is decided; nothing was planned or generated.")
+        return await self._consult(submission, bus, self._decide, said)
+
+    async def consult(
+        self, submission: Submission, bus: ProjectEventBus, question: Callable[[Run], Awaitable[Said]], outcome: Outcome
+    ) -> Said:
+        """Ask a question under a run's caps, ledger and policies, and stop there; raises what kept it unanswered."""
+
+        async def ask(desk: Desk) -> Said:
+            async with desk.run.gateway.slots.held():
+                return await question(desk.run)
+
+        return await self._consult(submission, bus, ask, outcome)
+
+    async def _consult(
+        self,
+        submission: Submission,
+        bus: ProjectEventBus,
+        question: Callable[[Desk], Awaitable[Said]],
+        outcome: Outcome,
+    ) -> Said:
+        desk = await open_desk(self._runtime, self._persistence, submission, bus)
+        ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The question was interrupted.")
+        try:
+            async with asyncio.timeout(desk.seconds_left()) as limit:
+                answer = await question(desk)
+            ending = ProjectStatus.WAITING, outcome
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            late = OutOfTime(f"The time limit of {desk.run.gateway.budget.max_time_seconds:.0f} s is reached.")
+            ending = self._stopped(desk, late)
+            raise late from error
+        except StoreError:
+            raise
+        except OrchestratorError as error:
+            ending = self._stopped(desk, error)
+            raise
+        finally:
+            await finished(self._conclude(desk, *ending))
+        return answer
+
     async def _work(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
         run, state = desk.run, desk.state
 
         # 1. The architecture, once: it constrains all that follows.
+        if not state.tasks:
+            for purpose in _NEEDED:
+                run.router.route(Need(purpose, 1, OUTPUT_TOKENS[purpose]))
         if not submission.plan_only:
             self._refuse_clashes(desk, submission, *([ADR_PATH] if is_new(run.workspace) else []))
         decision = state.architecture or await self._decide(desk)
@@ -142,6 +201,8 @@ class Engine:
             EventType.ARCHITECTURE_DECIDED,
             structural_pattern=decision.structural_pattern,
             topology=decision.topology,
+            api_paradigm=decision.api_paradigm,
+            data_paradigm=decision.data_paradigm,
             rationale=decision.rationale,
         )
         return decision
@@ -201,7 +262,7 @@ class Engine:
     async def _one(self, desk: Desk, checker: Checker, assignment: Assignment) -> TaskResult:
         run, task = desk.run, assignment.task
         await self._runs.start_task(run.id, desk.fence, task.id)
-        run.tell(EventType.TASK_STARTED, task_id=task.id, title=task.title)
+        run.tell(EventType.TASK_STARTED, task_id=task.id, type=task.type.value, title=task.title)
         outcome = await execute(run, checker, assignment)
         result = await self._priced(desk, outcome.result)
         run.workspace.accept(outcome.changes)
@@ -215,21 +276,25 @@ class Engine:
         run.tell(
             event,
             task_id=task.id,
+            type=task.type.value,
             title=task.title,
             result=result,
             score=result.score,
             cost_usd=result.cost_usd,
             model=result.model,
+            provider=result.provider,
+            attempts=result.attempts,
             reason=result.reason,
         )
 
     async def _skip(self, desk: Desk, tasks: tuple[Task, ...], results: dict[str, TaskResult]) -> None:
         failed = {one for one, result in results.items() if result.status is not TaskStatus.COMPLETED}
+        kinds = {task.id: task.type.value for task in tasks}
         for task_id in sorted(unreachable(tasks, failed) - set(results)):
             result = TaskResult(task_id, TaskStatus.SKIPPED, reason="a task it depends on did not complete")
             results[task_id] = result
             await self._runs.finish_task(desk.run.id, desk.fence, result, {}, desk.elapsed())
-            desk.run.tell(EventType.TASK_SKIPPED, task_id=task_id, reason=result.reason)
+            desk.run.tell(EventType.TASK_SKIPPED, task_id=task_id, type=kinds[task_id], reason=result.reason)
 
     async def _validate(
         self, desk: Desk, checker: Checker, decision: ArchitectureDecision, tasks: tuple[Task, ...]
@@ -240,7 +305,7 @@ class Engine:
             return ()
         _, resumes = await self._runs.rounds(run.id)
         repaired = sum(task.id.startswith(REPAIR_PREFIX) for task in desk.state.tasks)
-        validation = await checker.check(run.workspace, None)
+        validation = await checked(run, checker, run.workspace, None)
         for number in range(repaired + 1, REPAIRS + 1):
             await self._runs.save_validation(run.id, desk.fence, validation)
             failing = tuple(one for one in validation if one.status is ValidationStatus.FAILED)
@@ -289,7 +354,7 @@ class Engine:
         return status, Outcome("no_model" if isinstance(error, NoModel) else "failed", str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
-        notes = list(desk.state.notes)
+        notes = [*desk.state.notes, *desk.policy_notes()]
         if desk.lost:
             notes.append(f"{desk.lost} call(s) were in flight when a process died; each counts at its reservation.")
         state = await self._state(desk)
@@ -303,7 +368,12 @@ class Engine:
         await HoldStore(self._runtime.database).release(desk.run.id, desk.fence)
         state = await self._state(desk)
         desk.run.tell(
-            EventType.PROJECT_COMPLETED, status=status.value, reason=outcome.reason, spent_usd=state.budget.spent_usd
+            EventType.PROJECT_COMPLETED,
+            status=status.value,
+            reason=outcome.reason,
+            score=state.score,
+            spent_usd=state.budget.spent_usd,
+            max_usd=state.budget.max_usd,
         )
         desk.run.bus.close()
         return state

@@ -3,7 +3,9 @@
 for each attempt:
     write   -> files, edits, deletions and renames, applied to what the last attempt left
     check   -> deterministic validators in the sandbox; what fails goes back before a review is paid
-    review  -> another provider; its errors go back
+    review  -> another provider; its errors, and a score below the task's threshold, go back
+    or, for a document that no policy wants reviewed:
+    judge   -> another model than the writer's; a score below the threshold goes back
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.artifacts import apply_reply
 from orchestrator.catalog import ModelProfile
-from orchestrator.checks import Checker
+from orchestrator.checks import Checker, checked
 from orchestrator.errors import ChangeError
-from orchestrator.events import EventType
+from orchestrator.evaluation import evaluate_task
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.planner import ancestors
 from orchestrator.prediction import Attempt
@@ -24,6 +26,7 @@ from orchestrator.reviewer import checks_section, review
 from orchestrator.run import Asking, Run
 from orchestrator.state import (
     ArchitectureDecision,
+    Evaluation,
     Finding,
     Purpose,
     Review,
@@ -35,9 +38,9 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
+from orchestrator.task_types import RULES, attempts, is_critical, threshold
 from orchestrator.wire import ChangesReply
 
-ATTEMPTS = 3
 # A model that failed this often at a task is passed over for the next one.
 FAILURES_PER_MODEL = 2
 # Source: a third of the smallest context in the catalog (64,000 tokens), at three bytes a token.
@@ -83,6 +86,8 @@ class _Progress:
     writer: ModelProfile | None = None
     validation: tuple[ValidationResult, ...] = ()
     review: Review | None = None
+    evaluation: Evaluation | None = None
+    writers: set[str] = field(default_factory=set)
     routes: list[RouteChoice] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
     reason: str = ""
@@ -91,10 +96,16 @@ class _Progress:
     tried: dict[str, Attempt] = field(default_factory=dict)
     judged: bool = False
 
+    @property
+    def score(self) -> float:
+        """The last review's or evaluation's score, 0 before there is one."""
+        judgement = self.review or self.evaluation
+        return judgement.score if judgement else 0.0
+
     def keep_best(self) -> None:
-        """Remember the changes of the best attempt: checks passed first, then the review's score."""
+        """Remember the changes of the best attempt: checks passed first, then the score."""
         passed = not _blocking(self.validation)
-        rank = (passed, self.review.score if self.review else 0.0)
+        rank = (passed, self.score)
         if self.changes and rank > self.best_rank:
             self.best, self.best_rank = dict(self.changes), rank
 
@@ -118,7 +129,7 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
     """
     progress = _Progress(feedback=checks_section(assignment.findings) if assignment.findings else "")
     attempt = 0
-    while attempt < ATTEMPTS:
+    while attempt < attempts(assignment.task):
         attempt += 1
         progress.judged = attempt > 1
         label = f"{assignment.round}.{attempt}"
@@ -127,7 +138,8 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
                 continue
             if not await _check(run, checker, assignment, progress):
                 continue
-            if await _reviewed(run, assignment, progress, label):
+            passed = _reviewed if _needs_review(run, assignment.task, progress) else _judged
+            if await passed(run, assignment, progress, label):
                 return _outcome(assignment, progress, TaskStatus.COMPLETED, attempt)
         except UnusableAnswers as error:
             progress.reason = error.message
@@ -147,6 +159,7 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
             model for model, failures in progress.failures.items() if failures >= FAILURES_PER_MODEL
         ),
         task_type=assignment.task.type.value,
+        output_tokens=RULES[assignment.task.type].output_tokens,
     )
     try:
         values = _prompt_values(run, assignment, progress, revising=revising)
@@ -157,6 +170,7 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
     progress.judge_first(*answer.unusable)
     unanswered = f"\n\nStill to be mended:\n{progress.feedback}" if revising else ""
     progress.writer = answer.model
+    progress.writers.add(answer.model.id)
     progress.routes.append(choice)
     tree = run.workspace.over(progress.changes)
     try:
@@ -177,17 +191,22 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
 async def _check(run: Run, checker: Checker, assignment: Assignment, progress: _Progress) -> bool:
     """Run the deterministic checks; False when one blocks."""
     paths = None if assignment.whole else [path for path, content in progress.changes.items() if content is not None]
-    progress.validation = await checker.check(run.workspace.over(progress.changes), paths)
-    progress.review = None
+    tree = run.workspace.over(progress.changes)
+    progress.validation = await checked(run, checker, tree, paths, assignment.task.id)
+    progress.review = progress.evaluation = None
     blocking = _blocking(progress.validation)
     progress.keep_best()
     if not blocking:
         return True
     if progress.writer is not None:
         progress.judge_first(progress.writer.id, score=WORTH_OF_CHECKED)
-    run.tell(EventType.VALIDATION_FAILED, task_id=assignment.task.id, validators=[one.validator for one in blocking])
     progress.failed(f"The checks failed:\n{checks_section(blocking)}")
     return False
+
+
+def _needs_review(run: Run, task: Task, progress: _Progress) -> bool:
+    """Say whether another provider must review the version: what is critical always, documents where a policy asks."""
+    return run.job.policies.reviews_documents or is_critical(task, progress.changes)
 
 
 async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label: str) -> bool:
@@ -209,7 +228,32 @@ async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label
     progress.judge_first(progress.writer.id, passed=progress.review.approved, score=progress.review.score)
     if progress.review.approved:
         return True
-    progress.failed(_review_feedback(progress.review))
+    progress.failed(_review_feedback(progress.review, threshold(assignment.task)))
+    return False
+
+
+async def _judged(run: Run, assignment: Assignment, progress: _Progress, label: str) -> bool:
+    """Have a model that wrote none of it judge a document; False when its score is below the task's threshold."""
+    task = assignment.task
+    progress.evaluation, choice = await evaluate_task(
+        run,
+        task,
+        written=progress.changes,
+        checks=progress.validation,
+        writers=frozenset(progress.writers),
+        label=label,
+    )
+    progress.routes.append(choice)
+    progress.keep_best()
+    passed = progress.evaluation.score >= threshold(task)
+    if progress.writer is not None:
+        progress.judge_first(progress.writer.id, passed=passed, score=progress.evaluation.score)
+    if passed:
+        return True
+    progress.failed(
+        f"It was judged at {progress.evaluation.score:.2f}, and the task needs {threshold(task):.2f}. "
+        f"The judge says:\n{progress.evaluation.reason}"
+    )
     return False
 
 
@@ -219,11 +263,12 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
     result = TaskResult(
         task_id=assignment.task.id,
         status=status,
-        score=progress.review.score if progress.review else 0.0,
+        score=progress.score,
         model=writer.id if writer else "",
         provider=writer.provider if writer else "",
         attempts=attempts,
         review=progress.review,
+        evaluation=progress.evaluation,
         validation=progress.validation,
         routes=tuple(progress.routes),
         reason="" if completed else progress.reason,
@@ -233,14 +278,17 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
 
 def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:
     task = assignment.task
+    tree, files = run.repository(f"{task.title}\n{task.description}\n" + "\n".join(task.files))
     values = {
         "architecture": run.architecture_section(assignment.decision),
         "task_id": task.id,
         "task": run.task_section(task),
         "task_files": "\n".join(f"- {path}" for path in task.files) or "(as the task needs)",
-        "other_files": _other_files(assignment),
-        "repository": run.repository(f"{task.title}\n{task.description}\n" + "\n".join(task.files)),
+        "plan": fence(_planned_files(assignment), run.nonce, "plan"),
+        "repository": tree,
+        "repository_files": files,
         "dependencies": _dependencies(run, assignment),
+        "answer_tokens": f"{RULES[task.type].output_tokens:,}",
     }
     if revising:
         standing = {path: content for path in task.files if (content := run.workspace.read(path)) is not None}
@@ -274,9 +322,8 @@ def _dependencies(run: Run, assignment: Assignment) -> str:
     return "\n\n".join(["Files of the tasks this one depends on", *sections, *left_out])
 
 
-def _other_files(assignment: Assignment) -> str:
-    others = [task for task in assignment.plan if task.id != assignment.task.id]
-    return "\n".join(f"{task.id}: {', '.join(task.files) or '(none named)'}" for task in others) or "(none)"
+def _planned_files(assignment: Assignment) -> str:
+    return "\n".join(f"{task.id}: {', '.join(task.files) or '(none named)'}" for task in assignment.plan)
 
 
 def _files_of_others(run: Run, assignment: Assignment) -> frozenset[str]:
@@ -294,9 +341,11 @@ def _blocking(results: Sequence[ValidationResult]) -> list[ValidationResult]:
     return [result for result in results if result.status is ValidationStatus.FAILED]
 
 
-def _review_feedback(verdict: Review) -> str:
+def _review_feedback(verdict: Review, needed: float) -> str:
     ordered = sorted(verdict.findings, key=_by_weight)
     lines = [f"{one.severity.value}: {one.path}:{one.line}: {one.message}" for one in ordered]
+    if verdict.score < needed:
+        lines.append(f"Its score is {verdict.score:.2f}, and the task needs {needed:.2f}.")
     return "The reviewer sent it back:\n" + ("\n".join(lines) or "no finding was named; improve it against the task")
 
 

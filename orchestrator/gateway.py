@@ -31,6 +31,7 @@ from orchestrator.errors import (
     ProviderUnavailable,
     RateLimited,
 )
+from orchestrator.pace import Pace
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
 from orchestrator.routing import Route
@@ -73,6 +74,12 @@ class Persistence:
             return retry_after
         return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311 - jitter, no secret
 
+    def tries_again(self, attempt: int, error: ProviderError) -> bool:
+        """Say whether failed try `attempt` (from 0) is followed by another one at the same model."""
+        if not isinstance(error, RateLimited | ProviderUnavailable):
+            return False
+        return self.wait(attempt, error.retry_after) is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -103,7 +110,7 @@ class Answer(Generic[Reply]):
 class BookedCall:
     """One call that was paid, or may be: `cost` in picodollars, `seconds` until its answer.
 
-    `usage` is None when the answer was lost, and the call counts as spent at its reservation.
+    `usage` and `finish` are None when the answer was lost, and the call counts as spent at its reservation.
     """
 
     question: Question
@@ -111,6 +118,26 @@ class BookedCall:
     cost: int
     usage: Usage | None
     seconds: float
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that brought nothing usable.
+
+    `kind` is one of `FAILURE_KINDS`; `retried` says that the same model is asked again. `latency_seconds` is how long
+    the provider took to fail, None where it answered, and was billed, and the answer was of no use.
+    """
+
+    task_id: str
+    purpose: Purpose
+    model: ModelProfile
+    kind: str
+    retried: bool
+    latency_seconds: float | None = None
+
+
+FAILURE_KINDS = ("rate_limited", "unavailable", "rejected", "refused", "cut_off", "malformed")
 
 
 class UnusableAnswers(OrchestratorError):
@@ -125,7 +152,8 @@ class UnusableAnswers(OrchestratorError):
 class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
 
-    A call that waits, for a provider or for money, gives its slot back meanwhile.
+    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
+    the most that a hard policy allows to one model, over all runs that share `pace`.
     """
 
     providers: Mapping[str, Provider]
@@ -134,6 +162,9 @@ class Gateway:
     charged: tuple[str, ...]
     slots: Slots
     persistence: Persistence = field(default_factory=Persistence)
+    pace: Pace = field(default_factory=Pace)
+    calls_per_minute: int | None = None
+    on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
@@ -197,27 +228,39 @@ class Gateway:
                 max_output_tokens=_output_limit(question, model, doubled=number > 0),
                 timeout_seconds=self.persistence.call_seconds,
             )
-            completion = await self._completed(question, request, number)
+            completion, fresh = await self._completed(question, request, number)
+            told = partial(
+                self._tell_unusable, question, model, fresh=fresh, last=number + 1 == self.persistence.answers
+            )
             if completion.finish is Finish.REFUSAL:
+                told("refused", last=True)
                 raise UnusableAnswers("the model refused to answer")
             if completion.finish is Finish.LENGTH:
+                told("cut_off")
                 complaint = "it was cut off at the output limit; answer more briefly, in one complete JSON object"
                 continue
             try:
                 return parse(completion.text, kind)
             except ValueError as error:
+                told("malformed")
                 complaint = str(error)
         raise UnusableAnswers(complaint)
 
-    async def _completed(self, question: Question, request: CompletionRequest, number: int) -> Completion:
+    def _tell_unusable(self, question: Question, model: ModelProfile, kind: str, *, fresh: bool, last: bool) -> None:
+        """Tell of an answer that is of no use; one that an earlier process got was told of then."""
+        if fresh and self.on_failed is not None:
+            self.on_failed(Failure(question.task_id, question.purpose, model, kind, retried=not last))
+
+    async def _completed(self, question: Question, request: CompletionRequest, number: int) -> tuple[Completion, bool]:
+        """Return the answer, and whether it is fresh: False for one that an earlier process got and kept."""
         key = _key(question, request, number)
         kept = await self.ledger.answer(key)
         if kept is not None:
-            return _COMPLETION.validate_json(kept)
+            return _COMPLETION.validate_json(kept), False
         attempt = 0
         while True:
             try:
-                return await self._paid(question, request, key)
+                return await self._paid(question, request, key, attempt), True
             except (RateLimited, ProviderUnavailable) as error:
                 pause = self.persistence.wait(attempt, error.retry_after)
                 if pause is None:
@@ -226,9 +269,9 @@ class Gateway:
             async with self.slots.given_back():
                 await asyncio.sleep(pause)
 
-    async def _paid(self, question: Question, request: CompletionRequest, key: str) -> Completion:
+    async def _paid(self, question: Question, request: CompletionRequest, key: str, attempt: int) -> Completion:
         """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
-        held = await self._reserve(question, request)
+        held = await self._admitted(question, request)
         began = time.monotonic()
         resolve = partial(self._lose, held, question, request.model, began)
         try:
@@ -238,11 +281,30 @@ class Gateway:
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
                 resolve = partial(self._release, held)
+            if self.on_failed is not None:
+                retried = self.persistence.tries_again(attempt, error)
+                kind = _failure_kind(error)
+                latency = time.monotonic() - began
+                self.on_failed(Failure(question.task_id, question.purpose, request.model, kind, retried, latency))
             raise
         finally:
             # To its end, because a cancelled run must still book what the provider may bill.
             await finished(resolve())
         return completion
+
+    async def _admitted(self, question: Question, request: CompletionRequest) -> _Held:
+        """Reserve once the model may be called again; nothing is held while the call waits for its turn.
+
+        The turn is taken last: a call that waited for money may find that others were called meanwhile.
+        """
+        while True:
+            while pause := self.pace.pause(request.model.id, self.calls_per_minute):
+                async with self.slots.given_back():
+                    await self.pace.sleep(pause)
+            held = await self._reserve(question, request)
+            if self.pace.take(request.model.id, self.calls_per_minute):
+                return held
+            await finished(self._release(held))
 
     async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
         """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""
@@ -314,7 +376,7 @@ class Gateway:
         )
         self.budget.settle(held.reservation, cost)
         self._tell_waiters()
-        await self._tell(BookedCall(question, model, cost, usage, seconds))
+        await self._tell(BookedCall(question, model, cost, usage, seconds, completion.finish))
 
     async def _lose(self, held: _Held, question: Question, model: ModelProfile, began: float) -> None:
         amount = held.reservation.amount
@@ -345,6 +407,12 @@ class _Held:
 
 
 _COMPLETION = TypeAdapter(Completion)
+
+
+def _failure_kind(error: ProviderError) -> str:
+    if isinstance(error, RateLimited):
+        return "rate_limited"
+    return "unavailable" if isinstance(error, ProviderUnavailable) else "rejected"
 
 
 def _encodable(completion: Completion) -> Completion:

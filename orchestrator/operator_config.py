@@ -19,6 +19,7 @@ from pydantic.dataclasses import dataclass
 
 from orchestrator.errors import UsageError
 from orchestrator.policy import PROVIDERS, NamedPolicy, Policy, PolicySet, combine, in_file
+from orchestrator.policy_files import GLOBAL, JOB, TEAM, PolicyHierarchy, levels_at
 from orchestrator.specs import PERMISSIONS, AccountName, Flag, Glob, JobSpec, Permission, Seconds, Usd, narrow
 from orchestrator.strict import STRICT, Form, nearest
 from orchestrator.yaml_marks import read_file, read_yaml
@@ -100,6 +101,8 @@ class _Settings:
 class _ConfigFile(_Settings):
     policy: Policy = Policy()
     policies: tuple[NamedPolicy, ...] = ()
+    team_policies: Mapping[AccountName, tuple[NamedPolicy, ...]] = Field(default_factory=dict)
+    job_policies: Mapping[AccountName, tuple[NamedPolicy, ...]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -112,10 +115,17 @@ class OperatorConfig(_Settings):
     every spec's. `runs_per_hour` is per user, `tasks_at_once` per run. `sandbox` forces a rung; `allow_unisolated`
     lets generated code run where no rung isolates; `index_hosts` are package indexes that installs may reach too.
     `protected_path_exceptions` may be written although built-in protection says no. `allow_training_on_private` lets
-    private repositories reach providers that train on API data.
+    private repositories reach providers that train on API data. `policies` bind every run, `team_policies` and
+    `job_policies` those whose spec names that team or job.
     """
 
     policies: PolicySet = PolicySet()
+    team_policies: Mapping[str, PolicySet] = Field(default_factory=dict)
+    job_policies: Mapping[str, PolicySet] = Field(default_factory=dict)
+
+    def policies_for(self, team: str | None, job: str | None) -> PolicySet:
+        """Return what binds a run that is charged to a team and a job."""
+        return PolicyHierarchy(self.policies, self.team_policies, self.job_policies).policies_for(team, job)
 
     def model_overrides(self) -> dict[str, dict[str, Any]]:
         """Return the overrides as `load_catalog` takes them, with only the fields that are set."""
@@ -132,9 +142,15 @@ def _form() -> Form[_ConfigFile]:
 
 def parse_operator_config(text: str, path: str) -> OperatorConfig:
     """Return the configuration of a file's text; raises `SpecError` with every finding."""
-    file = _form().read(read_yaml(text, path))
+    document = read_yaml(text, path)
+    file = _form().read(document)
     settings = {name: getattr(file, name) for name in _Settings.__dataclass_fields__}
-    return OperatorConfig(**settings, policies=in_file(file.policy, file.policies))
+    return OperatorConfig(
+        **settings,
+        policies=in_file(file.policy, file.policies, document, GLOBAL),
+        team_policies=levels_at(document, "team_policies", TEAM, file.team_policies),
+        job_policies=levels_at(document, "job_policies", JOB, file.job_policies),
+    )
 
 
 def load_operator_config(path: Path | None) -> OperatorConfig:
@@ -163,7 +179,7 @@ def bind(spec: JobSpec, config: OperatorConfig) -> JobSpec:
     permission = max(spec.github.trigger_permission, config.trigger_permission, key=PERMISSIONS.index)
     return replace(
         capped,
-        policies=combine(config.policies, spec.policies),
+        policies=combine(config.policies_for(spec.budget.team, spec.budget.job), spec.policies),
         github=replace(spec.github, trigger_permission=permission),
         enabled=spec.enabled and config.enabled,
     )

@@ -20,7 +20,8 @@ class Candidate:
 
     `cost_usd` is the forecast of the call in USD; `quality` and `trust` are from 0 to 1; `latency_ms` in milliseconds;
     `good_enough` says whether the quality reaches what the call needs; `preferred` is False where a SOFT policy
-    advises against the model.
+    advises against the model, and then the router puts it behind those that are preferred, whatever the backend says.
+    `violations` are the sentences of the SOFT and MONITOR policies that speak against it, for the report.
     """
 
     model: ModelProfile
@@ -30,6 +31,7 @@ class Candidate:
     latency_ms: float
     good_enough: bool
     preferred: bool = True
+    violations: tuple[str, ...] = ()
 
 
 class OptimizationBackend(Protocol):

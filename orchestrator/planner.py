@@ -8,14 +8,14 @@ from graphlib import CycleError, TopologicalSorter
 
 from orchestrator.artifacts import WriteRules
 from orchestrator.errors import ChangeError, PlanError
+from orchestrator.limits import MAX_DESCRIPTION_CHARACTERS, MAX_ID_CHARACTERS, MAX_TASKS, MAX_TITLE_CHARACTERS
 from orchestrator.prompts import fence
 from orchestrator.run import Asking, Run
 from orchestrator.state import REPAIR_PREFIX, ArchitectureDecision, Purpose, Task
 from orchestrator.wire import PlanReply
 
 PLANS = 3
-MAX_TASKS = 100
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_CHARACTERS - 1}}}")
 
 
 async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
@@ -30,7 +30,7 @@ async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
             Purpose.DECOMPOSE,
             {
                 "architecture": run.architecture_section(decision),
-                "repository": run.repository(f"{run.job.title}\n{run.job.description}"),
+                "repository": run.whole_repository(),
                 "feedback": feedback,
             },
             PlanReply,
@@ -78,6 +78,14 @@ def faults(tasks: Sequence[Task], rules: WriteRules) -> list[str]:
     ]
     known = set(ids)
     for task in tasks:
+        found += [
+            f"the {name} of task {task.id!r} has {len(text)} characters; at most {limit} are possible"
+            for name, text, limit in (
+                ("title", task.title, MAX_TITLE_CHARACTERS),
+                ("description", task.description, MAX_DESCRIPTION_CHARACTERS),
+            )
+            if len(text) > limit
+        ]
         found += [
             f"task {task.id!r} depends on {missing!r}, and there is no such task"
             for missing in task.depends_on

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import field, replace
 from enum import StrEnum
-from functools import cache
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from orchestrator.catalog import Catalog, ModelProfile
-from orchestrator.errors import SpecError, SpecFinding
-from orchestrator.strict import STRICT, Form, nearest
-from orchestrator.yaml_marks import Document, Place, read_file, read_yaml
+from orchestrator.strict import STRICT, nearest
+from orchestrator.yaml_marks import Document, Loc, Place
 
 MAX_USD = 1_000_000.0
 PROVIDERS = ("openai", "anthropic", "google", "deepseek", "moonshot", "minimax", "zhipu", "local", "offline")
 
+_TOP = Place(1, 1)
 _CAP = "max_cost_per_task_usd"
 _CAP_ALIAS = "cost_cap_usd"
 
@@ -65,7 +64,8 @@ class Policy:
 
     An empty list of allowed names allows nothing. Model names may be ids or aliases of the catalog. Costs are in USD,
     latencies in milliseconds, qualities from 0 to 1, `rate_limit` in calls per minute. `rate_limit` is for the
-    gateway to hold; `judge` decides by all the others. Raises `ValueError` for a value that cannot be.
+    gateway to hold, `review_documents` for the executor; `judge` decides by all the others. Raises `ValueError` for a
+    value that cannot be.
     """
 
     name: Annotated[_Word, Field(description="How reports call this policy.")] = "policy"
@@ -110,6 +110,9 @@ class Policy:
     rate_limit: Annotated[
         int | None, Field(strict=True, ge=1, le=100_000, description="The most calls per minute to one model.")
     ] = None
+    review_documents: Annotated[
+        _Flag, Field(description="True has another provider review documents too, not only code and configuration.")
+    ] = False
     enforcement_mode: Annotated[
         EnforcementMode,
         Field(description="hard forbids, soft prefers and reports, monitor only reports."),
@@ -125,11 +128,44 @@ def _named(value: object) -> object:
 NamedPolicy = Annotated[Policy, BeforeValidator(_named), Field(json_schema_extra={"required": ["name"]})]
 
 
+@plain_dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a policy comes from: the file and place it was read at, and its level among those that bind together.
+
+    An empty `path` is a policy that no file gave. `level` is how people call the level (`global`, `team eng`), and the
+    higher `rank`, the lower the level: what stands lower may narrow, never widen. `rules` are the places of the rules
+    that were written out, by field name.
+    """
+
+    path: str = ""
+    level: str = ""
+    rank: int = 0
+    place: Place = _TOP
+    rules: Mapping[str, Place] = field(default_factory=dict)
+
+    def at(self, rule: str = "") -> Place:
+        """Return where a rule stands, or the policy where the rule was not written out."""
+        return self.rules.get(rule, self.place)
+
+
 @dataclass(frozen=True, slots=True, config=STRICT)
 class PolicySet:
-    """The policies that bind a run, all at once: the strictest wins."""
+    """The policies that bind a run, all at once: the strictest wins.
+
+    `origins` says beside each policy where it comes from, for the analyzer's findings; it takes no part in comparing
+    and is not kept with a run.
+    """
 
     policies: Annotated[Sequence[Policy], AfterValidator(tuple)] = ()
+    origins: Annotated[Sequence[Origin], AfterValidator(tuple), Field(exclude=True)] = field(
+        default=(), compare=False, repr=False
+    )
+
+    @property
+    def placed(self) -> tuple[tuple[Policy, Origin], ...]:
+        """Each policy with its origin, an empty one where none is known."""
+        origins = self.origins if len(self.origins) == len(self.policies) else [Origin()] * len(self.policies)
+        return tuple(zip(self.policies, origins, strict=True))
 
     @property
     def rate_limit(self) -> int | None:
@@ -141,6 +177,13 @@ class PolicySet:
         ]
         return min(limits, default=None)
 
+    @property
+    def reviews_documents(self) -> bool:
+        """True when a policy that binds asks for the review of documents."""
+        return any(
+            one.review_documents and one.enforcement_mode is not EnforcementMode.MONITOR for one in self.policies
+        )
+
 
 @plain_dataclass(frozen=True, slots=True)
 class Violation:
@@ -150,6 +193,9 @@ class Violation:
     rule: str
     mode: EnforcementMode
     message: str
+
+    def __str__(self) -> str:
+        return f"{self.mode} policy {self.policy}: {self.message}"
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -181,8 +227,17 @@ def judge(model: ModelProfile, policies: PolicySet, catalog: Catalog, *, cost_us
 
 
 def combine(*sets: PolicySet) -> PolicySet:
-    """Return one set that binds as all of these do together; it can only be narrower than each."""
-    return PolicySet(tuple(dict.fromkeys(policy for each in sets for policy in each.policies)))
+    """Return one set that binds as all of these do together, each a lower level than those before it.
+
+    It can only be narrower than each.
+    """
+    joined: dict[Policy, Origin] = {}
+    lowest = 0
+    for each in sets:
+        for policy, origin in each.placed:
+            joined.setdefault(policy, replace(origin, rank=origin.rank + lowest))
+        lowest = 1 + max((origin.rank for origin in joined.values()), default=lowest - 1)
+    return PolicySet(tuple(joined), tuple(joined.values()))
 
 
 def narrower(base: PolicySet, extra: PolicySet) -> PolicySet:
@@ -222,8 +277,24 @@ def _broken(model: ModelProfile, policy: Policy, catalog: Catalog, cost_usd: flo
         yield "min_quality_score", f"{model.id} has quality {model.quality:.2f}, below {policy.min_quality_score:.2f}"
 
 
+def resolutions(policies: PolicySet, catalog: Catalog) -> tuple[str, ...]:
+    """Return, for the report, which model each name of a family stands for: `policy a: claude-opus is claude-opus-4-8`.
+
+    An exact id is no name of a family, unless the catalog's `aliases` lists it as one too.
+    """
+    families = _folded(catalog.aliases)
+    return tuple(
+        dict.fromkeys(
+            f"policy {policy.name}: {name} is {model.id}"
+            for policy in policies.policies
+            for name in (*(policy.allowed_models or ()), *(policy.blocked_models or ()))
+            if name.casefold() in families and (model := catalog.resolve(name))
+        )
+    )
+
+
 def _ids(names: Sequence[str], catalog: Catalog) -> frozenset[str]:
-    """Return what the names stand for, in one case, so that `glm-4.7` blocks GLM-4.7."""
+    """Return the ids, in one case, that the names stand for."""
     resolved = ((name, catalog.resolve(name)) for name in names)
     return _folded(model.id if model else name for name, model in resolved)
 
@@ -236,54 +307,20 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "nothing"
 
 
-@dataclass(frozen=True, slots=True, config=STRICT)
-class _PolicyFile:
-    policies: tuple[NamedPolicy, ...] = ()
-    policy: Policy = Policy()
+def in_file(single: Policy, several: Sequence[Policy], document: Document | None = None, level: str = "") -> PolicySet:
+    """Return the policies of a file that may hold a `policy` and a list of named `policies`, with their places."""
+    alone = () if single == Policy() else (single,)
+    if document is None:
+        return PolicySet((*alone, *several))
+    places: list[Loc] = [("policy",)] * len(alone) + [("policies", index) for index in range(len(several))]
+    return PolicySet((*alone, *several), tuple(origin_at(document, loc, level) for loc in places))
 
 
-@cache
-def _file_form() -> Form[_PolicyFile]:
-    return Form(_PolicyFile)
-
-
-@cache
-def _single_form() -> Form[Policy]:
-    return Form(Policy)
-
-
-def in_file(single: Policy, several: Sequence[Policy]) -> PolicySet:
-    """Return the policies of a file that may hold a `policy` and a list of named `policies`."""
-    return PolicySet((*(() if single == Policy() else (single,)), *several))
-
-
-def load_policies(path: Path) -> PolicySet:
-    """Return the policies of a YAML or JSON file: one policy, a list of named ones, or `policies:` with such a list.
-
-    Raises `UsageError` when the file cannot be read, and `SpecError` with every finding when it does not parse.
-    """
-    return parse_policies(read_file(path), str(path))
-
-
-def parse_policies(text: str, path: str) -> PolicySet:
-    """Return the policies of a text in one of the three shapes of `load_policies`; raises `SpecError`."""
-    document = read_yaml(text, path)
-    if isinstance(document.value, list):
-        read = _file_form().read(_under("policies", document))
-        return in_file(read.policy, read.policies)
-    if isinstance(document.value, dict) and document.value.keys() & {"policy", "policies"}:
-        read = _file_form().read(document)
-        return in_file(read.policy, read.policies)
-    policy = _single_form().read(document)
-    if policy == Policy():
-        place = document.place(())
-        message = "holds no rule; give a policy, a list of policies, or `policies:` with a list"
-        raise SpecError((SpecFinding(path, place.line, place.column, "(top level)", message),))
-    return PolicySet((policy,))
-
-
-def _under(key: str, document: Document) -> Document:
-    """Return the document as if its value stood under `key`, for a file that leaves the key away."""
-    keys = {(key, *loc): place for loc, place in document.keys.items()}
-    values: dict[tuple[str | int, ...], Place] = {(key, *loc): place for loc, place in document.values.items()}
-    return Document(document.path, {key: document.value}, keys, values)
+def origin_at(document: Document, loc: Loc, level: str = "", rank: int = 0) -> Origin:
+    """Return the origin of the policy that stands at `loc` of a document."""
+    rules = {
+        _CAP if key[-1] == _CAP_ALIAS else str(key[-1]): place
+        for key, place in document.keys.items()
+        if key[:-1] == loc and key
+    }
+    return Origin(document.path, level, rank, document.place(loc), rules)

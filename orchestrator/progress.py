@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 import unicodedata
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from orchestrator.specs import BudgetSpec
 from orchestrator.state import ProjectState, TaskStatus
 
 DEFAULT_USD = BudgetSpec().max_usd
+_BLOCK_COLUMNS = 78
 
 
 def line(event: Event) -> str:
@@ -31,6 +33,32 @@ def plain(text: str) -> str:
     """Return a text as one line without control, format and direction characters."""
     kept = (character for character in " ".join(text.split()) if unicodedata.category(character)[0] != "C")
     return "".join(kept)
+
+
+def architecture_block(event: Event) -> str:
+    """Return the summary of a decided architecture for people; an empty text for every other event."""
+    if event.type is not EventType.ARCHITECTURE_DECIDED:
+        return ""
+    data = event.data
+    values = {
+        "Structural pattern": data["structural_pattern"],
+        "Topology": data["topology"],
+        "API paradigm": data["api_paradigm"],
+        "Data paradigm": data["data_paradigm"],
+        "Rationale": data["rationale"],
+    }
+    lines = ["🏗 Architecture"]
+    for name, value in values.items():
+        head = f"   {name + ':':<20}"
+        wrapped = textwrap.wrap(plain(str(value)), _BLOCK_COLUMNS - len(head)) or ["-"]
+        lines.append(head + f"\n{' ' * len(head)}".join(wrapped))
+    return "\n".join(lines)
+
+
+def show(text: str, out: TextIO) -> None:
+    """Print a text at once; a character that the stream cannot hold is shown as a question mark."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=out, flush=True)
 
 
 def _said(event: Event) -> str:
@@ -56,11 +84,17 @@ def _said(event: Event) -> str:
                 f"call: {data['purpose']}{where} by {data['model']}, "
                 f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
             )
+        case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
+            where = f" for {data['task_id']}" if data["task_id"] else ""
+            then = ", asked again" if data["retried"] else ""
+            return f"call: {data['purpose']}{where} by {data['model']} failed: {data['kind'].replace('_', ' ')}{then}"
         case EventType.BUDGET_WARNING:
-            whole = "the budget" if data["phase"] == "total" else f"the share of {data['phase']}"
-            return f"budget: {data['ratio']:.0%} of {whole} used, ${data['spent_usd']:.4f}"
+            return f"budget: {data['phase']} has used {data['ratio']:.0%}, ${data['spent_usd']:.4f} spent"
+        case EventType.VALIDATION_COMPLETED:
+            said = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in data["results"].items())
+            return f"{_checked(data['task_id'])}: checked: {said or 'no check applied'}"
         case EventType.VALIDATION_FAILED:
-            return f"task {data['task_id']}: checks failed: {', '.join(data['validators'])}"
+            return f"{_checked(data['task_id'])}: checks failed: {', '.join(data['validators'])}"
         case EventType.REPAIR_STARTED:
             return f"{data['task_id']}: the whole project fails {', '.join(data['validators'])}"
         case EventType.PROJECT_COMPLETED:
@@ -115,19 +149,26 @@ class Picture:
 
 @asynccontextmanager
 async def follow(out: TextIO, budget: BudgetSpec) -> AsyncIterator[OnEvent]:
-    """Yield what follows a run's events: a live table on a terminal, else one line per event."""
+    """Yield what follows a run's events: a live table on a terminal, else one line per event.
+
+    The architecture is shown as a block besides, when it is decided.
+    """
     if not out.isatty():
 
         async def write(event: Event) -> None:
             print(line(event), file=out, flush=True)
+            if block := architecture_block(event):
+                show(block, out)
 
         yield write
         return
     picture = Picture(budget)
-    with Live(picture, console=Console(file=out), refresh_per_second=4):
+    with Live(picture, console=Console(file=out), refresh_per_second=4) as live:
 
         async def draw(event: Event) -> None:
             picture.take(event)
+            if block := architecture_block(event):
+                live.console.print(Text(block))
 
         yield draw
 
@@ -174,6 +215,10 @@ def plan_text(state: ProjectState) -> str:
         f"${state.budget.spent_usd:.4f} spent on planning"
     )
     return "\n".join(lines)
+
+
+def _checked(task_id: str) -> str:
+    return f"task {task_id}" if task_id else "the whole project"
 
 
 def _first_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orchestrator.state import Forecast, ProjectState, TaskResult, TaskStatus, ValidationResult
+from orchestrator.task_types import is_critical, threshold
 
 
 def report(state: ProjectState) -> dict[str, Any]:
@@ -83,13 +84,15 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
         "status": result.status.value,
         "depends_on": list(task.depends_on),
         "files": list(task.files),
-        "critical": task.critical,
+        "critical": is_critical(task),
+        "threshold": threshold(task),
         "score": result.score,
         "model": result.model,
         "provider": result.provider,
         "reviewer_model": result.reviewer_model,
         "reviewer_provider": result.review.provider if result.review else "",
         "reviewed_by_own_provider": result.review.same_provider if result.review else False,
+        "judged_by": result.evaluation.model if result.evaluation else "",
         "attempts": result.attempts,
         "cost_usd": sum(call.cost_usd for call in calls),
         "input_tokens": sum(call.input_tokens for call in calls),
@@ -108,6 +111,7 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
                 "next_model": choice.next_model,
                 "next_forecast_usd": choice.next_forecast_usd,
                 "excluded": [{"model": model, "reason": reason} for model, reason in choice.excluded],
+                "violations": list(choice.violations),
             }
             for choice in result.routes
         ],
@@ -153,7 +157,7 @@ def report_markdown(state: ProjectState) -> str:
         cost = sum(call.cost_usd for call in state.calls if call.task_id == task.id)
         lines.append(
             f"| {_cell(task.id)}: {_cell(task.title)} | {result.status.value} | {result.score:.2f} | {result.model} | "
-            f"{result.reviewer_model} | {result.attempts} | ${cost:.4f} |"
+            f"{_reviewer(result)} | {result.attempts} | ${cost:.4f} |"
         )
     if state.architecture:
         decision = state.architecture
@@ -175,6 +179,15 @@ def report_markdown(state: ProjectState) -> str:
         lines += ["", "## Notes", "", *(f"- {_cell(note)}" for note in state.notes)]
     lines += ["", "## Files", "", *(f"- `{path}`" for path in state.files)]
     return "\n".join(lines) + "\n"
+
+
+def _reviewer(result: TaskResult) -> str:
+    """Return who judged a task's last version, with what people should know about it."""
+    if result.review:
+        return (
+            f"{result.review.model} (the writer's own provider)" if result.review.same_provider else result.review.model
+        )
+    return f"{result.evaluation.model} (judged, not reviewed)" if result.evaluation else ""
 
 
 def _cell(text: str) -> str:

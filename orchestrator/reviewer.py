@@ -1,4 +1,4 @@
-"""The reviewer: a model of another provider judges what one wrote; its errors block."""
+"""The reviewer: a model of another provider judges what one wrote; its errors block, and so does a low score."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from orchestrator.state import (
     Task,
     ValidationResult,
 )
+from orchestrator.task_types import threshold
 from orchestrator.wire import ReviewReply
 
 
@@ -32,6 +33,7 @@ async def review(
 ) -> tuple[Review, RouteChoice]:
     """Have another provider review one attempt; where only one is allowed, it reviews itself and the review says so.
 
+    Approved means three things at once: the verdict, no error among the findings, and a score that the task needs.
     Raises what the gateway raises.
     """
     answer, choice = await run.ask(
@@ -43,6 +45,7 @@ async def review(
             "dependencies": dependencies,
             "current": run.files_section(written),
             "findings": fence(checks_section(checks), run.nonce, "checks"),
+            "threshold": f"{threshold(task):.2f}",
         },
         ReviewReply,
         Asking(
@@ -61,7 +64,7 @@ async def review(
             provider=answer.model.provider,
             model=answer.model.id,
             score=reply.score,
-            approved=reply.verdict == "approve" and not blocked,
+            approved=reply.verdict == "approve" and not blocked and reply.score >= threshold(task),
             findings=findings,
             same_provider=answer.model.provider == writer_provider,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.budget import to_usd
 from orchestrator.catalog import Catalog, ModelProfile
@@ -32,7 +32,11 @@ ESTIMATE_TOKENS = 250
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it."""
+    """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it.
+
+    `prefer` are ids of models that are asked before all others, in this order, where they are eligible.
+    `impartial` leaves what is to be avoided out of the chain, where any other model is eligible.
+    """
 
     purpose: Purpose
     input_tokens: int
@@ -41,14 +45,26 @@ class Need:
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
     task_type: str = ""
+    prefer: tuple[str, ...] = ()
+    impartial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The models to try in order, and why the first is first."""
+    """The models to try in order, and why the first is first.
+
+    `violations` is what soft and monitor policies say against each model, by its id; `good_enough` says whether one of
+    them reaches the wanted quality.
+    """
 
     chain: tuple[ModelProfile, ...]
     choice: RouteChoice
+    violations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    good_enough: bool = True
+
+    def answered(self, model: ModelProfile) -> RouteChoice:
+        """Return the choice with what policies say against the model of the chain that answered."""
+        return replace(self.choice, violations=self.violations.get(model.id, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,7 @@ class Router:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
 
         A provider or model to avoid (the writer's own, for a review; one that failed twice) comes last: it is asked
-        when no other one is eligible, or none of them answers.
+        when no other one is eligible, or none of them answers; for an impartial call in the first case only.
         """
         excluded: list[tuple[str, str]] = []
         candidates: list[Candidate] = []
@@ -82,12 +98,21 @@ class Router:
                 candidates.append(rejection)
         if not candidates:
             raise no_model(need.purpose, self.available, excluded)
-        ranked = sorted(self.backend.rank(candidates), key=lambda one: (_avoided(one.model, need), not one.preferred))
+        ranked = sorted(
+            self.backend.rank(candidates),
+            key=lambda one: (_avoided(one.model, need), not one.preferred, _place(one.model, need)),
+        )
         if not _avoided(ranked[0].model, need):
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
         eligible = [one for one in ranked if one.model.id not in dict(excluded)]
-        return Route(tuple(one.model for one in ranked), self._explain(need, eligible, excluded))
+        chain = eligible if need.impartial else ranked
+        return Route(
+            tuple(one.model for one in chain),
+            self._explain(need, eligible, excluded),
+            {one.model.id: one.violations for one in ranked if one.violations},
+            any(one.good_enough for one in ranked),
+        )
 
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
         if need.input_tokens + need.output_tokens > model.context_tokens:
@@ -96,7 +121,8 @@ class Router:
         cost = to_usd(model.price.cost(estimate, min(need.output_tokens, model.max_output_tokens)))
         verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
         if not verdict.allowed:
-            return "; ".join(f"{one.message} (policy {one.policy})" for one in verdict.violations)
+            hard = [one for one in verdict.violations if one.mode is EnforcementMode.HARD]
+            return "; ".join(f"{one.message} (policy {one.policy})" for one in hard)
         needed = NEEDED_QUALITY[need.purpose] if not need.critical else CRITICAL_QUALITY
         seen = self._seen(model, need)
         quality = seen.quality_over(model.quality) if seen else model.quality
@@ -107,7 +133,8 @@ class Router:
             trust=seen.trust_over(model.trust) if seen else model.trust,
             latency_ms=model.latency_ms,
             good_enough=quality >= needed,
-            preferred=all(violation.mode is not EnforcementMode.SOFT for violation in verdict.violations),
+            preferred=verdict.preferred,
+            violations=tuple(map(str, verdict.violations)),
         )
 
     def _seen(self, model: ModelProfile, need: Need) -> Standing | None:
@@ -121,7 +148,8 @@ class Router:
         return RouteChoice(
             purpose=need.purpose,
             model=best.model.id,
-            reason=f"{self.backend.name}: first of {len(ranked)} eligible"
+            reason=(f"preferred for {need.purpose}" if best.model.id in need.prefer else self.backend.name)
+            + f": first of {len(ranked)} eligible"
             + ("" if best.good_enough else ", though below the wanted quality")
             + moved,
             forecast_usd=best.cost_usd,
@@ -135,9 +163,14 @@ def _avoided(model: ModelProfile, need: Need) -> bool:
     return model.provider == need.avoid_provider or model.id in need.avoid_models
 
 
+def _place(model: ModelProfile, need: Need) -> int:
+    return need.prefer.index(model.id) if model.id in need.prefer else len(need.prefer)
+
+
 def _why_avoided(model: ModelProfile, need: Need) -> str:
-    wrote = model.provider == need.avoid_provider
-    return "its provider wrote what is reviewed" if wrote else "it failed at this task before"
+    if model.provider == need.avoid_provider:
+        return "its provider wrote what is reviewed"
+    return "it wrote what is judged" if need.impartial else "it failed at this task before"
 
 
 def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[str, str]]) -> NoModel:

@@ -10,9 +10,10 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from orchestrator.artifacts import PROTECTED_PATHS, WriteRules
-from orchestrator.context import ContextRules, repository_section
+from orchestrator.context import ContextRules, file_section, repository_sections
 from orchestrator.events import Event, EventType, ProjectEventBus
 from orchestrator.gateway import Answer, Gateway, Question
+from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.prompts import fence, render
 from orchestrator.routing import Need, Router
 from orchestrator.specs import JobSpec
@@ -21,22 +22,17 @@ from orchestrator.workspace import Workspace
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
-# Output limits in tokens, reasoning left out; sources: the schemas' sizes, a file of 400 lines is about 4,000 tokens.
-OUTPUT_TOKENS = {
-    Purpose.ARCHITECTURE: 1_500,
-    Purpose.DECOMPOSE: 6_000,
-    Purpose.GENERATE: 8_000,
-    Purpose.REVISE: 8_000,
-    Purpose.REVIEW: 2_000,
-    Purpose.EVALUATE: 1_000,
-}
 CONTEXT_TOKENS = 24_000
 BYTES_PER_TOKEN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What distinguishes one call: its task, its attempt, and what the router should know."""
+    """What distinguishes one call: its task, its attempt, and what the router should know.
+
+    `output_tokens` is the task's own limit, None for the purpose's. `impartial` asks no model to avoid at all where
+    another one is allowed.
+    """
 
     task_id: str = ""
     label: str = "1"
@@ -44,6 +40,9 @@ class Asking:
     avoid_provider: str = ""
     avoid_models: frozenset[str] = frozenset()
     task_type: str = ""
+    prefer: tuple[str, ...] = ()
+    output_tokens: int | None = None
+    impartial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ class Run:
     """One run's shared parts.
 
     `foreign` are the user's own files in the output folder; `claims` says which task wrote a path, so that no two that
-    run at once write one that neither named.
+    run at once write one that neither named. `violations` collects, each once, what soft and monitor policies said
+    against models that answered.
     """
 
     id: str
@@ -65,6 +65,7 @@ class Run:
     protected: tuple[str, ...] = PROTECTED_PATHS
     foreign: frozenset[str] = frozenset()
     claims: dict[str, str] = field(default_factory=dict)
+    violations: dict[str, None] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
 
     def tell(self, event: EventType, **data: object) -> None:
@@ -81,27 +82,33 @@ class Run:
         """Render the purpose's prompt, choose the models, and return the first usable reply with the choice."""
         prompt = render(purpose, {"app_type": self.app_type, "job": self.job_section(), **values})
         estimate = len((prompt.system + prompt.prompt).encode()) // BYTES_PER_TOKEN
+        limit = asking.output_tokens or OUTPUT_TOKENS[purpose]
         route = self.router.route(
             Need(
                 purpose=purpose,
                 input_tokens=estimate,
-                output_tokens=OUTPUT_TOKENS[purpose],
+                output_tokens=limit,
                 critical=asking.critical,
                 avoid_provider=asking.avoid_provider,
                 avoid_models=asking.avoid_models,
                 task_type=asking.task_type,
+                prefer=asking.prefer,
+                impartial=asking.impartial,
             )
         )
         question = Question(
             task_id=asking.task_id,
             purpose=purpose,
             prompt=prompt,
-            output_tokens=OUTPUT_TOKENS[purpose],
+            output_tokens=limit,
             label=asking.label,
             last_resort=asking.avoid_provider,
             task_type=asking.task_type,
         )
-        return await self.gateway.ask(question, route, kind), route.choice
+        answer = await self.gateway.ask(question, route, kind)
+        choice = route.answered(answer.model)
+        self.violations.update(dict.fromkeys(f"{purpose}: {said}" for said in choice.violations))
+        return answer, choice
 
     def job_section(self) -> str:
         """Return the job as every prompt quotes it, fenced."""
@@ -112,10 +119,14 @@ class Run:
             parts.append(f"Background on the repository:\n{self.job.background}")
         return "Job\n" + fence("\n\n".join(parts), self.nonce, "job")
 
-    def repository(self, request: str) -> str:
-        """Return the section about the existing repository, with the files closest to the request."""
+    def repository(self, request: str) -> tuple[str, str]:
+        """Return the sections about the existing repository: its tree, and the files closest to the request."""
         rules = ContextRules(self.job.context.include, self.job.context.exclude)
-        return repository_section(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS)
+        return repository_sections(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS)
+
+    def whole_repository(self) -> str:
+        """Return both sections for the whole job, as its architect and its planner see it."""
+        return "\n\n".join(filter(None, self.repository(f"{self.job.title}\n{self.job.description}")))
 
     def architecture_section(self, decision: ArchitectureDecision) -> str:
         """Return the decision as prompts quote it, fenced: a model wrote it, and it constrains whatever is written."""
@@ -139,7 +150,7 @@ class Run:
                 parts.append(f"File {path} is deleted")
                 continue
             try:
-                parts.append(f"File {path}\n{fence(content.decode('utf-8'), self.nonce, 'file')}")
+                parts.append(file_section(path, content.decode("utf-8"), self.nonce))
             except UnicodeDecodeError:
                 parts.append(f"File {path} is not text ({len(content)} bytes)")
         return "\n\n".join(parts) or "(none)"

@@ -16,6 +16,7 @@ from orchestrator.operator_config import (
     operator_config_path,
     state_home,
 )
+from orchestrator.pace import Pace
 from orchestrator.providers.base import Provider
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.sandbox import Rung, Sandbox, open_sandbox
@@ -24,7 +25,7 @@ from orchestrator.store import Database, RunStore
 
 @dataclass(slots=True)
 class Runtime:
-    """The shared parts; `providers` holds every available one by id."""
+    """The shared parts; `providers` holds every available one by id, `pace` when each model was called."""
 
     home: Path
     operator: OperatorConfig
@@ -32,6 +33,7 @@ class Runtime:
     runs: RunStore
     catalog: Catalog
     providers: Mapping[str, Provider]
+    pace: Pace = field(default_factory=Pace)
     _sandbox: Sandbox | None = None
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)
 

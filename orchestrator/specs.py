@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import AfterValidator, ConfigDict, Field, StrictInt, ValidationError
 from pydantic.dataclasses import dataclass
 
@@ -20,7 +22,7 @@ from orchestrator.budget import DEFAULT_MAX_TIME_SECONDS, DEFAULT_MAX_USD
 from orchestrator.errors import SpecError, SpecFinding, UsageError
 from orchestrator.policy import MAX_USD, NamedPolicy, Policy, PolicySet, in_file
 from orchestrator.strict import STRICT, Form, nearest
-from orchestrator.yaml_marks import read_file, read_yaml
+from orchestrator.yaml_marks import Document, read_file, read_yaml
 
 SPEC_PATH = ".orchestrator.yaml"
 TITLE_CHARACTERS = 72
@@ -28,7 +30,9 @@ MAX_TIME_SECONDS = 30 * 24 * 3600.0
 
 AppType = Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"]
 Strategy = Literal["greedy", "weighted_sum", "pareto"]
-Validator = Literal["python_syntax", "ruff", "pytest", "json_schema", "yaml_syntax", "json_syntax", "toml_syntax"]
+Validator = Literal[
+    "python_syntax", "ruff", "pytest", "json_schema", "length", "yaml_syntax", "json_syntax", "toml_syntax"
+]
 Permission = Literal["triage", "write", "maintain", "admin"]
 Checks = Literal["four", "one"]
 
@@ -204,9 +208,40 @@ class SpecFile:
     context: ContextSpec = ContextSpec()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class FlatFile:
+    """The older flat form of a project file: deprecated, and read into the same job."""
+
+    project: Annotated[
+        str, Field(min_length=1, max_length=65_536, description="What to build.", json_schema_extra={"pattern": "\\S"})
+    ]
+    criteria: Annotated[str, Field(max_length=65_536, description="When it is done.")] = ""
+    budget_usd: Annotated[Usd, Field(description="Hard cap on what one run spends, in USD.")] = DEFAULT_MAX_USD
+    time_seconds: Annotated[Seconds, Field(description="Hard cap on one run's time, in seconds.")] = (
+        DEFAULT_MAX_TIME_SECONDS
+    )
+    concurrency: Annotated[
+        StrictInt | None, Field(ge=1, le=100, description="How many tasks are worked on at once.")
+    ] = None
+
+
+@plain_dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """What `--file` names: its job; of the older flat form also how many tasks at once, and a note on its form."""
+
+    job: JobSpec
+    concurrency: int | None = None
+    note: str = ""
+
+
 @cache
 def _file_form() -> Form[SpecFile]:
     return Form(SpecFile)
+
+
+@cache
+def _flat_form() -> Form[FlatFile]:
+    return Form(FlatFile)
 
 
 @cache
@@ -220,6 +255,8 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
     With `require_project` the file must say what to build. Raises `SpecError` with every finding.
     """
     document = read_yaml(text, path)
+    if _is_flat(document):
+        return _job_of_flat(_flat_form().read(document))
     file = _file_form().read(document)
     project = file.project
     if require_project and not (project.title or project.description):
@@ -232,13 +269,26 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
         criteria=project.success_criteria,
         app_type=project.app_type,
         budget=file.budget,
-        policies=in_file(file.policy, file.policies),
+        policies=in_file(file.policy, file.policies, document, "spec"),
         routing=file.routing,
         validation=file.validation,
         github=file.github,
         context=file.context,
         enabled=file.enabled,
     )
+
+
+def load_project_file(path: Path) -> ProjectFile:
+    """Return what `--file` names, in the sections of a spec or in the older flat form, which gets a note.
+
+    Raises as `load_spec_file` does.
+    """
+    text = read_file(path)
+    job = parse_spec(text, str(path), require_project=True)
+    document = read_yaml(text, str(path))
+    if not _is_flat(document):
+        return ProjectFile(job)
+    return ProjectFile(job, _flat_form().read(document).concurrency, _deprecation(document, job))
 
 
 def load_spec_file(path: Path) -> JobSpec:
@@ -339,8 +389,54 @@ def from_json(data: Mapping[str, Any]) -> JobSpec:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of spec files, for editors and `--print-schema`."""
-    return _file_form().schema
+    """Return the JSON Schema (draft 2020-12) of spec files, for editors and `--print-schema`.
+
+    A file whose `project` is text is the older flat one, every other the sections of `SpecFile`.
+    """
+    nested, flat = dict(_file_form().schema), dict(_flat_form().schema)
+    parts = {**nested.pop("$defs"), **flat.pop("$defs", {})}
+    return {
+        "$schema": nested.pop("$schema"),
+        "description": nested["description"],
+        "if": {"properties": {"project": {"type": "string"}}, "required": ["project"]},
+        "then": {"$ref": "#/$defs/FlatFile"},
+        "else": {"$ref": "#/$defs/SpecFile"},
+        "$defs": {**parts, "FlatFile": {**flat, "deprecated": True}, "SpecFile": nested},
+    }
+
+
+def _is_flat(document: Document) -> bool:
+    return isinstance(document.value, dict) and isinstance(document.value.get("project"), str)
+
+
+def _job_of_flat(flat: FlatFile) -> JobSpec:
+    return JobSpec(
+        title=title_of(flat.project),
+        description=flat.project,
+        criteria=flat.criteria,
+        budget=BudgetSpec(flat.budget_usd, flat.time_seconds),
+    )
+
+
+def _deprecation(document: Document, job: JobSpec) -> str:
+    """Return what to write instead: the place of the old form, and the same job in sections."""
+    given = document.value
+    sections: dict[str, dict[str, Any]] = {"project": {"description": job.description}}
+    if "criteria" in given:
+        sections["project"]["success_criteria"] = job.criteria
+    caps = {"budget_usd": "max_usd", "time_seconds": "max_time_seconds"}
+    if budget := {new: given[old] for old, new in caps.items() if old in given}:
+        sections["budget"] = budget
+    place = document.place(("project",), key=True)
+    lines = yaml.safe_dump(sections, allow_unicode=True, sort_keys=False, width=10**6).splitlines()
+    if given.get("concurrency"):
+        lines.append(f"# and on the command line: --concurrency {given['concurrency']}")
+    return "\n".join(
+        [
+            f"{document.path}:{place.line}: this flat form is deprecated; the same in the form that replaces it:",
+            *(f"    {line}" for line in lines),
+        ]
+    )
 
 
 def _cap(name: str, value: float | None) -> float:

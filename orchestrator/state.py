@@ -92,6 +92,51 @@ def phase_of(purpose: Purpose, task_id: str) -> Phase:
     return _PHASES.get(purpose, Phase.DECOMPOSITION)
 
 
+class StructuralPattern(StrEnum):
+    """How the code is arranged inside; one of the four closed vocabularies of an architecture."""
+
+    LAYERED = "layered"
+    HEXAGONAL = "hexagonal"
+    CQRS = "cqrs"
+    EVENT_DRIVEN = "event-driven"
+    MVC = "mvc"
+    CLEAN = "clean"
+    SCRIPT = "script"
+
+
+class Topology(StrEnum):
+    """Into which parts the system is deployed."""
+
+    MONOLITH = "monolith"
+    MODULAR_MONOLITH = "modular-monolith"
+    MICROSERVICES = "microservices"
+    SERVERLESS = "serverless"
+    BFF = "bff"
+    LIBRARY = "library"
+
+
+class ApiParadigm(StrEnum):
+    """How others speak to it."""
+
+    REST = "rest"
+    GRAPHQL = "graphql"
+    GRPC = "grpc"
+    WEBSOCKET = "websocket"
+    CLI = "cli"
+    NONE = "none"
+
+
+class DataParadigm(StrEnum):
+    """How it keeps its data."""
+
+    RELATIONAL = "relational"
+    DOCUMENT = "document"
+    KEY_VALUE = "key-value"
+    TIME_SERIES = "time-series"
+    GRAPH = "graph"
+    NONE = "none"
+
+
 class Severity(StrEnum):
     """How much a finding weighs: an error blocks, the others inform."""
 
@@ -112,7 +157,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One node of the plan; `files` are the paths it may write, `depends_on` the ids it waits for."""
+    """One node of the plan; `files` are the paths it may write, `depends_on` the ids it waits for.
+
+    `acceptance_threshold` (0 to 1) and `max_attempts` win over the type's own (`task_types.RULES`); None leaves these.
+    Raises `ValueError` for values that cannot be.
+    """
 
     id: str
     title: str
@@ -121,11 +170,22 @@ class Task:
     depends_on: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     critical: bool = False
+    acceptance_threshold: float | None = None
+    max_attempts: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.acceptance_threshold is not None and not 0 <= self.acceptance_threshold <= 1:
+            raise ValueError(f"acceptance_threshold must be a number from 0 to 1, not {self.acceptance_threshold!r}")
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class ArchitectureDecision:
-    """The shape decided before planning; it constrains the plan and every generation prompt."""
+    """The shape decided before planning; it constrains the plan and every generation prompt.
+
+    The four values are plain words of `StructuralPattern`, `Topology`, `ApiParadigm` and `DataParadigm`.
+    """
 
     structural_pattern: str
     topology: str
@@ -170,10 +230,20 @@ class Review:
 
 
 @dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How far a result meets what was asked, in the words of a judge that did not write it; `score` is from 0 to 1."""
+
+    score: float
+    reason: str
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteChoice:
     """Why a model was chosen for a task: the rule, the runner-up and its price, and who was excluded by which rule.
 
-    Costs are the forecast of one call in USD. `excluded` holds (model, reason) pairs.
+    Costs are the forecast of one call in USD. `excluded` holds (model, reason) pairs, `violations` what soft and
+    monitor policies say against the model that answered.
     """
 
     purpose: Purpose
@@ -183,11 +253,15 @@ class RouteChoice:
     next_model: str = ""
     next_forecast_usd: float = 0.0
     excluded: tuple[tuple[str, str], ...] = ()
+    violations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """How a task ended; `score` is the last review's, `cost_usd` the sum of its calls in USD."""
+    """How a task ended; `score` is the last review's, `cost_usd` the sum of its calls in USD.
+
+    A document that no policy wants reviewed has an `evaluation` instead of a review, and its score.
+    """
 
     task_id: str
     status: TaskStatus
@@ -199,6 +273,7 @@ class TaskResult:
     input_tokens: int = 0
     output_tokens: int = 0
     review: Review | None = None
+    evaluation: Evaluation | None = None
     validation: tuple[ValidationResult, ...] = ()
     routes: tuple[RouteChoice, ...] = ()
     reason: str = ""
@@ -250,15 +325,6 @@ class Forecast:
     by_phase: dict[str, tuple[float, float]] = field(default_factory=dict)
     estimated_by_phase: dict[str, float] = field(default_factory=dict)
     critical_path_seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How far the whole result meets the success criteria; `score` is from 0 to 1."""
-
-    score: float
-    reason: str
-    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,47 @@ import json
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from orchestrator.state import Purpose, TaskType
+from orchestrator.limits import (
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_FINDINGS,
+    MAX_ID_CHARACTERS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_NOTES_CHARACTERS,
+    MAX_PATH_BYTES,
+    MAX_RATIONALE_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    MAX_TASKS,
+    MAX_TITLE_CHARACTERS,
+    MAX_TOTAL_BYTES,
+    MAX_WORD_CHARACTERS,
+)
+from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, TaskType, Topology
 
 _MAX_ERRORS = 5
+
+
+def _within(limit: int) -> AfterValidator:
+    """Return a validator of a text's UTF-8 bytes."""
+
+    def check(text: str) -> str:
+        size = len(text.encode("utf-8", "replace"))
+        if size > limit:
+            raise ValueError(f"has {size:,} bytes, {size - limit:,} more than the {limit:,} that are allowed")
+        return text
+
+    return AfterValidator(check)
+
+
+_Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_CHARACTERS)]
+_Path = Annotated[str, _within(MAX_PATH_BYTES)]
+_Text = Annotated[str, _within(MAX_FILE_BYTES)]
+# Strict: a number stays a number. A text, a percentage, true or NaN is asked again, never guessed.
+_Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Wire(BaseModel):
@@ -22,54 +58,54 @@ class _Wire(BaseModel):
 
 
 class ArchitectureReply(_Wire):
-    """The architect's decision."""
+    """The architect's decision, in words of four closed vocabularies."""
 
-    structural_pattern: str = Field(min_length=1)
-    topology: str = Field(min_length=1)
-    api_paradigm: str = Field(min_length=1)
-    data_paradigm: str = Field(min_length=1)
-    rationale: str
+    structural_pattern: StructuralPattern
+    topology: Topology
+    api_paradigm: ApiParadigm
+    data_paradigm: DataParadigm
+    rationale: str = Field(max_length=MAX_RATIONALE_CHARACTERS)
 
 
 class PlannedTask(_Wire):
     """One task as the planner names it."""
 
-    id: str = Field(min_length=1, max_length=80)
-    title: str = Field(min_length=1)
+    id: str = Field(min_length=1, max_length=MAX_ID_CHARACTERS)
+    title: str = Field(min_length=1, max_length=MAX_TITLE_CHARACTERS)
     type: TaskType
-    description: str
-    depends_on: list[str] = Field(default_factory=list)
-    files: list[str] = Field(default_factory=list)
+    description: str = Field(max_length=MAX_DESCRIPTION_CHARACTERS)
+    depends_on: list[str] = Field(default_factory=list, max_length=MAX_TASKS)
+    files: list[_Path] = Field(default_factory=list, max_length=MAX_FILES)
     critical: bool = False
 
 
 class PlanReply(_Wire):
     """The planner's graph of tasks."""
 
-    tasks: list[PlannedTask] = Field(min_length=1)
+    tasks: list[PlannedTask] = Field(min_length=1, max_length=MAX_TASKS)
 
 
 class FileContent(_Wire):
     """A whole file."""
 
-    path: str
-    content: str
+    path: _Path
+    content: _Text
 
 
 class Edit(_Wire):
     """A replacement of text that stands exactly once in a file."""
 
-    path: str
-    search: str
-    replace: str
+    path: _Path
+    search: _Text
+    replace: _Text
 
 
 class Rename(_Wire):
     """A file that moves; on the wire the keys are `from` and `to`."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
-    source: str = Field(alias="from")
-    target: str = Field(alias="to")
+    source: _Path = Field(alias="from")
+    target: _Path = Field(alias="to")
 
 
 class ChangesReply(_Wire):
@@ -77,33 +113,47 @@ class ChangesReply(_Wire):
 
     files: list[FileContent] = Field(default_factory=list)
     edits: list[Edit] = Field(default_factory=list)
-    deletions: list[str] = Field(default_factory=list)
+    deletions: list[_Path] = Field(default_factory=list)
     renames: list[Rename] = Field(default_factory=list)
-    notes: str = ""
+    notes: str = Field(default="", max_length=MAX_NOTES_CHARACTERS)
+
+    @model_validator(mode="after")
+    def _in_all(self) -> ChangesReply:
+        changed = {file.path for file in self.files} | {edit.path for edit in self.edits} | set(self.deletions)
+        count = len(changed | {path for one in self.renames for path in (one.source, one.target)})
+        if count > MAX_FILES:
+            raise ValueError(f"changes {count} files, {count - MAX_FILES} more than the {MAX_FILES} that are allowed")
+        texts = (*(file.content for file in self.files), *(edit.replace for edit in self.edits))
+        size = sum(len(text.encode("utf-8", "replace")) for text in texts)
+        if size > MAX_TOTAL_BYTES:
+            raise ValueError(
+                f"has {size:,} bytes in all, {size - MAX_TOTAL_BYTES:,} more than the {MAX_TOTAL_BYTES:,} allowed"
+            )
+        return self
 
 
 class ReviewFinding(_Wire):
     """One finding of a reviewer; a line below 1 is read as 1."""
 
-    path: str
+    path: _Path
     line: int = 1
     severity: Literal["error", "warning", "note"]
-    message: str
+    message: str = Field(max_length=MAX_MESSAGE_CHARACTERS)
 
 
 class ReviewReply(_Wire):
     """A reviewer's judgement."""
 
-    score: Annotated[float, Field(ge=0, le=1)]
+    score: _Score
     verdict: Literal["approve", "request_changes"]
-    findings: list[ReviewFinding] = Field(default_factory=list)
+    findings: list[ReviewFinding] = Field(default_factory=list, max_length=MAX_FINDINGS)
 
 
 class EvaluationReply(_Wire):
     """How far the result meets the criteria."""
 
-    score: Annotated[float, Field(ge=0, le=1)]
-    reason: str
+    score: _Score
+    reason: str = Field(max_length=MAX_REASON_CHARACTERS)
 
 
 REPLIES: dict[Purpose, type[BaseModel]] = {
@@ -184,7 +234,17 @@ def _unfenced(text: str) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    items = error.errors(include_url=False, include_input=False)
-    said = [f"{'.'.join(map(str, item['loc'])) or 'the object'}: {item['msg']}" for item in items[:_MAX_ERRORS]]
+    items = error.errors(include_url=False)
+    said = [f"{'.'.join(map(str, item['loc'])) or 'the object'}: {_wrong(item)}" for item in items[:_MAX_ERRORS]]
     rest = len(items) - len(said)
     return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _wrong(item: ErrorDetails) -> str:
+    """Return what is wrong with one value; of a limit, by how much it is broken."""
+    context = item.get("ctx", {})
+    if item["type"] in ("string_too_long", "too_long"):
+        limit, unit = context["max_length"], "characters" if item["type"] == "string_too_long" else "items"
+        size = len(item["input"])
+        return f"has {size:,} {unit}, {size - limit:,} more than the {limit:,} that are allowed"
+    return item["msg"].removeprefix("Value error, ")

@@ -49,9 +49,10 @@ from orchestrator.github.repository import (
     opened,
     read_text,
 )
-from orchestrator.github.sanitize import Redactor, visible
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.github.untrusted import ci_paths
+from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
 from orchestrator.specs import SPEC_PATH, JobSpec, merge_issue, narrow, parse_spec

@@ -1,6 +1,7 @@
-"""Text that comes in from strangers and text that goes out: hidden parts removed, published parts inert, secrets gone.
+"""Text that goes out: published parts inert, secrets gone.
 
-Three pure parts: `visible` (SECURITY 29), `inert` (SECURITY 30) and `Redactor` (SECURITY 31).
+Two pure parts: `inert` (SECURITY 30) and `Redactor` (SECURITY 31). What strangers hide in text that comes in,
+`orchestrator.hidden` leaves out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import base64
 import itertools
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Iterable
 from urllib.parse import quote
 
@@ -18,36 +18,6 @@ from markdown_it import MarkdownIt
 REDACTED = "[redacted]"
 MIN_SECRET = 8
 """Shorter values are no secrets worth the name, and would tear holes into every text."""
-
-# what is not to be seen
-
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_KEPT_CONTROLS = frozenset("\n\t")
-_HIDDEN_LETTERS = frozenset("\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
-_HIDDEN_RANGES = ((0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))
-
-
-def visible(text: str) -> str:
-    """Return a text without what a reader on GitHub would not see, applied to its own result without change.
-
-    Removed: HTML comments, also unclosed; zero-width, bidirectional, tag and other format characters, variation
-    selectors, blank letters and control characters. Line ends become `\\n`.
-    """
-    seen = text.replace("\r\n", "\n").replace("\r", "\n")
-    while True:
-        shown = _COMMENT.sub("", "".join(letter for letter in seen if not _is_hidden(letter)))
-        if shown == seen:
-            return shown
-        seen = shown
-
-
-def _is_hidden(letter: str) -> bool:
-    if letter in _HIDDEN_LETTERS:
-        return True
-    if unicodedata.category(letter) in ("Cf", "Cc", "Cs", "Co"):
-        return letter not in _KEPT_CONTROLS
-    return any(low <= ord(letter) <= high for low, high in _HIDDEN_RANGES)
-
 
 # what must not act
 

@@ -7,13 +7,14 @@ keeps no state: the same prompt always gets the same answer, and a task's files 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from orchestrator import scaffolds
 from orchestrator.errors import ProviderRejected
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
 from orchestrator.providers.transport import schema_text
-from orchestrator.state import Purpose, Task
+from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, Task, Topology
 from orchestrator.wire import (
     ArchitectureReply,
     ChangesReply,
@@ -78,6 +79,10 @@ def _answer(request: CompletionRequest) -> _Reply:
             return _changes(request, job)
         case Purpose.REVIEW:
             return ReviewReply(score=REVIEW_SCORE, verdict="approve")
+        case Purpose.EVALUATE if any(line.startswith("Task: ") for line in _outside_fences(request.prompt)):
+            return EvaluationReply(
+                score=REVIEW_SCORE, reason="The offline model approves its own starter project's text."
+            )
         case Purpose.EVALUATE:
             return _evaluation(job)
 
@@ -102,10 +107,10 @@ def _architecture(job: _Job) -> ArchitectureReply:
     shape = scaffolds.architecture(job.starter)
     starter = scaffolds.choose(job.starter, job.text)
     return ArchitectureReply(
-        structural_pattern=shape.structural_pattern,
-        topology=shape.topology,
-        api_paradigm=shape.api_paradigm,
-        data_paradigm=shape.data_paradigm,
+        structural_pattern=StructuralPattern(shape.structural_pattern),
+        topology=Topology(shape.topology),
+        api_paradigm=ApiParadigm(shape.api_paradigm),
+        data_paradigm=DataParadigm(shape.data_paradigm),
         rationale=f"This is the shape of the offline model's built-in starter project: {shape.rationale}."
         f" It is {starter.summary}. No model weighed it against others.",
     )
@@ -188,6 +193,17 @@ def _listed(prompt: str, heading: str) -> list[str]:
         elif line and not _FENCE.fullmatch(line):
             break
     return paths
+
+
+def _outside_fences(prompt: str) -> Iterator[str]:
+    closing = ""
+    for line in prompt.splitlines():
+        if closing:
+            closing = "" if line == closing else closing
+        elif _FENCE.fullmatch(line):
+            closing = line.replace("<", "</", 1)
+        else:
+            yield line
 
 
 def _rejected(request: CompletionRequest, message: str, *, hint: str = "") -> ProviderRejected:

@@ -12,6 +12,7 @@ JSON_SYNTAX = "json_syntax"
 YAML_SYNTAX = "yaml_syntax"
 TOML_SYNTAX = "toml_syntax"
 JSON_SCHEMA = "json_schema"
+LENGTH = "length"
 RUFF = "ruff"
 PYTEST = "pytest"
 DEPENDENCIES = "dependencies"
@@ -22,9 +23,12 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     JSON_SYNTAX: (".json",),
     YAML_SYNTAX: (".yaml", ".yml"),
     TOML_SYNTAX: (".toml",),
-    JSON_SCHEMA: (".schema.json",),
+    JSON_SCHEMA: (".json", ".yaml", ".yml"),
+    LENGTH: ("",),
 }
 SYNTAX = tuple(ENDINGS)
+# Run where the spec names them only: an existing repository's own long or empty files are no fault of a task.
+ON_REQUEST = frozenset({LENGTH})
 VALIDATORS = (*SYNTAX, RUFF, PYTEST)
 
 # Folders that hold what others made: never validated, never searched for tests.

@@ -1,4 +1,4 @@
-"""The checks that only parse: Python, JSON, YAML, TOML and JSON Schema."""
+"""The checks that only read: Python, JSON, YAML, TOML, JSON Schema, and how long files are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.limits import MAX_FILE_BYTES, MAX_FILE_LINES
 from orchestrator.sandbox import MIB, Finished, Limits, Sandbox
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
 from orchestrator.validators.plan import FINDINGS, FOREIGN_FOLDERS, tail
@@ -27,6 +28,8 @@ async def check_syntax(
         "paths": None if paths is None else sorted(paths),
         "packages": list(places.read_only[1:]),
         "foreign": sorted(FOREIGN_FOLDERS),
+        "max_bytes": MAX_FILE_BYTES,
+        "max_lines": MAX_FILE_LINES,
     }
     program = f"{places.read_only[0]}/orchestrator_check.py"
     finished = await sandbox.run(
@@ -56,7 +59,7 @@ def read_check(validator: str, finished: Finished) -> tuple[ValidationResult, in
         return ValidationResult(validator, status, tuple(findings[:FINDINGS]), tail(_why(finished))), len(mine)
     looked_at = counts[validator] if counts else len([record for record in mine if "begin" in record])
     status = ValidationStatus.FAILED if findings else ValidationStatus.PASSED
-    detail = f"{looked_at} files, {len(findings)} that do not parse" if findings else f"{looked_at} files"
+    detail = f"{looked_at} files, {len(findings)} findings" if findings else f"{looked_at} files"
     return ValidationResult(validator, status, tuple(findings[:FINDINGS]), detail), looked_at
 
 
@@ -75,6 +78,6 @@ def _why(finished: Finished) -> str:
 
 
 def _packages() -> list[Path]:
-    """Where PyYAML and jsonschema are, for a program that runs without our packages."""
+    """Where PyYAML and jsonschema with what it needs are, for a program that runs without our packages."""
     specs = (importlib.util.find_spec(name) for name in ("yaml", "jsonschema"))
     return sorted({Path(spec.origin).parent.parent for spec in specs if spec and spec.origin})

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from orchestrator.sandbox import Sandbox
 from orchestrator.state import ValidationResult, ValidationStatus
+from orchestrator.strict import nearest
 from orchestrator.validators.lint import run_ruff
 from orchestrator.validators.plan import (
     ENDINGS,
     FOREIGN_FOLDERS,
+    ON_REQUEST,
     PYTEST,
     PYTHON_SYNTAX,
     RUFF,
@@ -46,7 +48,8 @@ async def validate(
 
     # 1. Parse.
     present = _all_files(root) if files is None else files
-    syntax = [name for name in SYNTAX if (asked is None or name in asked) and _concerned(name, present)]
+    wanted = [name for name in SYNTAX if (name in asked if asked is not None else name not in ON_REQUEST)]
+    syntax = [name for name in wanted if _concerned(name, present)]
     checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
     results += [result for name, (result, count) in checked.items() if count or asked or not _ran(result)]
     broken = _not_passed(checked, PYTHON_SYNTAX)
@@ -127,4 +130,4 @@ def _not_run(validator: str, reason: str) -> ValidationResult:
 
 
 def _unknown(name: str) -> ValidationResult:
-    return _not_run(name, f"There is no validator of this name; there are {', '.join(VALIDATORS)}.")
+    return _not_run(name, f"There is no validator of this name{nearest(name, VALIDATORS)}")

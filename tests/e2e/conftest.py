@@ -10,6 +10,9 @@ import pytest_asyncio
 
 from tests.e2e.stage import House, Stage, open_stage
 
+# What the guide's blocks must have done is asserted there: a failure shall say what it compared.
+pytest.register_assert_rewrite("tests.e2e.guide", "tests.e2e.guide_entries")
+
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:

@@ -373,7 +373,7 @@ def test_without_a_key_it_exits_4_names_the_variables_and_writes_the_report(cli:
 
 
 def test_a_policy_that_forbids_all_exits_4_with_the_report(online: CommandLine, models: ModelServer) -> None:
-    online.write("policy.json", '{"name": "closed", "allowed_providers": []}')
+    online.write("policy.json", '{"name": "closed", "allowed_providers": ["zhipu"]}')
     ended = online("--project", "Notes", "--policy", "policy.json")
     assert ended.status == 4
     assert "closed" in online.report()["outcome"]["reason"]

@@ -10,9 +10,9 @@ FILES_HEADING = "Files of this task"
 
 ARCHITECTURE = {
     "structural_pattern": "layered",
-    "topology": "single package",
-    "api_paradigm": "function calls",
-    "data_paradigm": "in memory",
+    "topology": "library",
+    "api_paradigm": "none",
+    "data_paradigm": "none",
     "rationale": "A library of pure functions needs no more.",
 }
 

@@ -11,15 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestrator.artifacts import (
-    MAX_FILE_BYTES,
-    MAX_FILES,
     PROTECTED_IN_NEW_FOLDER,
     WriteRules,
     apply_reply,
     check_path,
 )
 from orchestrator.errors import ChangeError
-from orchestrator.wire import ChangesReply
+from orchestrator.limits import MAX_FILE_BYTES
+from orchestrator.wire import ChangesReply, FileContent
 from orchestrator.workspace import Workspace
 
 FREE = WriteRules(protected=())
@@ -275,15 +274,38 @@ def test_the_files_of_other_tasks_and_of_the_user_are_not_written() -> None:
         rules.check("docs")
 
 
-def test_files_sizes_and_the_sum_of_an_answer_are_capped() -> None:
-    with pytest.raises(ChangeError, match=f"at most {MAX_FILES} files, not {MAX_FILES + 1}"):
-        apply_reply(reply(files=[{"path": f"f{number}", "content": ""} for number in range(MAX_FILES + 1)]), at(), FREE)
-    with pytest.raises(ChangeError, match=f"at most {MAX_FILE_BYTES} bytes"):
-        apply_reply(reply(files=[{"path": "big", "content": "x" * (MAX_FILE_BYTES + 1)}]), at(), FREE)
-    with pytest.raises(ChangeError, match="an answer holds at most"):
-        apply_reply(
-            reply(files=[{"path": f"f{number}", "content": "x" * MAX_FILE_BYTES} for number in range(11)]), at(), FREE
+def test_an_edit_quotes_what_was_shown_and_keeps_what_is_hidden_around_it() -> None:
+    # given: a comment and a zero-width space that no model is shown
+    page = at(**{"a.md": "<!-- build: on -->\n# Ti\u200btle\nText.\n".encode()})
+    # when
+    changed = apply_reply(edit("# Title", "# Name", "a.md"), page, FREE)
+    # then
+    assert changed == {"a.md": b"<!-- build: on -->\n# Name\nText.\n"}
+
+
+def test_an_edit_of_a_file_with_windows_line_ends_keeps_them() -> None:
+    changed = apply_reply(edit("b\nc", "B\nC\nD", "w.py"), at(**{"w.py": b"a\r\nb\r\nc\r\n"}), FREE)
+    assert changed == {"w.py": b"a\r\nB\r\nC\r\nD\r\n"}
+
+
+def test_files_sizes_and_the_sum_of_an_answer_are_capped_again_where_they_take_effect() -> None:
+    # given: an answer that was never parsed, and a file that only an edit makes too large
+    def unparsed(*named: tuple[str, str]) -> ChangesReply:
+        return ChangesReply.model_construct(
+            files=[FileContent.model_construct(path=path, content=content) for path, content in named]
         )
+
+    full = "x" * MAX_FILE_BYTES
+    # then
+    with pytest.raises(ChangeError, match=r"at most 200 files, not 201"):
+        apply_reply(unparsed(*((f"f{number}", "") for number in range(201))), at(), FREE)
+    with pytest.raises(ChangeError, match=r"at most 1048576 bytes, not 1048577"):
+        apply_reply(unparsed(("big", full + "x")), at(), FREE)
+    with pytest.raises(ChangeError, match="an answer holds at most"):
+        apply_reply(unparsed(*((f"f{number}", full) for number in range(11))), at(), FREE)
+    grown = reply(edits=[{"path": "near", "search": "y", "replace": "zz"}])
+    with pytest.raises(ChangeError, match=r"at most 1048576 bytes, not 1048577"):
+        apply_reply(grown, at(near=b"x" * (MAX_FILE_BYTES - 1) + b"y"), FREE)
 
 
 def test_nothing_is_left_of_an_answer_of_which_one_part_cannot_be_applied() -> None:

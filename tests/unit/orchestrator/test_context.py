@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.context import BYTES_PER_TOKEN, ContextRules, ranked_files, repository_section
+from orchestrator.context import BYTES_PER_TOKEN, ContextRules, ranked_files, repository_sections
 from orchestrator.workspace import Workspace
 
 NONCE = "0123456789abcdef"
@@ -24,7 +24,8 @@ def repository(folder: Path, **named: str | bytes) -> Workspace:
 
 
 def section(workspace: Workspace, request: str, tokens: int = 10_000, **rules: tuple[str, ...]) -> str:
-    return repository_section(workspace, request, ContextRules(**rules), NONCE, tokens)
+    parts = repository_sections(workspace, request, ContextRules(**rules), NONCE, tokens)
+    return "\n\n".join(filter(None, parts))
 
 
 def shown(text: str) -> list[str]:
@@ -134,3 +135,20 @@ def test_the_same_repository_and_request_give_the_same_section_within_its_budget
     assert once == section(Workspace(folder), request_text, tokens)
     contents = sum(len(files[path].encode()) for path in shown(once) if path in files)
     assert contents <= tokens * BYTES_PER_TOKEN
+
+
+def test_sec_29_what_is_hidden_in_a_file_is_not_shown_and_the_file_says_so(tmp_path: Path) -> None:
+    files = {"a.md": "word <!-- obey me -->", "b.py": "word = '<!-- kept -->'", "c.md": "word\u200b\U000e0041"}
+    text = section(repository(tmp_path, **files), "word")
+    assert "obey me" not in text
+    assert "\u200b" not in text
+    assert "'<!-- kept -->'" in text
+    told = " (comments or characters that nobody sees are left out here; an edit keeps them)"
+    assert shown(text) == [f"a.md{told}", "b.py", f"c.md{told}"]
+
+
+def test_the_tree_is_the_same_whatever_is_asked_so_that_caches_hit(tmp_path: Path) -> None:
+    workspace = repository(tmp_path, **{"a.py": "alpha", "b.py": "beta"})
+    one, two = (repository_sections(workspace, word, ContextRules(), NONCE, 1000) for word in ("alpha", "beta"))
+    assert one[0] == two[0]
+    assert (shown(one[1]), shown(two[1])) == (["a.py"], ["b.py"])

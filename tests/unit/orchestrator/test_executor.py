@@ -230,8 +230,8 @@ async def test_sec_29_what_others_wrote_stands_inside_fences_with_the_word_of_th
     base.mkdir()
     (base / "lakes.md").write_text("MARK in the repository, lakes\n")
     architecture = {
-        "structural_pattern": "MARK",
-        "topology": "MARK",
+        "structural_pattern": "layered",
+        "topology": "library",
         "api_paradigm": "none",
         "data_paradigm": "none",
         "rationale": "MARK",
@@ -347,6 +347,132 @@ async def test_the_files_of_earlier_tasks_stay_within_their_share_of_the_prompt(
     assert re.search(r"File near\.md\n<file \w+>\nx", prompt)
     assert "File far.md is not shown" in prompt
     assert state.status is ProjectStatus.COMPLETED
+
+
+README_PLAN = plan(task("a", files=["README.md"]) | {"type": "creative_writing"})
+
+
+def _judged(score: float, reason: str = "It names no lake.") -> str:
+    return json.dumps({"score": score, "reason": reason})
+
+
+async def test_an_approval_with_a_score_below_the_threshold_goes_back_with_that_reason(tmp_path: Path) -> None:
+    low = json.dumps({"score": 0.84, "verdict": "approve", "findings": []})
+    models = Models(say={"review": in_turn(low, json.dumps(APPROVED | {"score": 0.85}))})
+    state = await models.run(tmp_path)
+    assert "Its score is 0.84, and the task needs 0.85." in models.of(Purpose.REVISE)[0].prompt
+    assert "It needs a score of at least 0.85." in models.of(Purpose.REVIEW)[0].prompt
+    assert (state.results["a"].attempts, state.results["a"].score) == (2, 0.85)
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_where_every_score_is_low_nothing_is_completed(tmp_path: Path) -> None:
+    low = json.dumps({"score": 0.5, "verdict": "approve", "findings": []})
+    state = await Models(say={"review": lambda _: low}).run(tmp_path)
+    assert state.results["a"].status is TaskStatus.FAILED
+    assert state.results["a"].review is not None
+    assert state.results["a"].review.approved is False
+    assert state.status is ProjectStatus.PARTIAL
+
+
+async def test_a_score_that_is_no_number_is_asked_again_and_never_guessed(tmp_path: Path) -> None:
+    models = Models(say={"review": in_turn(json.dumps(APPROVED | {"score": "0.95"}), json.dumps(APPROVED))})
+    state = await models.run(tmp_path)
+    first, second = models.of(Purpose.REVIEW)
+    assert "score: Input should be a valid number" in second.prompt
+    assert second.prompt.startswith(first.prompt)
+    assert state.results["a"].score == 0.9
+
+
+async def test_a_document_is_judged_by_another_model_and_costs_no_review(tmp_path: Path) -> None:
+    # when
+    models = Models(plan=README_PLAN)
+    state = await models.run(tmp_path)
+    # then
+    assert models.counts() == {"architecture": 1, "decompose": 1, "generate": 1, "evaluate": 2}
+    result = state.results["a"]
+    judge = models.of(Purpose.EVALUATE, "a")[0]
+    assert "# README.md" in judge.prompt
+    assert result.review is None
+    assert result.evaluation is not None
+    assert (result.evaluation.model, result.score) == (judge.model.id, 0.8)
+    assert result.evaluation.model != result.model
+    assert state.status is ProjectStatus.COMPLETED
+
+
+async def test_a_document_below_its_threshold_goes_back_with_what_the_judge_said(tmp_path: Path) -> None:
+    models = Models(plan=README_PLAN, say={"evaluate": in_turn(_judged(0.79), _judged(0.8))})
+    state = await models.run(tmp_path)
+    feedback = models.of(Purpose.REVISE)[0].prompt
+    assert "It was judged at 0.79, and the task needs 0.80. The judge says:\nIt names no lake." in feedback
+    assert state.results["a"].attempts == 2
+
+
+async def test_a_document_that_is_never_good_enough_fails(tmp_path: Path) -> None:
+    state = await Models(plan=README_PLAN, say={"evaluate": lambda _: _judged(0.5)}).run(tmp_path)
+    assert state.results["a"].status is TaskStatus.FAILED
+    assert state.status is ProjectStatus.PARTIAL
+
+
+async def test_a_policy_that_asks_for_it_has_documents_reviewed_too(tmp_path: Path) -> None:
+    models = Models(plan=README_PLAN)
+    state = await models.run(tmp_path, job=a_job(policies=PolicySet([Policy(review_documents=True)])))
+    assert len(models.of(Purpose.REVIEW, "a")) == 1
+    assert state.results["a"].evaluation is None
+    assert state.results["a"].review is not None
+
+
+async def test_a_document_task_that_also_writes_code_is_reviewed(tmp_path: Path) -> None:
+    models = Models(plan=README_PLAN, say={"generate": lambda _: files(**{"README.md": "# A\n", "a.json": "{}"})})
+    await models.run(tmp_path)
+    assert len(models.of(Purpose.REVIEW, "a")) == 1
+
+
+async def test_a_plan_that_calls_code_uncritical_has_it_reviewed_all_the_same(tmp_path: Path) -> None:
+    summary = task("a", files=["a.json"]) | {"type": "summarization", "critical": False}
+    models = Models(plan=plan(summary), say={"generate": lambda _: files(**{"a.json": "{}"})})
+    await models.run(tmp_path)
+    assert len(models.of(Purpose.REVIEW, "a")) == 1
+
+
+async def test_a_type_has_its_own_number_of_attempts_and_its_own_output_limit(tmp_path: Path) -> None:
+    models = Models(
+        plan=plan(task("a", files=["README.md"]) | {"type": "summarization"}), say={"evaluate": lambda _: _judged(0.1)}
+    )
+    state = await models.run(tmp_path)
+    assert state.results["a"].attempts == 2
+    written = models.of(Purpose.GENERATE)[0]
+    assert written.max_output_tokens == 4_000 + (8_000 if written.model.reasoning else 0)
+    assert "at most 4,000 tokens" in written.prompt
+
+
+async def test_the_final_judge_wrote_nothing_that_was_accepted_where_another_model_is_allowed(
+    tmp_path: Path,
+) -> None:
+    # given: two models, and the cheaper one writes
+    two = PolicySet([Policy(allowed_models=["gpt-5-mini", "claude-haiku"])])
+    models = Models()
+    # when
+    state = await models.run(tmp_path, job=a_job(policies=two))
+    # then
+    assert state.evaluation is not None
+    assert {state.results["a"].model, state.evaluation.model} == {"gpt-5-mini", "claude-haiku-4-5"}
+
+
+async def test_the_writer_judges_only_where_no_other_model_is_allowed(tmp_path: Path) -> None:
+    only = PolicySet([Policy(allowed_models=["gpt-5-mini"])])
+    state = await Models().run(tmp_path, job=a_job(policies=only))
+    assert state.evaluation is not None
+    assert state.evaluation.model == state.results["a"].model == "gpt-5-mini"
+
+
+async def test_the_writer_does_not_judge_because_the_other_model_gives_no_usable_answer(tmp_path: Path) -> None:
+    two = PolicySet([Policy(allowed_models=["gpt-5-mini", "claude-haiku"])])
+    models = Models(say={"evaluate": lambda _: "I would rather not."})
+    state = await models.run(tmp_path, job=a_job(policies=two))
+    assert state.evaluation is None
+    assert "The final evaluation is missing" in state.outcome.reason
+    assert state.results["a"].model not in {request.model.id for request in models.of(Purpose.EVALUATE)}
 
 
 def _name(request: CompletionRequest) -> str:

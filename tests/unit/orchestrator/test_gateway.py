@@ -22,8 +22,10 @@ from orchestrator.errors import (
     RunLost,
 )
 from orchestrator.gateway import (
+    FAILURE_KINDS,
     OVERHEAD_TOKENS,
     BookedCall,
+    Failure,
     Gateway,
     Persistence,
     Question,
@@ -195,6 +197,7 @@ async def test_a_good_answer_is_settled_at_what_it_cost(tmp_path: Path) -> None:
 
 async def test_whoever_listens_hears_what_each_billed_answer_cost(tmp_path: Path) -> None:
     heard: list[BookedCall] = []
+    failed: list[Failure] = []
 
     async def listen(call: BookedCall) -> None:
         heard.append(call)
@@ -202,11 +205,62 @@ async def test_whoever_listens_hears_what_each_billed_answer_cost(tmp_path: Path
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script("no JSON", billed())})
         gateway.on_booked = listen
+        gateway.on_failed = failed.append
         async with gateway.slots.held():
             await gateway.ask(question(), BOTH, EvaluationReply)
 
-    assert [(call.question.task_id, call.model.id) for call in heard] == [("task-1", "first")] * 2
-    assert (heard[1].cost, heard[1].usage) == (COST, Usage(100, 100))
+    assert [(call.question.task_id, call.question.purpose, call.model.id) for call in heard] == [
+        ("task-1", EVALUATE, "first")
+    ] * 2
+    assert (heard[1].cost, heard[1].usage, heard[1].finish) == (COST, Usage(100, 100), Finish.STOP)
+    assert 0 <= heard[1].seconds < 5
+    assert failed == [Failure("task-1", EVALUATE, FIRST, "malformed", retried=True)]
+
+
+async def test_whoever_listens_hears_of_each_failure_its_kind_and_whether_it_is_tried_again(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    refused = billed("", Finish.REFUSAL)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway(
+            {"openai": script(rate_limited(), unavailable(), rejected(400)), "anthropic": script(refused)}
+        )
+        gateway.on_failed = failed.append
+        async with gateway.slots.held():
+            with pytest.raises(UnusableAnswers):
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [(one.model.id, one.kind, one.retried) for one in failed] == [
+        ("first", "rate_limited", True),
+        ("first", "unavailable", True),
+        ("first", "rejected", False),
+        ("second", "refused", False),
+    ]
+    assert {one.kind for one in failed} <= set(FAILURE_KINDS)
+    assert [one.latency_seconds is None for one in failed] == [False, False, False, True]
+
+
+async def test_the_last_try_says_that_nothing_follows_it(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(*[unavailable()] * 4)})
+        gateway.on_failed = failed.append
+        async with gateway.slots.held():
+            with pytest.raises(NoModel):
+                await gateway.ask(question(), route(FIRST), EvaluationReply)
+
+    assert [one.retried for one in failed] == [True, True, True, False]
+
+
+async def test_an_answer_that_an_earlier_process_rejected_is_not_told_of_again(tmp_path: Path) -> None:
+    failed: list[Failure] = []
+    async with bank(tmp_path / "db") as one:
+        for provider in (script("no JSON", billed()), script()):
+            gateway = one.gateway({"openai": provider})
+            gateway.on_failed = failed.append
+            async with gateway.slots.held():
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert [one.kind for one in failed] == ["malformed"]
 
 
 async def test_whoever_listens_hears_of_an_answer_that_was_lost_too(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ async def test_its_budget_and_policies_bind(tmp_path: Path) -> None:
     models = Models()
     broke = await orchestrator(models, tmp_path, budget=Budget(0.0)).run_project("Notes")
     assert broke.status is ProjectStatus.BUDGET_EXHAUSTED
-    closed = PolicySet([Policy(allowed_providers=[])])
+    closed = PolicySet([Policy(allowed_providers=["google"])])
     shut = await orchestrator(models, tmp_path, policy_set=closed).run_project("Notes")
     assert shut.outcome.code == "no_model"
     assert models.asked == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.artifacts import WriteRules
-from orchestrator.planner import MAX_TASKS, ancestors, faults, ready, remaining_path, unreachable
+from orchestrator.limits import MAX_TASKS
+from orchestrator.planner import ancestors, faults, ready, remaining_path, unreachable
 from orchestrator.state import ProjectStatus, Purpose, Task, TaskType
 from tests.unit.orchestrator.models import Models, in_turn, plan, task
 

@@ -1,9 +1,8 @@
-"""Policies: how they are read, and that the one rule forbids what any hard policy rules out."""
+"""Policies: what each rule rules out, and that the strictest of several wins."""
 
 from __future__ import annotations
 
 from importlib import resources
-from pathlib import Path
 
 import pytest
 import yaml
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
-from orchestrator.errors import SpecError, UsageError
 from orchestrator.policy import (
     PROVIDERS,
     EnforcementMode,
@@ -19,9 +17,7 @@ from orchestrator.policy import (
     PolicySet,
     combine,
     judge,
-    load_policies,
     narrower,
-    parse_policies,
 )
 
 EUROPEAN = ModelProfile(
@@ -170,93 +166,6 @@ def test_a_rate_limit_is_the_lowest_of_the_hard_ones() -> None:
 def test_a_policy_that_cannot_be_is_refused_when_it_is_made(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Policy(**arguments)  # type: ignore[arg-type]
-
-
-NAMED = """\
-- name: gdpr
-  allow_training_on_output: false
-- name: thrifty
-  cost_cap_usd: 0.5
-  enforcement_mode: soft
-"""
-EXPECTED = PolicySet(
-    [
-        Policy(name="gdpr", allow_training_on_output=False),
-        Policy(name="thrifty", max_cost_per_task_usd=0.5, enforcement_mode=EnforcementMode.SOFT),
-    ]
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "expected"),
-    [
-        ("list.yaml", NAMED, EXPECTED),
-        ("several.yaml", "policies:\n" + NAMED, EXPECTED),
-        ("one.yaml", "allowed_models: [kimi]\n", PolicySet([Policy(allowed_models=["kimi"])])),
-        ("section.yaml", "policy: {allowed_models: [kimi]}\n", PolicySet([Policy(allowed_models=["kimi"])])),
-        ("tabs.json", '{\n\t"name": "x",\n\t"rate_limit": 3\n}', PolicySet([Policy(name="x", rate_limit=3)])),
-    ],
-)
-def test_a_policy_file_has_one_policy_or_a_list_or_a_section(
-    tmp_path: Path, name: str, text: str, expected: PolicySet
-) -> None:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-
-    assert load_policies(path) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "findings"),
-    [
-        (
-            "- allowed_regions: [eu]\n",
-            ["p.yaml:1:3: policies[0]: every policy of a list needs a `name`"],
-        ),
-        (
-            "name: a\nalowed_models: [x]\n",
-            ["p.yaml:2:1: alowed_models: is not a known key; did you mean 'allowed_models'?"],
-        ),
-        (
-            "allowed_providers: [openai, antropic]\n",
-            ["p.yaml:1:29: allowed_providers[1]: 'antropic' is not a provider; did you mean 'anthropic'?"],
-        ),
-        (
-            "enforcement_mode: hrd\n",
-            [
-                "p.yaml:1:19: enforcement_mode: must be one of hard, soft, monitor, not 'hrd'; did you mean 'hard'?",
-            ],
-        ),
-        (
-            "cost_cap_usd: 1\nmax_cost_per_task_usd: 2\n",
-            ["p.yaml:1:1: cost_cap_usd: is another name for a key that is given too; remove one"],
-        ),
-        ("cost_cap_usd: -1\n", ["p.yaml:1:15: cost_cap_usd: must be at least 0, not -1"]),
-        (
-            "",
-            ["p.yaml:1:1: (top level): holds no rule; give a policy, a list of policies, or `policies:` with a list"],
-        ),
-    ],
-)
-def test_a_broken_policy_file_is_refused_at_its_line(text: str, findings: list[str]) -> None:
-    with pytest.raises(SpecError) as caught:
-        parse_policies(text, "p.yaml")
-
-    assert [str(finding) for finding in caught.value.findings] == findings
-
-
-def test_a_policy_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nowhere\.yaml does not exist"):
-        load_policies(tmp_path / "nowhere.yaml")
-
-
-@given(st.text())
-def test_any_text_as_a_policy_file_parses_or_is_refused_with_findings(text: str) -> None:
-    try:
-        found = str(parse_policies(text, "p.yaml"))
-    except SpecError as error:
-        found = str(error)
-    assert found
 
 
 NAMES = st.none() | st.lists(st.sampled_from(["euro", "Euro-1", "train-2", "gone"]), max_size=3)

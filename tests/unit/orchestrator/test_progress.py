@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestrator.budget import Budget
 from orchestrator.events import Event, EventType
-from orchestrator.progress import Picture, follow, line, plain, plan_text, summary
+from orchestrator.progress import Picture, architecture_block, follow, line, plain, plan_text, show, summary
 from orchestrator.specs import BudgetSpec
 from orchestrator.state import (
     Forecast,
@@ -26,13 +26,20 @@ from orchestrator.state import (
 TASK = Task("a", "Write a", TaskType.CODE_GENERATION, "")
 
 
-def event(kind: EventType, **data: object) -> Event:
+def event(kind: EventType, /, **data: object) -> Event:
     return Event(kind, "run-1", data, 0.0)
 
 
 EVENTS = [
     event(EventType.PROJECT_STARTED, title="Notes", app_type="generic"),
-    event(EventType.ARCHITECTURE_DECIDED, structural_pattern="layered", topology="library", rationale=""),
+    event(
+        EventType.ARCHITECTURE_DECIDED,
+        structural_pattern="layered",
+        topology="library",
+        api_paradigm="none",
+        data_paradigm="none",
+        rationale="A library needs no more.",
+    ),
     event(
         EventType.PLAN_READY,
         tasks=[{"id": "a", "title": "Write a"}, {"id": "b", "title": "Write b"}],
@@ -41,6 +48,11 @@ EVENTS = [
     ),
     event(EventType.TASK_STARTED, task_id="a", title="Write a"),
     event(EventType.CALL_SETTLED, task_id="a", purpose="generate", model="m", cost_usd=0.01, spent_usd=0.03),
+    event(EventType.CALL_FAILED, task_id="a", purpose="generate", model="m", kind="rate_limited", retried=True),
+    event(EventType.ANSWER_REJECTED, task_id="", purpose="decompose", model="m", kind="malformed", retried=False),
+    event(EventType.BUDGET_WARNING, phase="generation", ratio=0.8, spent_usd=0.03),
+    event(EventType.VALIDATION_COMPLETED, task_id="a", results={"ruff": "failed", "pytest": "not_run"}),
+    event(EventType.VALIDATION_COMPLETED, task_id="", results={}),
     event(EventType.VALIDATION_FAILED, task_id="a", validators=["ruff"]),
     event(EventType.TASK_FAILED, task_id="a", title="Write a", reason="no\nmore"),
     event(EventType.TASK_SKIPPED, task_id="b", reason="a task it depends on did not complete"),
@@ -62,6 +74,11 @@ LINES = [
     "plan: 2 tasks, $0.1000 to $0.2000",
     "task a: started",
     "call: generate for a by m, $0.0100, $0.0300 spent",
+    "call: generate for a by m failed: rate limited, asked again",
+    "call: decompose by m failed: malformed",
+    "budget: generation has used 80%, $0.0300 spent",
+    "task a: checked: ruff failed, pytest not run",
+    "the whole project: checked: no check applied",
     "task a: checks failed: ruff",
     "task a: failed: no",
     "task b: skipped: a task it depends on did not complete",
@@ -76,12 +93,52 @@ def test_every_event_is_one_line(happened: Event, said: str) -> None:
     assert line(happened) == said
 
 
-async def test_in_a_pipe_there_is_one_line_per_event() -> None:
+BLOCK = [
+    "🏗 Architecture",
+    "   Structural pattern: layered",
+    "   Topology:           library",
+    "   API paradigm:       none",
+    "   Data paradigm:      none",
+    "   Rationale:          A library needs no more.",
+]
+
+
+async def test_in_a_pipe_there_is_one_line_per_event_and_a_block_for_the_architecture() -> None:
     out = io.StringIO()
     async with follow(out, BudgetSpec()) as on_event:
         for one in EVENTS:
             await on_event(one)
-    assert out.getvalue().splitlines() == LINES
+    assert out.getvalue().splitlines() == [*LINES[:2], *BLOCK, *LINES[2:]]
+
+
+async def test_on_a_terminal_the_block_of_the_architecture_stays_above_the_table() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    out = Terminal()
+    async with follow(out, BudgetSpec()) as on_event:
+        await on_event(EVENTS[1])
+    for said in BLOCK:
+        assert said in out.getvalue()
+
+
+def test_the_block_of_an_architecture_wraps_long_texts_and_lets_nothing_steer_the_terminal() -> None:
+    decided = dict(EVENTS[1].data) | {"rationale": "\x1b[2JIt \u202e" + "is small. " * 12, "topology": "a\nb"}
+    block = architecture_block(event(EventType.ARCHITECTURE_DECIDED, **decided))
+    assert "   Topology:           a b\n" in block
+    assert "   Rationale:          [2JIt is small." in block
+    assert block.splitlines()[-1].startswith(" " * 23)
+    assert max(map(len, block.splitlines())) <= 78
+    assert {character for character in block if ord(character) < 32} == {"\n"}
+    assert architecture_block(EVENTS[0]) == ""
+
+
+def test_a_stream_that_cannot_hold_a_character_gets_a_question_mark() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="latin-1", write_through=True)
+    show("🏗 layered", out)
+    assert raw.getvalue() == b"? layered\n"
 
 
 def test_what_a_model_wrote_steers_no_terminal() -> None:

@@ -60,12 +60,23 @@ def need(
     critical: bool = False,
     avoid_provider: str = "",
     avoid_models: frozenset[str] = frozenset(),
+    prefer: tuple[str, ...] = (),
 ) -> Need:
-    return Need(purpose, 2_000, 8_000, critical, avoid_provider, avoid_models)
+    return Need(purpose, 2_000, 8_000, critical, avoid_provider, avoid_models, prefer=prefer)
 
 
 def chain(of: Router, asked: Need) -> list[str]:
     return [one.id for one in of.route(asked).chain]
+
+
+def test_a_preferred_model_is_asked_first_where_it_is_eligible_and_no_policy_advises_against_it() -> None:
+    asked = need(Purpose.ARCHITECTURE, prefer=("absent", "dear", "other"))
+    assert chain(router(), asked)[:3] == ["dear", "other", "cheap"]
+    assert router().route(asked).choice.reason == "preferred for architecture: first of 4 eligible"
+    assert chain(router(Policy(blocked_models=["dear"])), asked)[:2] == ["other", "cheap"]
+    advised = Policy(blocked_models=["dear"], enforcement_mode=EnforcementMode.SOFT)
+    assert chain(router(advised), asked)[-1] == "dear"
+    assert chain(router(available=frozenset({"google", "openai"})), asked)[0] == "dear"
 
 
 def test_the_cheapest_good_enough_model_is_first_and_the_rest_is_the_fallback_chain() -> None:

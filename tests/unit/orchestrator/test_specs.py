@@ -21,11 +21,13 @@ from orchestrator.specs import (
     ContextSpec,
     GitHubSpec,
     JobSpec,
+    ProjectFile,
     RoutingSpec,
     ValidationSpec,
     Weights,
     from_json,
     json_schema,
+    load_project_file,
     load_spec_file,
     merge_issue,
     narrow,
@@ -418,6 +420,17 @@ def test_the_published_schema_is_that_of_the_code() -> None:
         "github: {labels: ['']}",
         "validation: {validators: [mypy]}",
         "validation: {commands: make}",
+        "project: Build it",
+        "project: ''",
+        "project: '  '",
+        "project: 3",
+        "{project: Build it, criteria: Works, budget_usd: 1, time_seconds: 60, concurrency: 2, x-a: 1}",
+        "{project: Build it, concurrency: 0}",
+        "{project: Build it, concurrency: null}",
+        "{project: Build it, budget_usd: much}",
+        "{project: Build it, time_seconds: 0}",
+        "{project: Build it, budget: {max_usd: 1}}",
+        "{project: {title: A}, budget_usd: 1}",
     ],
 )
 def test_the_schema_and_the_parser_agree(text: str) -> None:
@@ -426,22 +439,70 @@ def test_the_schema_and_the_parser_agree(text: str) -> None:
     assert valid == (found_in(text) == ())
 
 
-@pytest.mark.parametrize("name", ["example_full", "rate_limiter", "fastapi_auth"])
-def test_the_example_specs_are_valid(name: str) -> None:
-    path = ROOT / "projects" / f"{name}.yaml"
-
-    assert load_spec_file(path).description
-    assert Draft202012Validator(json_schema()).is_valid(yaml.safe_load(path.read_text(encoding="utf-8")))
-
-
 def test_the_full_example_shows_every_section_and_field() -> None:
     example = yaml.safe_load((ROOT / "projects/example_full.yaml").read_text(encoding="utf-8"))
-    schema = json_schema()
+    parts = json_schema()["$defs"]
+    sections = parts["SpecFile"]["properties"]
 
-    assert set(schema["properties"]) - set(example) == {"enabled"}
+    assert set(sections) - set(example) == {"enabled"}
     for section in ("project", "budget", "routing", "validation", "github", "context"):
-        reference = schema["properties"][section]["$ref"].rsplit("/", 1)[-1]
-        assert set(example[section]) == set(schema["$defs"][reference]["properties"])
+        reference = sections[section]["$ref"].rsplit("/", 1)[-1]
+        assert set(example[section]) == set(parts[reference]["properties"])
+
+
+FLAT = """\
+# old
+project: Build a parser
+criteria: pytest passes
+budget_usd: 2.5
+time_seconds: 600
+concurrency: 2
+"""
+
+
+def test_the_older_flat_form_is_the_same_job_and_its_note_shows_the_form_that_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(FLAT, encoding="utf-8")
+
+    file = load_project_file(path)
+
+    assert (
+        file.job
+        == load_spec_file(path)
+        == JobSpec(
+            title="Build a parser", description="Build a parser", criteria="pytest passes", budget=BudgetSpec(2.5, 600)
+        )
+    )
+    assert file.concurrency == 2
+    first, *shown = file.note.splitlines()
+    assert first == f"{path}:2: this flat form is deprecated; the same in the form that replaces it:"
+    replacement = tmp_path / "new.yaml"
+    replacement.write_text("\n".join(line.removeprefix("    ") for line in shown), encoding="utf-8")
+    again = load_project_file(replacement)
+    assert (replace(again.job, title=file.job.title), again.note) == (file.job, "")
+    assert shown[-1] == "    # and on the command line: --concurrency 2"
+
+
+def test_a_file_in_sections_gets_no_note(tmp_path: Path) -> None:
+    path = tmp_path / "new.yaml"
+    path.write_text("project: {title: A}\n", encoding="utf-8")
+
+    assert load_project_file(path) == ProjectFile(JobSpec(title="A", description="A"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "field", "message"),
+    [
+        ("project: A\nbudget_us: 2\n", 2, "budget_us", "is not a known key; did you mean 'budget_usd'?"),
+        ("project: A\n\ntime_seconds: long\n", 3, "time_seconds", "must be a number, not 'long'"),
+        ("project: A\nconcurrency: 500\n", 2, "concurrency", "must be at most 100, not 500"),
+        ("project: ''\n", 1, "project", "must not be empty"),
+    ],
+)
+def test_the_flat_form_is_read_as_strictly(text: str, line: int, field: str, message: str) -> None:
+    (found,) = found_in(text)
+
+    assert (found.line, found.field, found.message) == (line, field, message)
 
 
 def test_this_repositorys_own_spec_is_valid() -> None:

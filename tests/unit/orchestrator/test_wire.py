@@ -61,6 +61,18 @@ def test_the_task_types_and_the_severities_travel_as_enums() -> None:
     assert list(rename["properties"]) == ["from", "to"]
 
 
+def test_the_four_vocabularies_of_an_architecture_travel_as_enums() -> None:
+    properties = schema_for(Purpose.ARCHITECTURE)["properties"]
+
+    assert {name: node.get("enum") for name, node in properties.items()} == {
+        "structural_pattern": ["layered", "hexagonal", "cqrs", "event-driven", "mvc", "clean", "script"],
+        "topology": ["monolith", "modular-monolith", "microservices", "serverless", "bff", "library"],
+        "api_paradigm": ["rest", "graphql", "grpc", "websocket", "cli", "none"],
+        "data_paradigm": ["relational", "document", "key-value", "time-series", "graph", "none"],
+        "rationale": None,
+    }
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -87,6 +99,13 @@ def test_a_reply_is_read_with_or_without_a_code_fence(text: str) -> None:
         ('{"score": 1.5, "reason": "x"}', "score: Input should be less than or equal to 1"),
         ('{"score": NaN, "reason": "x"}', "score"),
         ('{"score": 1e999, "reason": "x"}', "score"),
+        ('{"score": -0.1, "reason": "x"}', "score: Input should be greater than or equal to 0"),
+        ('{"score": 85, "reason": "x"}', "score: Input should be less than or equal to 1"),
+        ('{"score": "0.85", "reason": "x"}', "score: Input should be a valid number"),
+        ('{"score": "85%", "reason": "x"}', "score: Input should be a valid number"),
+        ('{"score": true, "reason": "x"}', "score: Input should be a valid number"),
+        ('{"score": null, "reason": "x"}', "score: Input should be a valid number"),
+        ('{"score": [0.5], "reason": "x"}', "score: Input should be a valid number"),
         ('{"score": 0.5, "reason": "\\ud800"}', "half a surrogate pair"),
         ("[" * 100_000, "nested too deeply"),
         ('{"score": ' + "9" * 5_000 + ', "reason": "x"}', "Exceeds the limit"),
@@ -113,6 +132,76 @@ def test_a_rename_travels_as_from_and_to() -> None:
 def test_a_verdict_is_one_of_two() -> None:
     with pytest.raises(ValueError, match="verdict"):
         parse('{"score": 1, "verdict": "maybe", "findings": []}', ReviewReply)
+
+
+def planned(**other: Any) -> dict[str, Any]:
+    return {"id": "a", "title": "A", "type": "code_generation", "description": "d", **other}
+
+
+@pytest.mark.parametrize(
+    ("purpose", "value", "message"),
+    [
+        (Purpose.DECOMPOSE, {"tasks": [planned()] * 101}, "tasks: has 101 items, 1 more than the 100 that are allowed"),
+        (
+            Purpose.DECOMPOSE,
+            {"tasks": [planned(title="t" * 250)]},
+            "tasks.0.title: has 250 characters, 50 more than the 200 that are allowed",
+        ),
+        (
+            Purpose.DECOMPOSE,
+            {"tasks": [planned(description="d" * 8_001)]},
+            "tasks.0.description: has 8,001 characters, 1 more than the 8,000 that are allowed",
+        ),
+        (
+            Purpose.DECOMPOSE,
+            {"tasks": [planned(files=["é" * 201])]},
+            "tasks.0.files.0: has 402 bytes, 2 more than the 400 that are allowed",
+        ),
+        (
+            Purpose.GENERATE,
+            {"files": [{"path": f"f{number}", "content": ""} for number in range(150)], "deletions": ["g"] * 60}
+            | {"renames": [{"from": f"f{number}", "to": f"t{number}"} for number in range(60)]},
+            "the object: changes 211 files, 11 more than the 200 that are allowed",
+        ),
+        (
+            Purpose.REVISE,
+            {"files": [{"path": "f", "content": "x" * 1_048_580}]},
+            "files.0.content: has 1,048,580 bytes, 4 more than the 1,048,576 that are allowed",
+        ),
+        (
+            Purpose.REVISE,
+            {"files": [{"path": f"f{number}", "content": "x" * 1_048_576} for number in range(11)]},
+            "the object: has 11,534,336 bytes in all, 1,048,576 more than the 10,485,760 allowed",
+        ),
+        (
+            Purpose.GENERATE,
+            {"notes": "n" * 4_100},
+            "notes: has 4,100 characters, 100 more than the 4,000 that are allowed",
+        ),
+        (
+            Purpose.REVIEW,
+            {"score": 1, "verdict": "approve"} | {"findings": [{"path": "a", "severity": "note", "message": "m"}] * 51},
+            "findings: has 51 items, 1 more than the 50 that are allowed",
+        ),
+        (
+            Purpose.REVIEW,
+            {"score": 1, "verdict": "approve"}
+            | {"findings": [{"path": "a", "severity": "note", "message": "m" * 2_001}]},
+            "findings.0.message: has 2,001 characters, 1 more than the 2,000 that are allowed",
+        ),
+        (
+            Purpose.EVALUATE,
+            {"score": 1, "reason": "r" * 4_001},
+            "reason: has 4,001 characters, 1 more than the 4,000 that are allowed",
+        ),
+    ],
+)
+def test_an_answer_above_a_limit_is_told_which_one_and_by_how_much(purpose: Purpose, value: Any, message: str) -> None:
+    assert said_of(json.dumps(value), purpose) == f"the answer does not follow the schema: {message}"
+
+
+def test_a_score_may_be_a_whole_number() -> None:
+    assert parse('{"score": 1, "reason": "x"}', EvaluationReply).score == 1.0
 
 
 def said_of(text: str, purpose: Purpose) -> str:

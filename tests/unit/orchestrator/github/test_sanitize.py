@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.github.sanitize import JOINER, Redactor, inert, visible
+from orchestrator.github.sanitize import JOINER, Redactor, inert
+from orchestrator.hidden import visible
 
 MARKUP = st.text("<!->`~@/#[]()\n abcfixes12\u200b\u202e\u2060\U000e0041", max_size=200)
 

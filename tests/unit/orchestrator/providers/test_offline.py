@@ -32,13 +32,16 @@ OTHER = "Title: Text tools\n\nWrap, indent and align paragraphs"
 _VARIABLES = {
     Purpose.ARCHITECTURE: ("repository", "feedback"),
     Purpose.DECOMPOSE: ("architecture", "repository", "feedback"),
-    Purpose.GENERATE: ("architecture", "task_id", "task", "task_files", "other_files", "repository", "dependencies"),
-    Purpose.REVISE: (
-        "architecture", "task_id", "task", "task_files", "other_files", "repository", "dependencies", "current",
-        "findings",
+    Purpose.GENERATE: (
+        "architecture", "task_id", "task", "task_files", "plan", "repository", "repository_files", "dependencies",
+        "answer_tokens",
     ),
-    Purpose.REVIEW: ("architecture", "task_id", "task", "dependencies", "current", "findings"),
-    Purpose.EVALUATE: ("files", "tasks", "checks"),
+    Purpose.REVISE: (
+        "architecture", "task_id", "task", "task_files", "plan", "repository", "repository_files", "dependencies",
+        "answer_tokens", "current", "findings",
+    ),
+    Purpose.REVIEW: ("architecture", "task_id", "task", "dependencies", "current", "findings", "threshold"),
+    Purpose.EVALUATE: ("result", "checks"),
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What people read, and the program that writes its tables."""

@@ -1,0 +1,52 @@
+"""How two policies' rules compare: which one forbids all that the other one forbids."""
+
+from __future__ import annotations
+
+from orchestrator.catalog import Catalog
+from orchestrator.policy import EnforcementMode, Policy
+
+ALLOWED = ("allowed_models", "allowed_providers", "allowed_regions")
+BLOCKED = ("blocked_models", "blocked_providers")
+FLAGS = ("allow_training_on_output", "pii_allowed")
+CEILINGS = ("max_cost_per_task_usd", "max_latency_ms", "rate_limit")
+FLOORS = ("min_quality_score",)
+RULES = (*ALLOWED, *BLOCKED, *FLAGS, *CEILINGS, *FLOORS)
+
+_STRENGTH = {EnforcementMode.MONITOR: 0, EnforcementMode.SOFT: 1, EnforcementMode.HARD: 2}
+
+
+def strength(policy: Policy) -> int:
+    """Return how strongly a policy binds: more than another one, or as much."""
+    return _STRENGTH[policy.enforcement_mode]
+
+
+def names_of(policy: Policy, rule: str, catalog: Catalog) -> frozenset[str] | None:
+    """Return what a list rule names, models by their ids and all in one case; None where it rules nothing."""
+    names = getattr(policy, rule)
+    if names is None:
+        return None
+    if rule.endswith("_models"):
+        resolved = ((name, catalog.resolve(name)) for name in names)
+        names = [model.id if model else name for name, model in resolved]
+    return frozenset(name.casefold() for name in names)
+
+
+def overlap(allowing: Policy, blocking: Policy, kind: str, catalog: Catalog) -> frozenset[str]:
+    """Return the `models` or `providers` that one policy allows by name and the other one blocks."""
+    allowed = names_of(allowing, f"allowed_{kind}", catalog) or frozenset()
+    return allowed & (names_of(blocking, f"blocked_{kind}", catalog) or frozenset())
+
+
+def contains(loose: Policy, strict: Policy, rule: str, catalog: Catalog) -> bool:
+    """Say whether both have the rule, and `strict` forbids by it at least what `loose` does."""
+    if rule in ALLOWED or rule in BLOCKED:
+        wide, narrow = names_of(loose, rule, catalog), names_of(strict, rule, catalog)
+        if wide is None or narrow is None:
+            return False
+        return narrow <= wide if rule in ALLOWED else wide <= narrow
+    one, other = getattr(loose, rule), getattr(strict, rule)
+    if rule in FLAGS:
+        return one is False and other is False
+    if one is None or other is None:
+        return False
+    return bool(other <= one if rule in CEILINGS else other >= one)
