@@ -219,3 +219,19 @@ def test_a_hard_rate_limit_holds_over_a_whole_run(tmp_path: Path) -> None:
     assert now == 120.0
     assert state is not None
     assert state.status.value == "completed"
+
+
+def test_a_rate_limit_that_is_not_hard_is_reported_where_it_was_not_kept(tmp_path: Path) -> None:
+    catalog = Catalog({"m0": _model(0, "openai", ["eu"], False, 0.85, 1.0)}, {})
+    policies = PolicySet(
+        [
+            Policy(name="gentle", rate_limit=2, enforcement_mode=EnforcementMode.SOFT),
+            Policy(name="watch", rate_limit=60, enforcement_mode=EnforcementMode.MONITOR),
+        ]
+    )
+
+    state, asked = asyncio.run(_run(tmp_path, catalog, frozenset({"openai"}), policies, [], Pace(lambda: 0.0)))
+
+    assert len(asked) == 5
+    assert state is not None
+    assert state.notes == ("soft policy gentle: m0 was called more than 2 times in a minute",)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, load_catalog
 from orchestrator.errors import SpecError, UsageError
-from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
+from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine, judge
 from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport
 from orchestrator.policy_files import parse_policy_file
 
@@ -278,3 +280,42 @@ def test_a_report_with_errors_refuses_at_file_and_line_and_one_without_lets_pass
         of(Policy(name="p", allowed_regions=[])).refuse()
     assert not isinstance(unplaced.value, SpecError)
     of(Policy(name="p", allowed_models=["gpt-4o"])).refuse()
+
+
+NAMES = st.none() | st.lists(st.sampled_from(["gpt-4o", "claude-opus", "kimi", "gone", "GLM-4.7"]), max_size=3)
+PROVIDER_LISTS = st.none() | st.lists(st.sampled_from(["openai", "google", "zhipu", "deepseek"]), max_size=3)
+POLICIES = st.builds(
+    Policy,
+    name=st.sampled_from(["a", "b", "c"]),
+    allowed_models=NAMES,
+    blocked_models=NAMES,
+    allowed_providers=PROVIDER_LISTS,
+    blocked_providers=PROVIDER_LISTS,
+    allowed_regions=st.none() | st.lists(st.sampled_from(["eu", "us", "cn", "mars"]), max_size=2),
+    allow_training_on_output=st.booleans(),
+    max_cost_per_task_usd=st.none() | st.sampled_from([0.0, 0.002, 0.02, 1.0]),
+    min_quality_score=st.none() | st.floats(0, 1),
+    rate_limit=st.none() | st.integers(1, 100),
+    enforcement_mode=st.sampled_from(EnforcementMode),
+)
+
+
+@given(st.lists(st.lists(POLICIES, max_size=3).map(PolicySet), max_size=3))
+def test_a_set_without_errors_leaves_a_model_that_may_write(levels: list[PolicySet]) -> None:
+    """Writers have the longest answers: 8,000 tokens, or what the model can."""
+    joined = combine(*levels)
+    report = PolicyAnalyzer.analyze(joined, CATALOG)
+
+    left = [
+        model
+        for model in CATALOG.models.values()
+        if model.provider != "offline"
+        and judge(
+            model,
+            joined,
+            CATALOG,
+            cost_usd=model.price.cost(250, min(8_000, model.max_output_tokens)) / 10**12,
+        ).allowed
+    ]
+    assert any(one.kind == "no_model" and one.error for one in report.findings) == (not left)
+    assert len(report.errors) + len(report.warnings) == len(report.findings)
