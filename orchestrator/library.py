@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -128,10 +129,7 @@ class Orchestrator:
         if self._bus_taken:
             self._bus = ProjectEventBus()
         self._bus_taken = True
-        run = self._run(job, project_id, output_dir, self._bus)
-        # Also when it is never started: cancelled before its first step, say.
-        weakref.finalize(run, self._bus.close).atexit = False
-        return run
+        return _Closing(self._run(job, project_id, output_dir, self._bus), self._bus)
 
     async def _run(
         self,
@@ -159,3 +157,42 @@ class Orchestrator:
                 on_event=follow,
                 bus=bus,
             )
+
+
+class _Closing(Coroutine[Any, Any, ProjectState]):
+    """A run whose bus is closed however it ends: also one that is cancelled before its first step, or never started.
+
+    A coroutine that was not started runs no `finally`, and a task keeps its coroutine for as long as it lives.
+    """
+
+    def __init__(self, run: Coroutine[Any, Any, ProjectState], bus: ProjectEventBus) -> None:
+        self._run = run
+        self._bus = bus
+        weakref.finalize(self, bus.close).atexit = False
+
+    def send(self, value: Any) -> Any:
+        with self._closing():
+            return self._run.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self._closing():
+            return self._run.throw(*error)
+
+    def close(self) -> None:
+        self._run.close()
+        self._bus.close()
+
+    def __await__(self) -> Generator[Any, Any, ProjectState]:
+        try:
+            return (yield from self._run.__await__())
+        finally:
+            self._bus.close()
+
+    @contextmanager
+    def _closing(self) -> Iterator[None]:
+        """Close the bus when the step is the run's last one, which ends in an exception: its result is one too."""
+        try:
+            yield
+        except BaseException:
+            self._bus.close()
+            raise

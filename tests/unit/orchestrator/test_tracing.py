@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from action.inputs import secrets_of
+from bot.settings import Settings
 from orchestrator import Budget, Orchestrator, ProjectStatus, TracingConfig, configure_tracing, tracing
 from orchestrator.errors import ProviderRejected, UsageError
 from orchestrator.events import Event, EventType
@@ -198,10 +201,9 @@ async def test_a_run_completes_where_no_collector_listens(tmp_path: Path) -> Non
     assert state.status is ProjectStatus.COMPLETED
 
 
-async def test_a_run_goes_on_before_a_collector_that_never_answers_is_given_up(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+async def test_a_run_does_not_wait_until_a_collector_that_never_answers_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
         tracer = tracing.Tracer(TracingConfig(otlp_endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}"))
         run = tracer.run()
         kind, at, data = STARTED
@@ -209,11 +211,14 @@ async def test_a_run_goes_on_before_a_collector_that_never_answers_is_given_up(
         run.close()
         # when
         await tracer.flush()
-        # then: the request is under way, and nobody has logged yet that it failed
-        assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
+        # then: the request is still under way, since whoever sends it has not hung up
         connection, _ = silent.accept()
         with connection:
+            connection.settimeout(10)
             assert connection.recv(15) == b"POST /v1/traces"
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                b"".join(iter(partial(connection.recv, 65_536), b""))
 
 
 @pytest.mark.parametrize(
@@ -286,3 +291,15 @@ def test_the_command_line_sends_its_spans_before_it_exits(tmp_path: Path) -> Non
         "offline",
     ]
     assert b"lakes" not in received.raw
+
+
+def test_sec_31_what_the_collectors_headers_hold_counts_as_a_secret() -> None:
+    environment = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=k-0123456789, tenant=lakes",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "Authorization=Bearer%20t-0123456789",
+        "OTEL_SERVICE_NAME": "ours",
+    }
+    assert tracing.secrets_of_headers(environment) == ("k-0123456789", "lakes", "Bearer t-0123456789", "t-0123456789")
+    assert set(secrets_of(environment)) >= {"k-0123456789", "t-0123456789"}
+    settings = Settings.from_environment({**environment, "GITHUB_TOKEN": "t", "GITHUB_WEBHOOK_SECRET": "s" * 16})
+    assert {"k-0123456789", "t-0123456789"} <= set(settings.secrets)
