@@ -56,8 +56,7 @@ class TracingConfig:
     sample_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.otlp_endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_base_url(self.otlp_endpoint):
             raise UsageError(
                 f"{self.otlp_endpoint!r} is no endpoint for traces.",
                 hint="Give a collector's base URL, such as http://localhost:4318.",
@@ -72,6 +71,14 @@ class TracingConfig:
         """The address that spans are posted to."""
         base = self.otlp_endpoint.rstrip("/")
         return base if base.endswith(_TRACES_PATH) else base + _TRACES_PATH
+
+
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
 
 
 _configured: TracingConfig | None = None

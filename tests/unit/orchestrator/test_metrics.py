@@ -80,8 +80,7 @@ def test_prometheus_reads_types_units_labels_and_cumulative_buckets(tmp_path: Pa
         "orchestrator_task_cost_usd": "counter",
         "orchestrator_task_first_attempt_passes": "counter",
         "orchestrator_task_score_ratio": "histogram",
-        "orchestrator_runs_ended": "counter",
-        "orchestrator_runs_ended_cost_usd": "counter",
+        "orchestrator_run_endings": "counter",
         "orchestrator_budget_used_ratio": "gauge",
     }
     read = {
@@ -94,6 +93,7 @@ def test_prometheus_reads_types_units_labels_and_cumulative_buckets(tmp_path: Pa
     assert read["orchestrator_model_failures_total", "m", "openai", "rate_limited"] == 1
     assert read["orchestrator_model_retries_total", "m", "openai", "rate_limited"] == 1
     assert read["orchestrator_tasks_total", "code_generation", "completed"] == 1
+    assert read["orchestrator_run_endings_total", "completed"] == 1
     assert read[("orchestrator_budget_used_ratio",)] == 0.25
     buckets = [
         (sample.labels["le"], sample.value)

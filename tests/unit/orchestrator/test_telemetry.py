@@ -38,8 +38,8 @@ def ended_task(of: EventType, attempts: int, score: float, *, model: str = "m", 
     )
 
 
-def ended_run(status: str, spent: float, cap: float) -> Event:
-    return event(EventType.PROJECT_COMPLETED, status=status, spent_usd=spent, max_usd=cap)
+def ended_run(status: str, spent: float, cap: float, *, run: str = "run-1", at: float = 0.0) -> Event:
+    return Event(EventType.PROJECT_COMPLETED, run, {"status": status, "spent_usd": spent, "max_usd": cap}, at)
 
 
 def told(events: Sequence[Event]) -> Telemetry:
@@ -92,11 +92,20 @@ def test_tasks_count_for_their_type_and_for_the_model_that_wrote_them() -> None:
 
 
 def test_the_budget_ratio_is_of_sums_and_no_mean_of_ratios() -> None:
-    small, large = told([ended_run("completed", 1.0, 1.0)]), told([ended_run("partial", 0.0, 9.0)])
+    small, large = told([ended_run("completed", 1.0, 1.0)]), told([ended_run("partial", 0.0, 9.0, run="run-2")])
     merged = merge_telemetry([small, large])
     assert merged.budget_ratio == 0.1
     assert merged.runs == {"completed": 1, "partial": 1}
     assert Telemetry().budget_ratio == 0.0
+
+
+def test_a_run_that_goes_on_spends_one_budget_whoever_went_on_with_it() -> None:
+    first = told([ended_run("interrupted", 2.0, 8.0, at=1.0)])
+    second = told([ended_run("budget_exhausted", 4.0, 4.0, at=2.0), ended_run("completed", 5.0, 10.0, at=3.0)])
+    for parts in ([first, second], [second, first]):
+        merged = merge_telemetry(parts)
+        assert (merged.spent_usd, merged.budget_usd, merged.budget_ratio) == (5.0, 10.0, 0.5)
+        assert merged.runs == {"interrupted": 1, "budget_exhausted": 1, "completed": 1}
 
 
 def test_a_mean_of_two_unequal_parts_is_that_of_all_samples() -> None:
