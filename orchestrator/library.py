@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -171,12 +170,18 @@ class _Closing(Coroutine[Any, Any, ProjectState]):
         weakref.finalize(self, bus.close).atexit = False
 
     def send(self, value: Any) -> Any:
-        with self._closing():
+        try:
             return self._run.send(value)
+        except BaseException:  # the last step: a result leaves as an exception too
+            self._bus.close()
+            raise
 
     def throw(self, *error: Any) -> Any:
-        with self._closing():
+        try:
             return self._run.throw(*error)
+        except BaseException:
+            self._bus.close()
+            raise
 
     def close(self) -> None:
         self._run.close()
@@ -187,12 +192,3 @@ class _Closing(Coroutine[Any, Any, ProjectState]):
             return (yield from self._run.__await__())
         finally:
             self._bus.close()
-
-    @contextmanager
-    def _closing(self) -> Iterator[None]:
-        """Close the bus when the step is the run's last one, which ends in an exception: its result is one too."""
-        try:
-            yield
-        except BaseException:
-            self._bus.close()
-            raise

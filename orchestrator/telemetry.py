@@ -155,6 +155,8 @@ class Telemetry:
     task_types: dict[str, TaskTelemetry] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     budgets: dict[str, BudgetUse] = field(default_factory=dict)
+    # Which type a task under way has, by run and task: its calls come in between, and know the task only.
+    _under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def spent_usd(self) -> float:
@@ -182,6 +184,10 @@ class Telemetry:
                 model.output_tokens += data["output_tokens"]
                 model.cost_usd += data["cost_usd"]
                 model.latency.add(data["latency_seconds"])
+                if kind := self._under_way.get((event.run_id, data["task_id"])):
+                    self.task_types.setdefault(kind, TaskTelemetry()).cost_usd += data["cost_usd"]
+            case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
+                self._under_way[event.run_id, data["task_id"]] = data["type"]
             case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
                 model = self._model(event)
                 _add(model.failures, {data["kind"]: 1})
@@ -192,6 +198,7 @@ class Telemetry:
                 _add(self._type(event).tasks, {TaskStatus.SKIPPED.value: 1})
             case EventType.PROJECT_COMPLETED:
                 _add(self.runs, {data["status"]: 1})
+                self._under_way = {key: kind for key, kind in self._under_way.items() if key[0] != event.run_id}
                 self._note(event.run_id, BudgetUse(event.at, data["spent_usd"], data["max_usd"]))
 
     def _task(self, event: Event) -> None:
@@ -201,7 +208,7 @@ class Telemetry:
         passed_at_once = int(completed and data["attempts"] == 1)
         kind = self._type(event)
         kind.attempts += data["attempts"]
-        kind.cost_usd += data["cost_usd"]
+        self._under_way.pop((event.run_id, data["task_id"]), None)
         # A task that nobody could write has no model, and so neither a score.
         for counted in (kind, self._model(event)) if data["model"] else (kind,):
             _add(counted.tasks, {status.value: 1})

@@ -180,7 +180,7 @@ class RunTrace:
                 if stage in self._stages:
                     self._stages.pop(stage).end(_ns(at))
             case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
-                kind = {"orchestrator.task.type": data.get("type", "repair")}
+                kind = {"orchestrator.task.type": data["type"]}
                 self._tasks[data["task_id"]] = self._span("task", self._run, at, kind)
             case EventType.TASK_COMPLETED | EventType.TASK_FAILED:
                 self._end_task(event)

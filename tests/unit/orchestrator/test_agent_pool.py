@@ -65,7 +65,7 @@ async def test_two_agents_run_at_once_on_one_database_and_the_best_is_named(tmp_
     async with asyncio.timeout(60):
         results = await pool.run_parallel({"thrifty": "Notes about lakes", "thorough": a_job("Notes about lakes")})
     # then
-    assert [one.state.status for one in results.values() if one.state] == [ProjectStatus.COMPLETED] * 2
+    assert [one.status for one in results.values()] == [ProjectStatus.COMPLETED] * 2
     assert pool.best_result(results) == "thorough"
     merged = pool.merge_telemetry()
     assert merged.runs == {"completed": 2}
@@ -86,7 +86,7 @@ async def test_one_that_fails_does_so_alone_and_its_result_holds_the_error(tmp_p
     assert results["good"].state is not None
     assert isinstance(results["crashing"].error, OSError)
     assert isinstance(results["speechless"].error, UsageError)
-    assert (results["speechless"].state, results["speechless"].passed_share) == (None, 0.0)
+    assert (results["speechless"].status, results["speechless"].passed_share) == (ProjectStatus.FAILED, 0.0)
     assert pool.best_result(results) == "good"
 
 

@@ -21,10 +21,11 @@ def event(of: EventType, /, **data: Any) -> Event:
     return Event(of, "run-1", data, 0.0)
 
 
-def settled(latency: float = 1.0, *, model: str = "m", cost: float = 0.25) -> Event:
+def settled(latency: float = 1.0, *, model: str = "m", cost: float = 0.25, task_id: str = "") -> Event:
     return event(
         EventType.CALL_SETTLED,
-        provider="openai", model=model, input_tokens=100, output_tokens=10, cost_usd=cost, latency_seconds=latency,
+        task_id=task_id, provider="openai", model=model, input_tokens=100, output_tokens=10, cost_usd=cost,
+        latency_seconds=latency,
     )  # fmt: skip
 
 
@@ -33,9 +34,8 @@ def failed(kind: str, *, retried: bool) -> Event:
 
 
 def ended_task(of: EventType, attempts: int, score: float, *, model: str = "m", kind: str = "code_generation") -> Event:
-    return event(
-        of, type=kind, provider="openai" if model else "", model=model, attempts=attempts, score=score, cost_usd=0.5
-    )
+    provider = "openai" if model else ""
+    return event(of, task_id="a", type=kind, provider=provider, model=model, attempts=attempts, score=score)
 
 
 def ended_run(status: str, spent: float, cap: float, *, run: str = "run-1", at: float = 0.0) -> Event:
@@ -84,11 +84,20 @@ def test_tasks_count_for_their_type_and_for_the_model_that_wrote_them() -> None:
     )
     kind, model = telemetry.task_types["code_generation"], telemetry.models["openai", "m"]
     assert kind.tasks == {"completed": 2, "failed": 2, "skipped": 1}
-    assert (kind.attempts, kind.cost_usd, kind.first_attempt_passes) == (7, 2.0, 1)
+    assert (kind.attempts, kind.first_attempt_passes) == (7, 1)
     assert model.tasks == {"completed": 2, "failed": 1}
     assert (model.first_attempt_passes, kind.scores.count) == (1, 3)
     assert model.scores.mean == pytest.approx(0.6)
     assert list(telemetry.models) == [("openai", "m")]
+
+
+def test_what_a_task_costs_counts_for_its_type_once_though_it_is_tried_again_later() -> None:
+    started = event(EventType.TASK_STARTED, task_id="a", type="summarization")
+    ended = ended_task(EventType.TASK_FAILED, 1, 0.0, kind="summarization")
+    one_round = [started, settled(task_id="a"), ended, settled(), settled(task_id="a")]
+    telemetry = told([*one_round, ended_run("partial", 0.25, 1.0), *one_round])
+    assert telemetry.task_types["summarization"].cost_usd == 0.5
+    assert telemetry.models["openai", "m"].cost_usd == 1.5
 
 
 def test_the_budget_ratio_is_of_sums_and_no_mean_of_ratios() -> None:
