@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.builder import AppBuilder as AppBuilder
     from orchestrator.control_plane import ControlPlane as ControlPlane
     from orchestrator.library import Orchestrator as Orchestrator
+    from orchestrator.orchestration_agent import OrchestrationAgent as OrchestrationAgent
     from orchestrator.policy import EnforcementMode as EnforcementMode
     from orchestrator.policy import Policy as Policy
     from orchestrator.policy import PolicySet as PolicySet
@@ -33,6 +34,7 @@ _HOMES = {
     "ControlPlane": "control_plane",
     "EnforcementMode": "policy",
     "JobSpec": "specs",
+    "OrchestrationAgent": "orchestration_agent",
     "Orchestrator": "library",
     "Policy": "policy",
     "PolicySet": "policy",

@@ -21,6 +21,7 @@ NEEDED_QUALITY = {
     Purpose.REVISE: 0.80,
     Purpose.REVIEW: 0.80,
     Purpose.EVALUATE: 0.70,
+    Purpose.DRAFT: 0.80,
 }
 CRITICAL_QUALITY = 0.85
 # Forecasts count input in steps: a finer one is not in an estimate, and prices of equal steps are looked up once.

@@ -29,6 +29,7 @@ OUTPUT_TOKENS = {
     Purpose.REVISE: 8_000,
     Purpose.REVIEW: 2_000,
     Purpose.EVALUATE: 1_000,
+    Purpose.DRAFT: 2_000,
 }
 CONTEXT_TOKENS = 24_000
 BYTES_PER_TOKEN = 3

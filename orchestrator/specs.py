@@ -20,7 +20,7 @@ from orchestrator.budget import DEFAULT_MAX_TIME_SECONDS, DEFAULT_MAX_USD
 from orchestrator.errors import SpecError, SpecFinding, UsageError
 from orchestrator.policy import MAX_USD, NamedPolicy, Policy, PolicySet, in_file
 from orchestrator.strict import STRICT, Form, nearest
-from orchestrator.yaml_marks import read_file, read_yaml
+from orchestrator.yaml_marks import Document, read_file, read_yaml
 
 SPEC_PATH = ".orchestrator.yaml"
 TITLE_CHARACTERS = 72
@@ -239,6 +239,11 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
         context=file.context,
         enabled=file.enabled,
     )
+
+
+def read_sections(sections: Mapping[str, Any]) -> SpecFile:
+    """Return sections of a spec file that no text stands behind; raises `SpecError` with every finding."""
+    return _file_form().read(Document("draft", dict(sections), {}, {}))
 
 
 def load_spec_file(path: Path) -> JobSpec:
