@@ -77,10 +77,19 @@ class ControlPlane:
 
         Raises `UsageError` for what cannot be used.
         """
-        plane = cls(env, concurrency=concurrency, providers=providers, persistence=persistence)
-        async with plane._runtime() as runtime:
-            plane._opened = runtime
+        async with Runtime.open(env, providers=providers) as runtime:
+            plane = cls.over(runtime, concurrency=concurrency, persistence=persistence)
+            plane._tracer = tracer_for(env)
             yield plane
+
+    @classmethod
+    def over(
+        cls, runtime: Runtime, *, concurrency: int | None = None, persistence: Persistence | None = None
+    ) -> ControlPlane:
+        """Return a plane over what somebody else has opened, and closes."""
+        plane = cls(concurrency=concurrency, persistence=persistence)
+        plane._opened = runtime
+        return plane
 
     @property
     def database(self) -> Database:

@@ -22,6 +22,7 @@ MAX_ID_CHARACTERS = 80
 MAX_TITLE_CHARACTERS = 200
 MAX_DESCRIPTION_CHARACTERS = 8_000
 MAX_WORD_CHARACTERS = 80
+MAX_NAMES = 100
 MAX_RATIONALE_CHARACTERS = 4_000
 MAX_NOTES_CHARACTERS = 4_000
 MAX_FINDINGS = 50
@@ -36,6 +37,7 @@ OUTPUT_TOKENS = {
     Purpose.REVISE: 8_000,
     Purpose.REVIEW: 2_000,
     Purpose.EVALUATE: 1_000,
+    Purpose.DRAFT: 2_000,
 }
 
 
@@ -76,5 +78,11 @@ _LINES: dict[Purpose, tuple[str, ...]] = {
     Purpose.EVALUATE: (
         "`score` is a number from 0 to 1, such as 0.85; not a text, not a percentage",
         f"`reason` has at most {MAX_REASON_CHARACTERS:,} characters",
+    ),
+    Purpose.DRAFT: (
+        f"`title` has at most {MAX_TITLE_CHARACTERS} characters, `description` and `success_criteria` "
+        f"{MAX_DESCRIPTION_CHARACTERS:,} each",
+        f"a list of names has at most {MAX_NAMES}",
+        f"`rationale` has at most {MAX_RATIONALE_CHARACTERS:,} characters",
     ),
 }

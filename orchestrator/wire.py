@@ -10,7 +10,15 @@ import json
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 from orchestrator.limits import (
@@ -20,6 +28,7 @@ from orchestrator.limits import (
     MAX_FINDINGS,
     MAX_ID_CHARACTERS,
     MAX_MESSAGE_CHARACTERS,
+    MAX_NAMES,
     MAX_NOTES_CHARACTERS,
     MAX_PATH_BYTES,
     MAX_RATIONALE_CHARACTERS,
@@ -156,6 +165,96 @@ class EvaluationReply(_Wire):
     reason: str = Field(max_length=MAX_REASON_CHARACTERS)
 
 
+class _Patch(_Wire):
+    """What a draft changes: a field left out, null, or empty stays as it is; an unknown one is an error.
+
+    Texts and lists travel without null: strict schemas take few fields that may be of two types.
+    Source: https://platform.claude.com/docs/en/build-with-claude/structured-outputs (at most 16)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that have a value."""
+        return {name: value for name, value in self.model_dump().items() if value not in (None, "", [])}
+
+
+def _or_empty(kind: type[object]) -> BeforeValidator:
+    return BeforeValidator(lambda value: kind() if value is None else value)
+
+
+_Title = Annotated[str, _or_empty(str), Field(max_length=MAX_TITLE_CHARACTERS)]
+_Prose = Annotated[str, _or_empty(str), Field(max_length=MAX_DESCRIPTION_CHARACTERS)]
+_Names = Annotated[list[str], _or_empty(list), Field(max_length=MAX_NAMES)]
+
+
+class DraftBudget(_Patch):
+    """Caps in USD and seconds."""
+
+    max_usd: float | None = None
+    max_time_seconds: float | None = None
+
+
+class DraftJob(_Patch):
+    """The job's fields, named as a spec file names them."""
+
+    title: _Title = ""
+    description: _Prose = ""
+    success_criteria: _Prose = ""
+    app_type: Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"] | None = None
+    budget: Annotated[DraftBudget, _or_empty(dict)] = DraftBudget()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_a_file(cls, value: object) -> object:
+        """Take the nesting of a spec file too: where a schema binds nobody, models write what they know."""
+        if isinstance(value, dict) and isinstance(value.get("project"), dict):
+            return {**value["project"], **{key: item for key, item in value.items() if key != "project"}}
+        return value
+
+
+DraftRule = Literal[
+    "allowed_models",
+    "blocked_models",
+    "allowed_providers",
+    "blocked_providers",
+    "allowed_regions",
+    "allow_training_on_output",
+    "pii_allowed",
+    "max_cost_per_task_usd",
+    "max_latency_ms",
+    "min_quality_score",
+    "rate_limit",
+]
+
+
+class DraftPolicy(_Patch):
+    """The policy's rules, named as a policy file names them; `remove` names rules that no longer hold."""
+
+    name: _Title = ""
+    allowed_models: _Names = Field(default_factory=list)
+    blocked_models: _Names = Field(default_factory=list)
+    allowed_providers: _Names = Field(default_factory=list)
+    blocked_providers: _Names = Field(default_factory=list)
+    allowed_regions: _Names = Field(default_factory=list)
+    allow_training_on_output: bool | None = None
+    pii_allowed: bool | None = None
+    max_cost_per_task_usd: float | None = None
+    max_latency_ms: float | None = None
+    min_quality_score: float | None = None
+    rate_limit: int | None = None
+    enforcement_mode: Literal["hard", "soft", "monitor"] | None = None
+    remove: Annotated[list[DraftRule], _or_empty(list)] = Field(default_factory=list)
+
+
+class DraftReply(_Wire):
+    """What is to change in a job and its policy, and why."""
+
+    job: DraftJob
+    policy: DraftPolicy
+    rationale: str = Field(max_length=MAX_RATIONALE_CHARACTERS)
+
+
 REPLIES: dict[Purpose, type[BaseModel]] = {
     Purpose.ARCHITECTURE: ArchitectureReply,
     Purpose.DECOMPOSE: PlanReply,
@@ -163,6 +262,7 @@ REPLIES: dict[Purpose, type[BaseModel]] = {
     Purpose.REVISE: ChangesReply,
     Purpose.REVIEW: ReviewReply,
     Purpose.EVALUATE: EvaluationReply,
+    Purpose.DRAFT: DraftReply,
 }
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -188,6 +288,8 @@ def _strict(node: Any, definitions: dict[str, Any]) -> Any:
         return node
     if "$ref" in node:
         return _strict(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
+    if "anyOf" in node:
+        return {"anyOf": [_strict(branch, definitions) for branch in node["anyOf"]]}
     if node.get("type") == "object":
         properties = {name: _strict(value, definitions) for name, value in node["properties"].items()}
         return {

@@ -123,7 +123,7 @@ async def _run(
     async with Database.open(f"sqlite:///{home / 'state.db'}") as database:
         operator = OperatorConfig(sandbox="limits")
         runtime = Runtime(home, operator, database, RunStore(database), catalog, providers, pace or Pace())
-        plane = ControlPlane(runtime, concurrency=2, persistence=AT_ONCE)
+        plane = ControlPlane.over(runtime, concurrency=2, persistence=AT_ONCE)
         try:
             return await plane.submit(a_job(policies=policies), run_id="r"), models.asked
         except UsageError:
