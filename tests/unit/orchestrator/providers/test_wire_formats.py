@@ -152,6 +152,40 @@ async def test_cached_input_counts_as_input_and_is_reported(provider: str, serve
     assert completion.usage == Usage(input_tokens=700, output_tokens=30, cached_input_tokens=500)
 
 
+async def test_anthropic_is_asked_to_keep_the_begin_that_comes_again_and_bills_what_it_wrote(
+    serve: Serve, opened: Open
+) -> None:
+    # given: a prompt whose first 16 characters come again
+    usage = {"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 7, "output_tokens": 3}
+    said = Answer({"score": 1, "reason": "ok"}, raw={"usage": usage})
+    server = serve(Script(answers={"evaluate": lambda asked: said}))
+    asked = dataclasses.replace(question("anthropic", Purpose.EVALUATE), stable=16)
+    # when
+    completion = await opened(server, "anthropic").complete(asked)
+    # then
+    (call,) = server.journal
+    assert call.body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Review the file ", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": "a.py."},
+            ],
+        }
+    ]
+    assert completion.usage == Usage(32, 3, cached_input_tokens=7, cache_write_tokens=20)
+
+
+@pytest.mark.parametrize("provider", [name for name in ALL if name != "anthropic"])
+async def test_whoever_caches_by_itself_gets_the_prompt_as_one_text(provider: str, serve: Serve, opened: Open) -> None:
+    server = serve(Script())
+
+    await opened(server, provider).complete(dataclasses.replace(question(provider), stable=16))
+
+    assert "cache_control" not in json.dumps(server.journal[0].body)
+    assert server.journal[0].prompt == "Review the file a.py."
+
+
 @pytest.mark.parametrize("provider", VENDORS)
 async def test_an_answer_without_usage_counts_at_its_upper_bound(provider: str, serve: Serve, opened: Open) -> None:
     said = Answer({"score": 1, "reason": "ok"}, usage=False)
