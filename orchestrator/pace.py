@@ -44,3 +44,7 @@ class Pace:
             return False
         self._calls[model].append(self.clock())
         return True
+
+
+PROCESS = Pace()
+"""The pace of this process, whichever database, job or key its runs have."""

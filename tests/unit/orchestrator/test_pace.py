@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.pace import Pace
+from orchestrator.runtime import Runtime
 
 
 class Clock:
@@ -48,6 +51,13 @@ def test_calls_of_runs_without_a_limit_count_for_those_with_one() -> None:
     assert pace.take("m", None)
     assert pace.take("m", None)
     assert not pace.take("m", 2)
+
+
+async def test_all_runs_of_a_process_have_one_pace_whatever_their_state(tmp_path: Path) -> None:
+    homes = [{"ORCHESTRATOR_HOME": str(tmp_path / name)} for name in ("one", "other")]
+
+    async with Runtime.open(homes[0], providers={}) as one, Runtime.open(homes[1], providers={}) as other:
+        assert one.pace is other.pace
 
 
 @given(limit=st.integers(1, 5), gaps=st.lists(st.floats(0, 40), max_size=40))

@@ -240,6 +240,19 @@ def test_a_lower_level_of_which_a_higher_one_leaves_nothing_is_an_error() -> Non
     assert errors[1].startswith("p.yaml:22: policy elsewhere: leaves no model for any task: ")
 
 
+def test_regions_of_two_levels_may_differ_while_a_model_is_served_in_both() -> None:
+    joined = combine(
+        PolicySet([Policy(name="house", allowed_regions=["us"])]),
+        PolicySet([Policy(name="team", allowed_regions=["global"])]),
+    )
+    report = PolicyAnalyzer.analyze(joined, CATALOG)
+
+    assert report.errors == []
+    assert report.warnings == [
+        "policy team: allowed_regions: global is not allowed by policy house of the level above, which holds"
+    ]
+
+
 def test_a_hierarchy_is_analysed_on_all_its_levels_and_each_finding_told_once() -> None:
     report = PolicyAnalyzer.analyze(parse_policy_file(WIDER, "p.yaml"), CATALOG, teams=["narrow", "wide", "othr"])
 
