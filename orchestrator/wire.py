@@ -151,18 +151,18 @@ class ReviewFinding(_Wire):
 
 
 class ReviewReply(_Wire):
-    """A reviewer's judgement."""
+    """A reviewer's judgement; what it rests on comes first, because models write in this order."""
 
-    score: _Score
-    verdict: Literal["approve", "request_changes"]
     findings: list[ReviewFinding] = Field(default_factory=list, max_length=MAX_FINDINGS)
+    verdict: Literal["approve", "request_changes"]
+    score: _Score
 
 
 class EvaluationReply(_Wire):
-    """How far the result meets the criteria."""
+    """How far the result meets the criteria; what the score rests on comes first here too."""
 
-    score: _Score
     reason: str = Field(max_length=MAX_REASON_CHARACTERS)
+    score: _Score
 
 
 class _Patch(_Wire):

@@ -56,6 +56,8 @@ VALUES: dict[Purpose, dict[str, str]] = {
     },
     Purpose.REVIEW: {
         "architecture": SHAPE,
+        "plan": WRITING["plan"],
+        "repository": "Repository: new",
         "dependencies": "",
         "task_id": "function",
         "task": TASK,

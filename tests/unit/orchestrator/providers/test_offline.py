@@ -41,7 +41,9 @@ _VARIABLES = {
         "architecture", "task_id", "task", "task_files", "plan", "repository", "repository_files", "dependencies",
         "answer_tokens", "current", "findings",
     ),
-    Purpose.REVIEW: ("architecture", "task_id", "task", "dependencies", "current", "findings", "threshold"),
+    Purpose.REVIEW: (
+        "architecture", "plan", "repository", "task_id", "task", "dependencies", "current", "findings", "threshold",
+    ),
     Purpose.EVALUATE: ("result", "checks"),
     Purpose.DRAFT: ("known", "draft", "feedback", "faults"),
 }  # fmt: skip
@@ -96,7 +98,7 @@ async def test_the_same_question_gets_the_same_answer() -> None:
 async def test_tokens_are_a_quarter_of_the_bytes() -> None:
     answer = await OfflineProvider().complete(_request(Purpose.REVIEW))
 
-    assert answer.text == '{"score":0.9,"verdict":"approve","findings":[]}'
+    assert answer.text == '{"findings":[],"verdict":"approve","score":0.9}'
     assert answer.usage.output_tokens == 11
     assert answer.usage.input_tokens > 300
 

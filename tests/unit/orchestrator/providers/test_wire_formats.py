@@ -56,8 +56,8 @@ async def test_openai_is_asked_for_a_strict_schema_with_an_output_limit(serve: S
                 "strict": True,
                 "schema": {
                     "type": "object",
-                    "properties": {"score": {"type": "number"}, "reason": {"type": "string"}},
-                    "required": ["score", "reason"],
+                    "properties": {"reason": {"type": "string"}, "score": {"type": "number"}},
+                    "required": ["reason", "score"],
                     "additionalProperties": False,
                 },
             },
@@ -73,7 +73,7 @@ async def test_anthropic_is_forced_to_use_one_tool(serve: Serve, opened: Open) -
     (call,) = server.journal
     assert call.body["max_tokens"] == 1000
     assert call.body["tool_choice"] == {"type": "tool", "name": "evaluate", "disable_parallel_tool_use": True}
-    assert call.body["tools"][0]["input_schema"]["required"] == ["score", "reason"]
+    assert call.body["tools"][0]["input_schema"]["required"] == ["reason", "score"]
 
 
 async def test_google_is_given_a_response_schema(serve: Serve, opened: Open) -> None:
@@ -84,7 +84,7 @@ async def test_google_is_given_a_response_schema(serve: Serve, opened: Open) -> 
     config = server.journal[0].body["generationConfig"]
     assert config["maxOutputTokens"] == 1000
     assert config["responseMimeType"] == "application/json"
-    assert config["responseJsonSchema"]["required"] == ["score", "reason"]
+    assert config["responseJsonSchema"]["required"] == ["reason", "score"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_json_mode_puts_the_schema_into_the_system_prompt(serve: Serve, op
 
     (call,) = server.journal
     assert call.body["response_format"] == {"type": "json_object"}
-    assert '"required":["score","reason"]' in call.system
+    assert '"required":["reason","score"]' in call.system
     assert call.system.startswith("You are careful.")
 
 
