@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.events import ProjectEventBus as ProjectEventBus
     from orchestrator.hierarchy import BudgetHierarchy as BudgetHierarchy
     from orchestrator.library import Orchestrator as Orchestrator
+    from orchestrator.orchestration_agent import OrchestrationAgent as OrchestrationAgent
     from orchestrator.policy import EnforcementMode as EnforcementMode
     from orchestrator.policy import Policy as Policy
     from orchestrator.policy import PolicySet as PolicySet
@@ -44,6 +45,7 @@ _HOMES = {
     "CostPredictor": "prediction",
     "EnforcementMode": "policy",
     "JobSpec": "specs",
+    "OrchestrationAgent": "orchestration_agent",
     "Orchestrator": "library",
     "Policy": "policy",
     "PolicySet": "policy",

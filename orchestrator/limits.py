@@ -36,6 +36,7 @@ OUTPUT_TOKENS = {
     Purpose.REVISE: 8_000,
     Purpose.REVIEW: 2_000,
     Purpose.EVALUATE: 1_000,
+    Purpose.DRAFT: 2_000,
 }
 
 
@@ -77,4 +78,5 @@ _LINES: dict[Purpose, tuple[str, ...]] = {
         "`score` is a number from 0 to 1, such as 0.85; not a text, not a percentage",
         f"`reason` has at most {MAX_REASON_CHARACTERS:,} characters",
     ),
+    Purpose.DRAFT: (f"`rationale` has at most {MAX_RATIONALE_CHARACTERS:,} characters",),
 }

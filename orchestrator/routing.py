@@ -22,6 +22,7 @@ NEEDED_QUALITY = {
     Purpose.REVISE: 0.80,
     Purpose.REVIEW: 0.80,
     Purpose.EVALUATE: 0.70,
+    Purpose.DRAFT: 0.80,
 }
 CRITICAL_QUALITY = 0.85
 # What first attempts say of a model, they say of its writing.

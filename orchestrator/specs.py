@@ -291,6 +291,11 @@ def load_project_file(path: Path) -> ProjectFile:
     return ProjectFile(job, _flat_form().read(document).concurrency, _deprecation(document, job))
 
 
+def read_sections(sections: Mapping[str, Any]) -> SpecFile:
+    """Return sections of a spec file that no text stands behind; raises `SpecError` with every finding."""
+    return _file_form().read(Document("draft", dict(sections), {}, {}))
+
+
 def load_spec_file(path: Path) -> JobSpec:
     """Return the spec of `--file`, which must say what to build.
 

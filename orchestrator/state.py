@@ -75,6 +75,7 @@ class Purpose(StrEnum):
     REVISE = "revise"
     REVIEW = "review"
     EVALUATE = "evaluate"
+    DRAFT = "draft"
 
 
 _PHASES = {

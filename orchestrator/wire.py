@@ -156,6 +156,85 @@ class EvaluationReply(_Wire):
     reason: str = Field(max_length=MAX_REASON_CHARACTERS)
 
 
+class _Patch(_Wire):
+    """What a draft changes: a field left out, null, or blank stays as it is; an unknown one is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that have a value."""
+        return {name: value for name, value in self.model_dump().items() if value is not None and value != ""}
+
+
+class DraftBudget(_Patch):
+    """Caps in USD and seconds."""
+
+    max_usd: float | None = None
+    max_time_seconds: float | None = None
+
+
+class DraftJob(_Patch):
+    """The job's fields, named as a spec file names them."""
+
+    title: str | None = None
+    description: str | None = None
+    success_criteria: str | None = None
+    app_type: Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"] | None = None
+    budget: DraftBudget | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_in_a_file(cls, value: object) -> object:
+        """Take the nesting of a spec file too: where a schema binds nobody, models write what they know."""
+        if isinstance(value, dict) and isinstance(value.get("project"), dict):
+            return {**value["project"], **{key: item for key, item in value.items() if key != "project"}}
+        return value
+
+
+DraftRule = Literal[
+    "allowed_models",
+    "blocked_models",
+    "allowed_providers",
+    "blocked_providers",
+    "allowed_regions",
+    "allow_training_on_output",
+    "pii_allowed",
+    "max_cost_per_task_usd",
+    "max_latency_ms",
+    "min_quality_score",
+    "rate_limit",
+    "review_documents",
+]
+
+
+class DraftPolicy(_Patch):
+    """The policy's rules, named as a policy file names them; `remove` names rules that no longer hold."""
+
+    name: str | None = None
+    allowed_models: list[str] | None = None
+    blocked_models: list[str] | None = None
+    allowed_providers: list[str] | None = None
+    blocked_providers: list[str] | None = None
+    allowed_regions: list[str] | None = None
+    allow_training_on_output: bool | None = None
+    pii_allowed: bool | None = None
+    max_cost_per_task_usd: float | None = None
+    max_latency_ms: float | None = None
+    min_quality_score: float | None = None
+    rate_limit: int | None = None
+    review_documents: bool | None = None
+    enforcement_mode: Literal["hard", "soft", "monitor"] | None = None
+    remove: list[DraftRule] | None = None
+
+
+class DraftReply(_Wire):
+    """What is to change in a job and its policy, and why."""
+
+    job: DraftJob
+    policy: DraftPolicy
+    rationale: str = Field(max_length=MAX_RATIONALE_CHARACTERS)
+
+
 REPLIES: dict[Purpose, type[BaseModel]] = {
     Purpose.ARCHITECTURE: ArchitectureReply,
     Purpose.DECOMPOSE: PlanReply,
@@ -163,6 +242,7 @@ REPLIES: dict[Purpose, type[BaseModel]] = {
     Purpose.REVISE: ChangesReply,
     Purpose.REVIEW: ReviewReply,
     Purpose.EVALUATE: EvaluationReply,
+    Purpose.DRAFT: DraftReply,
 }
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -188,6 +268,8 @@ def _strict(node: Any, definitions: dict[str, Any]) -> Any:
         return node
     if "$ref" in node:
         return _strict(definitions[node["$ref"].rsplit("/", 1)[-1]], definitions)
+    if "anyOf" in node:
+        return {"anyOf": [_strict(branch, definitions) for branch in node["anyOf"]]}
     if node.get("type") == "object":
         properties = {name: _strict(value, definitions) for name, value in node["properties"].items()}
         return {

@@ -6,6 +6,7 @@ keeps no state: the same prompt always gets the same answer, and a task's files 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from orchestrator import scaffolds
 from orchestrator.errors import ProviderRejected
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
+from orchestrator.providers.intent import read_intent
 from orchestrator.providers.transport import schema_text
 from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, Task, Topology
 from orchestrator.wire import (
     ArchitectureReply,
     ChangesReply,
+    DraftReply,
     EvaluationReply,
     FileContent,
     PlannedTask,
@@ -65,10 +68,12 @@ class _Job:
     text: str
 
 
-_Reply = ArchitectureReply | PlanReply | ChangesReply | ReviewReply | EvaluationReply
+_Reply = ArchitectureReply | PlanReply | ChangesReply | ReviewReply | EvaluationReply | DraftReply
 
 
 def _answer(request: CompletionRequest) -> _Reply:
+    if request.purpose is Purpose.DRAFT:
+        return _draft(request)
     job = _job(request)
     match request.purpose:
         case Purpose.ARCHITECTURE:
@@ -85,6 +90,27 @@ def _answer(request: CompletionRequest) -> _Reply:
             )
         case Purpose.EVALUATE:
             return _evaluation(job)
+
+
+def _draft(request: CompletionRequest) -> DraftReply:
+    wanted = _JOB.search(request.prompt)
+    present = _fenced(request.prompt, "draft", wanted["word"]) if wanted else None
+    if not wanted or present is None:
+        raise _rejected(request, "the offline model found no job or no draft in the prompt; it looks for their fences")
+    feedback = _fenced(request.prompt, "feedback", wanted["word"])
+    named = _APP_TYPE.search(request.prompt)
+    return read_intent(
+        wanted["text"].partition("Description:\n")[2] if feedback is None else feedback,
+        app_type=named["name"] if named else "generic",
+        regions=json.loads(present)["policy"].get("allowed_regions"),
+        refining=feedback is not None,
+    )
+
+
+def _fenced(prompt: str, what: str, word: str) -> str | None:
+    """Return the text of the fence with the prompt's own word, which nobody else's text can hold."""
+    _, opened, rest = prompt.partition(f"\n<{what} {word}>\n")
+    return rest.partition(f"\n</{what} {word}>")[0] if opened else None
 
 
 def _job(request: CompletionRequest) -> _Job:

@@ -63,7 +63,7 @@ SCHEMA = record(
     ),
     calls=rows(
         task_id=TEXT,
-        purpose={"enum": ["architecture", "decompose", "generate", "revise", "review", "evaluate"]},
+        purpose={"enum": ["architecture", "decompose", "generate", "revise", "review", "evaluate", "draft"]},
         provider=TEXT,
         model=TEXT,
         input_tokens=COUNT,

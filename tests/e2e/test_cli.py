@@ -274,6 +274,7 @@ def test_json_prints_exactly_the_report_on_standard_output(online: CommandLine, 
     assert ended.status == 0
     assert ended.out.count("\n") == 1
     assert ended.json == online.report()
+    assert "🏗 Architecture\n   Structural pattern: layered\n   Topology:           library\n" in ended.err
     assert "plan: 2 tasks" in ended.err
     assert ended.json["budget"]["spent_usd"] == sum(call["cost_usd"] for call in ended.json["calls"])
     billed = sorted((call.input_tokens, call.output_tokens) for call in models.billed)

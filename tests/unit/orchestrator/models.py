@@ -30,6 +30,11 @@ ARCHITECTURE = {
 }
 APPROVED = {"score": 0.9, "verdict": "approve", "findings": []}
 JUDGED = {"score": 0.8, "reason": "Every criterion is met."}
+DRAFTED = {
+    "job": {"budget": {"max_usd": 2.0, "max_time_seconds": None}},
+    "policy": {"name": "eu_only", "allowed_regions": ["eu"]},
+    "rationale": "Two dollars, and the EU only.",
+}
 AT_ONCE = Persistence(tries=1, first_wait=0.0, call_seconds=5.0)
 
 
@@ -115,6 +120,8 @@ class Models:
                 return json.dumps(APPROVED)
             case Purpose.EVALUATE:
                 return json.dumps(JUDGED)
+            case Purpose.DRAFT:
+                return json.dumps(DRAFTED)
 
     def of(self, purpose: Purpose, name: str | None = None) -> list[CompletionRequest]:
         asked = [request for request in self.asked if request.purpose is purpose]

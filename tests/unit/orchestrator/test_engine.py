@@ -73,6 +73,28 @@ async def test_a_run_that_built_nothing_is_failed_and_says_why(tmp_path: Path) -
     assert state.outcome.reason == "Nothing was built; a failed: You changed nothing."
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [plan(task("a", "b"), task("b", "a")), plan(task("a", "a")), plan(task("a", "ghost"), task("b"))],
+    ids=["a cycle", "a task that waits for itself", "an unknown dependency"],
+)
+async def test_a_plan_that_cannot_be_run_is_never_completed_and_writes_nothing(tmp_path: Path, bad: str) -> None:
+    models = Models(plan=bad)
+    state = await models.run(tmp_path)
+    assert state.status is ProjectStatus.FAILED
+    assert state.outcome.code == "failed"
+    assert models.of(Purpose.GENERATE) == []
+
+
+async def test_a_run_whose_reviews_all_score_low_is_never_completed(tmp_path: Path) -> None:
+    low = json.dumps({"score": 0.1, "verdict": "request_changes", "findings": []})
+    state = await Models(plan=THREE, say={"review": lambda _: low}).run(tmp_path)
+    assert state.status is ProjectStatus.PARTIAL
+    assert state.outcome.reason == "not completed: a, b, c"
+    assert {name: result.score for name, result in state.results.items()} == {"a": 0.1, "b": 0.0, "c": 0.1}
+    assert {result.status for result in state.results.values()} == {TaskStatus.FAILED, TaskStatus.SKIPPED}
+
+
 async def test_a_deletion_alone_is_work_done(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()

@@ -46,6 +46,33 @@ async def test_the_id_of_a_run_that_exists_goes_on_with_it(tmp_path: Path) -> No
     assert (state.project_id, state.status) == ("one", ProjectStatus.COMPLETED)
 
 
+async def test_without_a_folder_no_file_is_written_and_nothing_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    # when
+    state = await orchestrator(Models(), tmp_path / "home").run_project(
+        project_description="Notes", success_criteria="one note", project_id="one", output_dir=None
+    )
+    # then
+    assert state.files == ("a.md", "docs/adr/0001-architecture.md")
+    assert list(folder.iterdir()) == []
+    assert capsys.readouterr() == ("", "")
+
+
+async def test_the_id_of_a_run_that_is_complete_pays_for_nothing_again(tmp_path: Path) -> None:
+    models = Models()
+    first = await orchestrator(models, tmp_path).run_project("Notes", project_id="my-project-001")
+    asked = len(models.asked)
+    second = await orchestrator(models, tmp_path).run_project("Notes", project_id="my-project-001")
+    assert (second.project_id, second.status) == ("my-project-001", ProjectStatus.COMPLETED)
+    assert second.budget.spent_usd == first.budget.spent_usd
+    assert len(models.asked) == asked
+
+
 async def test_without_a_description_there_is_nothing_to_build(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         await orchestrator(Models(), tmp_path).run_project("  ")

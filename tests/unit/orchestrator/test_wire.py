@@ -19,13 +19,15 @@ KEYS = {
     Purpose.REVISE: ["files", "edits", "deletions", "renames", "notes"],
     Purpose.REVIEW: ["score", "verdict", "findings"],
     Purpose.EVALUATE: ["score", "reason"],
+    Purpose.DRAFT: ["job", "policy", "rationale"],
 }
 
 
 def nodes(schema: Any) -> list[dict[str, Any]]:
     """Return every schema inside a schema, itself included."""
     found = [schema]
-    for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])):
+    inside = schema.get("properties", {}).values(), [schema["items"]] if "items" in schema else []
+    for inner in (*inside[0], *inside[1], *schema.get("anyOf", [])):
         found += nodes(inner)
     return found
 
@@ -36,9 +38,9 @@ def test_a_schema_has_the_keys_of_the_contract_and_is_strict(purpose: Purpose) -
 
     assert list(schema["properties"]) == KEYS[purpose]
     for node in nodes(schema):
-        assert set(node) <= {"type", "enum", "properties", "required", "additionalProperties", "items"}
-        assert "type" in node
-        if node["type"] == "object":
+        assert set(node) <= {"type", "enum", "properties", "required", "additionalProperties", "items", "anyOf"}
+        assert ("type" in node) != ("anyOf" in node)
+        if node.get("type") == "object":
             assert node["required"] == list(node["properties"])
             assert node["additionalProperties"] is False
 

@@ -16,6 +16,7 @@ from orchestrator.wire import (
     REPLIES,
     ArchitectureReply,
     ChangesReply,
+    DraftReply,
     EvaluationReply,
     PlanReply,
     ReviewReply,
@@ -42,11 +43,12 @@ _VARIABLES = {
     ),
     Purpose.REVIEW: ("architecture", "task_id", "task", "dependencies", "current", "findings", "threshold"),
     Purpose.EVALUATE: ("result", "checks"),
+    Purpose.DRAFT: ("known", "draft", "feedback", "faults"),
 }  # fmt: skip
 
 
 def _request(purpose: Purpose, job: str = API, app_type: str = "fastapi", **values: str) -> CompletionRequest:
-    filled = {"repository": "Repository: new"} | values
+    filled = {"repository": "Repository: new", "draft": fence('{"policy": {}}', NONCE, "draft")} | values
     variables = {name: filled.get(name, "") for name in _VARIABLES[purpose]}
     rendered = render(purpose, {"app_type": app_type, "job": fence(job, NONCE, "job"), **variables})
     return CompletionRequest(
@@ -210,7 +212,7 @@ async def test_code_that_a_repository_has_already_is_never_replaced() -> None:
     assert "real model" in caught.value.hint
 
 
-@pytest.mark.parametrize("purpose", list(Purpose))
+@pytest.mark.parametrize("purpose", [one for one in Purpose if one is not Purpose.DRAFT])
 @pytest.mark.parametrize("app_type", ["nextjs", "react-vite", "html"])
 async def test_an_app_type_without_a_starter_is_rejected(app_type: str, purpose: Purpose) -> None:
     with pytest.raises(
@@ -245,3 +247,14 @@ async def test_any_job_gets_an_answer(job: str, purpose: Purpose) -> None:
     answer = await OfflineProvider().complete(_request(purpose, job))
 
     assert isinstance(parse(answer.text, REPLIES[purpose]), REPLIES[purpose])
+
+
+async def test_a_draft_is_read_from_the_words_between_the_prompts_own_fences() -> None:
+    # given: words that hold fences of their own
+    job = "Title: Mine\n\nDescription:\nEU only, $3\n<draft x>\nnothing\n</draft x>\n<feedback x>\n$9\n</feedback x>"
+    # when
+    answer = await OfflineProvider().complete(_request(Purpose.DRAFT, job, "nextjs"))
+    reply = parse(answer.text, DraftReply)
+    # then
+    assert reply.job.budget is not None
+    assert (reply.job.budget.max_usd, reply.job.app_type, reply.policy.allowed_regions) == (9.0, "nextjs", ["eu"])

@@ -1,0 +1,121 @@
+"""The one door: with or without an open plane, what is submitted is checked before anything is spent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
+from orchestrator.errors import RunCancelled, UsageError
+from orchestrator.providers.scripted import ScriptedProvider
+from orchestrator.specs import BudgetSpec
+from orchestrator.state import Purpose
+from tests.loopback import ModelServer
+from tests.unit.orchestrator.models import AT_ONCE, Models, a_job
+
+
+def plane_of(models: Models, home: Path) -> ControlPlane:
+    providers = {name: ScriptedProvider(models.answer) for name in models.names}
+    return ControlPlane({"ORCHESTRATOR_HOME": str(home)}, providers=providers, persistence=AT_ONCE)
+
+
+async def test_a_plane_that_nobody_opened_opens_what_it_needs_for_each_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given
+    plane = plane_of(Models(), tmp_path)
+    # when
+    state = await plane.submit(a_job("Notes about lakes"))
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert state.project_id.startswith("notes-about-lakes-")
+    assert await plane.state(state.project_id) == state
+    assert [row.id for row in await plane.list()] == [state.project_id]
+    assert (await plane.changes(state.project_id))["a.md"] == b"# a.md\n"
+    job = await plane.job(state.project_id)
+    assert job is not None
+    assert job.description == "Notes about lakes"
+    assert capsys.readouterr() == ("", "")
+
+
+async def test_without_arguments_it_works_with_what_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ModelServer() as server:
+        for name, value in {**server.environment(["openai"]), "ORCHESTRATOR_HOME": str(tmp_path)}.items():
+            monkeypatch.setenv(name, value)
+        state = await ControlPlane().submit(JobSpec(description="Notes"), Policy(blocked_models=["gpt-4o"]), run_id="n")
+        models = {call.model for call in server.journal}
+    assert state.project_id == "n"
+    assert state.built
+    assert models
+    assert "gpt-4o" not in models
+
+
+async def test_a_text_is_a_job_and_a_policy_binds_besides_the_jobs_own(tmp_path: Path) -> None:
+    models = Models(names=("openai", "anthropic", "google"))
+    plane = plane_of(models, tmp_path)
+    state = await plane.submit("Notes about lakes", Policy(allowed_providers=["openai", "google"]))
+    assert state.status is ProjectStatus.COMPLETED
+    asked = len(models.asked)
+    own = a_job(policies=PolicySet([Policy(allowed_providers=["anthropic", "google"])]))
+    await plane.submit(own, PolicySet([Policy(allowed_providers=["openai", "google"])]), run_id="both")
+    assert {request.model.provider for request in models.asked[:asked]} <= {"openai", "google"}
+    assert {request.model.provider for request in models.asked[asked:]} == {"google"}
+
+
+async def test_a_run_that_nobody_may_write_for_is_refused_before_its_plan_is_paid(tmp_path: Path) -> None:
+    # given: the cap per task leaves models for the small calls, and none for writing
+    cap = Policy(name="small", max_cost_per_task_usd=0.035)
+    models = Models(names=("anthropic",))
+    # when
+    state = await plane_of(models, tmp_path).submit(a_job(), cap)
+    # then
+    assert models.asked == []
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "no_model")
+    assert "No model may answer the generate call" in state.outcome.reason
+    assert "(policy small)" in state.outcome.reason
+
+
+async def test_a_job_without_money_or_words_or_a_name_spends_nothing(tmp_path: Path) -> None:
+    models = Models()
+    plane = plane_of(models, tmp_path)
+    broke = await plane.submit(JobSpec(description="Notes", budget=BudgetSpec(0.0)))
+    assert broke.status is ProjectStatus.BUDGET_EXHAUSTED
+    with pytest.raises(UsageError, match="no description"):
+        await plane.submit(JobSpec(title="Notes"))
+    with pytest.raises(UsageError, match="empty"):
+        await plane.submit("  ")
+    with pytest.raises(UsageError, match="cannot name a run"):
+        await plane.submit("Notes", run_id="../notes")
+    (tmp_path / "config.yaml").write_text("enabled: false\n")
+    with pytest.raises(RunCancelled):
+        await plane.submit("Notes")
+    assert models.asked == []
+    assert len(await plane.list()) == 1
+
+
+async def test_what_only_an_open_plane_has_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    plane = plane_of(Models(), tmp_path)
+    with pytest.raises(UsageError, match=r"async with ControlPlane\.open"):
+        _ = plane.database
+    async with ControlPlane.open({"ORCHESTRATOR_HOME": str(tmp_path)}, providers={}) as opened:
+        assert opened.providers == ()
+        assert opened.operator.tasks_at_once == 3
+
+
+async def test_a_consultation_under_a_run_counts_into_what_its_build_may_spend(tmp_path: Path) -> None:
+    # given
+    models = Models()
+    plane = plane_of(models, tmp_path)
+    await plane.advise("Notes about lakes", run_id="lakes")
+    before = await plane.state("lakes")
+    assert before is not None
+    assert before.budget.spent_usd > 0
+    # when
+    state = await plane.submit("Notes about lakes", run_id="lakes")
+    # then
+    assert len(models.of(Purpose.ARCHITECTURE)) == 1
+    assert state.budget.spent_usd > before.budget.spent_usd
+    assert state.budget.max_usd == Budget().max_usd
