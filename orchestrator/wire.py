@@ -225,6 +225,7 @@ DraftRule = Literal[
     "max_latency_ms",
     "min_quality_score",
     "rate_limit",
+    "review_documents",
 ]
 
 
@@ -243,6 +244,7 @@ class DraftPolicy(_Patch):
     max_latency_ms: float | None = None
     min_quality_score: float | None = None
     rate_limit: int | None = None
+    review_documents: bool | None = None
     enforcement_mode: Literal["hard", "soft", "monitor"] | None = None
     remove: Annotated[list[DraftRule], _or_empty(list)] = Field(default_factory=list)
 

@@ -140,7 +140,7 @@ async def test_the_cap_holds_for_a_draft_and_all_its_refinements_together(tmp_pa
 
 async def test_policies_bind_the_agent_itself_and_blank_words_cost_nothing(tmp_path: Path) -> None:
     models = Models()
-    closed = PolicySet([Policy(name="nobody", allowed_providers=[])])
+    closed = PolicySet([Policy(name="nobody", allowed_providers=["moonshot"])])
     with pytest.raises(NoModel, match="policy nobody"):
         await agent(models, tmp_path, policy_set=closed).draft(INTENT)
     with pytest.raises(UsageError):
