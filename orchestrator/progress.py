@@ -89,7 +89,8 @@ def _said(event: Event) -> str:
             then = ", asked again" if data["retried"] else ""
             return f"call: {data['purpose']}{where} by {data['model']} failed: {data['kind'].replace('_', ' ')}{then}"
         case EventType.BUDGET_WARNING:
-            return f"budget: {data['phase']} has used {data['ratio']:.0%}, ${data['spent_usd']:.4f} spent"
+            whole = "the budget" if data["phase"] == "total" else f"the share of {data['phase']}"
+            return f"budget: {data['ratio']:.0%} of {whole} used, ${data['spent_usd']:.4f}"
         case EventType.VALIDATION_COMPLETED:
             said = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in data["results"].items())
             return f"{_checked(data['task_id'])}: checked: {said or 'no check applied'}"

@@ -399,8 +399,11 @@ def test_the_specs_team_and_job_choose_the_levels_of_a_policy_file(online: Comma
     assert models.journal == []
 
 
-def test_a_policy_that_forbids_all_exits_4_with_the_report(online: CommandLine, models: ModelServer) -> None:
-    online.write("policy.json", '{"name": "closed", "allowed_providers": ["zhipu"]}')
+@pytest.mark.parametrize("allowed", [[], ["zhipu"]], ids=["nobody", "somebody without a key"])
+def test_a_policy_that_forbids_all_exits_4_with_the_report(
+    online: CommandLine, models: ModelServer, allowed: list[str]
+) -> None:
+    online.write("policy.json", json.dumps({"name": "closed", "allowed_providers": allowed}))
     ended = online("--project", "Notes", "--policy", "policy.json")
     assert ended.status == 4
     assert "closed" in online.report()["outcome"]["reason"]
