@@ -173,7 +173,9 @@ def _of_one(policy: Policy, origin: Origin, catalog: Catalog) -> Iterator[Policy
     hard = policy.enforcement_mode is EnforcementMode.HARD
     for rule in ALLOWED:
         if names_of(policy, rule, catalog) == frozenset():
-            yield _finding(Kind.EMPTY, policy, origin, rule, "is empty, which allows nothing", error=hard)
+            # Nobody means to be served nowhere; an empty list of models or providers may be meant as a switch.
+            slip = hard and rule == "allowed_regions"
+            yield _finding(Kind.EMPTY, policy, origin, rule, "is empty, which allows nothing", error=slip)
     for kind in ("models", "providers"):
         both = overlap(policy, policy, kind, catalog)
         if both:

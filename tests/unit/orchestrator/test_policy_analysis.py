@@ -87,11 +87,17 @@ def test_a_cap_that_pays_short_calls_only_is_an_error_for_the_tasks() -> None:
     ]
 
 
+def test_a_set_that_only_forbids_every_model_is_reported_but_no_bad_file() -> None:
+    report = of(Policy(name="p", allowed_models=[]))
+    assert report.errors == ["policy p: leaves no model for any task: of 18 models allowed_models of p rules out 18"]
+    assert report.warnings == ["policy p: allowed_models: is empty, which allows nothing"]
+    report.refuse()
+
+
 @pytest.mark.parametrize(
     ("policy", "error"),
     [
         (Policy(name="p", allowed_regions=[]), "policy p: allowed_regions: is empty, which allows nothing"),
-        (Policy(name="p", allowed_models=[]), "policy p: allowed_models: is empty, which allows nothing"),
         (
             Policy(name="p", allowed_models=["claude-opus", "gpt-4o"], blocked_models=["claude-opus-4-8"]),
             "policy p: allowed_models: claude-opus-4-8 also stands in blocked_models; "
