@@ -25,7 +25,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from orchestrator.control_plane import ControlPlane
-from orchestrator.state import ProjectState
+from orchestrator.state import ProjectState, ProjectStatus
 from tests.certificates import certificates
 from tests.e2e.otlp import Collector
 from tests.loopback import Answer, Asked, Call, ModelServer, Script
@@ -196,3 +196,18 @@ def environment(models: ModelServer, home: Path, providers: Mapping[str, str] | 
     """Return an environment with the keys of the vendors on loopback, and a home of its own."""
     own = {"HOME": str(home), "ORCHESTRATOR_HOME": str(home / "state"), "LANG": "C.UTF-8"}
     return own | (models.environment() if providers is None else dict(providers))
+
+
+TEXT = {block.id: block.text for block in blocks(ORIGINAL)}
+
+
+def completed(place: Place, runs: int = 1) -> None:
+    """Every run of the place has ended well, and was paid for within its cap."""
+    states = place.states()
+    assert [state.status for state in states] == [ProjectStatus.COMPLETED] * runs
+    assert all(0 < state.budget.spent_usd <= state.budget.max_usd for state in states)
+
+
+def run_it(place: Place, name: str = "orch") -> None:
+    """Run the sample job by the orchestrator that a block has made."""
+    place.python(f"import asyncio\nasyncio.run({name}.run_project({JOB}))")
