@@ -160,9 +160,8 @@ def goes_on(place: Place) -> None:
 
 
 def a_finished_run(place: Place) -> None:
-    place.python(
-        f"import asyncio\nfrom orchestrator import Orchestrator\nasyncio.run(Orchestrator().run_project({JOB}, project_id='lakes'))"
-    )
+    run = f"Orchestrator().run_project({JOB}, project_id='lakes')"
+    place.python(f"import asyncio\nfrom orchestrator import Orchestrator\nasyncio.run({run})")
 
 
 def lists_the_run(place: Place) -> None:
