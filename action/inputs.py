@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.tracing import secrets_of_headers
 
 FAIL_ON = ("never", "error", "criteria")
 NAMES = ("github-token", "command", "spec", "project", "criteria", "budget", "output-dir", "fail-on")
@@ -91,6 +92,7 @@ def fail_on(env: Mapping[str, str]) -> str:
 def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
     """Return every value that must not be shown: keys, tokens, secrets, and the password of the database."""
     found = [value.strip() for name, value in env.items() if _SECRET_NAMES.search(name)]
+    found += secrets_of_headers(env)
     try:
         found.append(urlsplit(env.get("ORCHESTRATOR_DATABASE_URL", "")).password or "")
     except ValueError:

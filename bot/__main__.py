@@ -66,7 +66,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         workshop = Workshop(plane, github, rules, settings.secrets)
         jobs = Jobs(plane.database, workshop.work, workshop.give_up)
         async with jobs.running():
-            app = create_app(settings, plane.database, jobs, rules, report)
+            app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
             await _serve(app, listener, drain=jobs.drain)
 

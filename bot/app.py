@@ -22,6 +22,7 @@ from bot.metrics import CONTENT_TYPE, Metrics
 from bot.settings import Settings
 from orchestrator.github.trigger import Ignored
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
+from orchestrator.telemetry import Telemetry
 
 MAX_BODY_BYTES = 25 * 2**20
 """GitHub's own cap for a payload.
@@ -46,13 +47,20 @@ class Refused(Exception):
         self.label = label
 
 
-def create_app(settings: Settings, database: Database, jobs: Jobs, rules: Rules, report: Report) -> ASGIApp:
+def create_app(
+    settings: Settings,
+    database: Database,
+    jobs: Jobs,
+    rules: Rules,
+    report: Report,
+    telemetry: Callable[[], Telemetry] = Telemetry,
+) -> ASGIApp:
     """Return the bot as an ASGI application behind its gate.
 
-    `jobs` gets what is accepted, `report` gives a run's report.json.
+    `jobs` gets what is accepted, `report` gives a run's report.json, `telemetry` what runs did since the start.
     """
     app = FastAPI(title="orchestrator", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    metrics = Metrics()
+    metrics = Metrics(telemetry)
     intake = Intake(database, jobs, rules)
 
     async def webhook(request: Request) -> Response:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from bot.jobs import Finished
+from orchestrator.prometheus import TelemetryCollector
 from orchestrator.state import ProjectStatus
+from orchestrator.telemetry import Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 ANSWERS = (
@@ -16,10 +18,14 @@ ANSWERS = (
 
 
 class Metrics:
-    """One bot's metrics, in a registry of their own."""
+    """One bot's metrics, in a registry of their own, with what its runs did since the start under the library's names.
 
-    def __init__(self) -> None:
+    `telemetry` gives the latter whenever it is asked.
+    """
+
+    def __init__(self, telemetry: Callable[[], Telemetry]) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(TelemetryCollector(telemetry))
         self._deliveries = Counter(
             "orchestrator_deliveries", "Deliveries by how they were answered.", ["answer"], registry=self._registry
         )

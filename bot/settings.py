@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.tracing import secrets_of_headers
 
 MIN_SECRET_CHARACTERS = 16
 GITHUB_API_URL = "https://api.github.com"
@@ -158,7 +159,7 @@ def _other_secrets(env: Mapping[str, str]) -> tuple[str, ...]:
         password = urlsplit(env.get("ORCHESTRATOR_DATABASE_URL", "")).password or ""
     except ValueError:
         password = ""
-    return tuple(secret for secret in (*keys, password) if secret)
+    return tuple(secret for secret in (*keys, password, *secrets_of_headers(env)) if secret)
 
 
 def _private_key(text: str) -> str:

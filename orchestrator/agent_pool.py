@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.library import Orchestrator
 from orchestrator.specs import JobSpec
-from orchestrator.state import REPAIR_PREFIX, ProjectState, TaskStatus
+from orchestrator.state import REPAIR_PREFIX, ProjectState, ProjectStatus, TaskStatus
 from orchestrator.strict import nearest
 from orchestrator.telemetry import Telemetry, merge_telemetry
 
@@ -22,6 +22,11 @@ class AgentResult:
 
     state: ProjectState | None = None
     error: BaseException | None = None
+
+    @property
+    def status(self) -> ProjectStatus:
+        """How the run ended; failed for one that has no state."""
+        return self.state.status if self.state else ProjectStatus.FAILED
 
     @property
     def passed_share(self) -> float:

@@ -306,7 +306,8 @@ class Engine:
             if not failing:
                 break
             task = repair(number, failing, run.workspace)
-            run.tell(EventType.REPAIR_STARTED, task_id=task.id, validators=[one.validator for one in failing])
+            failed = [one.validator for one in failing]
+            run.tell(EventType.REPAIR_STARTED, task_id=task.id, type=task.type.value, validators=failed)
             assignment = Assignment(task, (*tasks, task), decision, resumes, findings=failing, whole=True)
             async with run.gateway.slots.held():
                 outcome = await execute(run, checker, assignment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -149,10 +149,7 @@ class Orchestrator:
         if self._bus_taken:
             self._bus = ProjectEventBus()
         self._bus_taken = True
-        run = self._run(job, project_id, output_dir, self._bus)
-        # Also when it is never started: cancelled before its first step, say.
-        weakref.finalize(run, self._bus.close).atexit = False
-        return run
+        return _Closing(self._run(job, project_id, output_dir, self._bus), self._bus)
 
     async def _run(
         self,
@@ -184,3 +181,39 @@ class Orchestrator:
                 budget_hierarchy=self._hierarchy,
                 cost_predictor=self._predictor,
             )
+
+
+class _Closing(Coroutine[Any, Any, ProjectState]):
+    """A run whose bus is closed however it ends: also one that is cancelled before its first step, or never started.
+
+    A coroutine that was not started runs no `finally`, and a task keeps its coroutine for as long as it lives.
+    """
+
+    def __init__(self, run: Coroutine[Any, Any, ProjectState], bus: ProjectEventBus) -> None:
+        self._run = run
+        self._bus = bus
+        weakref.finalize(self, bus.close).atexit = False
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._run.send(value)
+        except BaseException:  # the last step: a result leaves as an exception too
+            self._bus.close()
+            raise
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._run.throw(*error)
+        except BaseException:
+            self._bus.close()
+            raise
+
+    def close(self) -> None:
+        self._run.close()
+        self._bus.close()
+
+    def __await__(self) -> Generator[Any, Any, ProjectState]:
+        try:
+            return (yield from self._run.__await__())
+        finally:
+            self._bus.close()

@@ -27,13 +27,10 @@ class TelemetryCollector(Collector):
         telemetry = self._telemetry()
         yield from _models(telemetry)
         yield from _tasks(telemetry)
-        runs = CounterMetricFamily("orchestrator_runs_ended", "Runs by how they ended.", labels=["status"])
+        runs = CounterMetricFamily("orchestrator_run_endings", "How often runs ended, by status.", labels=["status"])
         for status, number in sorted(telemetry.runs.items()):
             runs.add_metric([status], number)
         yield runs
-        spent = CounterMetricFamily("orchestrator_runs_ended_cost_usd", "What ended runs spent, in USD.")
-        spent.add_metric([], telemetry.spent_usd)
-        yield spent
         used = GaugeMetricFamily("orchestrator_budget_used_ratio", "Share of their budgets that ended runs spent.")
         used.add_metric([], telemetry.budget_ratio)
         yield used

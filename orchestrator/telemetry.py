@@ -134,18 +134,39 @@ class TaskTelemetry:
         _add(self.tasks, other.tasks)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class BudgetUse:
+    """What a run had spent of its budget, in USD, when it last ended, `at` seconds since the epoch."""
+
+    at: float
+    spent_usd: float
+    max_usd: float
+
+
 @dataclass(slots=True)
 class Telemetry:
-    """Everything that is counted: by (provider, model), by task type, and runs by how they ended.
+    """Everything that is counted: by (provider, model), by task type, and by how runs ended.
 
-    `spent_usd` and `budget_usd` are the sums of what ended runs spent and were allowed to.
+    A run that goes on ends more than once, and spends one budget all the while: `runs` counts each of its endings,
+    `budgets` holds its last word, by its id, which no exporter shows.
     """
 
     models: dict[tuple[str, str], ModelTelemetry] = field(default_factory=dict)
     task_types: dict[str, TaskTelemetry] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
-    spent_usd: float = 0.0
-    budget_usd: float = 0.0
+    budgets: dict[str, BudgetUse] = field(default_factory=dict)
+    # Which type a task under way has, by run and task: its calls come in between, and know the task only.
+    _under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def spent_usd(self) -> float:
+        """What runs had spent when they ended, in USD."""
+        return math.fsum(use.spent_usd for use in self.budgets.values())
+
+    @property
+    def budget_usd(self) -> float:
+        """What these runs might have spent, in USD."""
+        return math.fsum(use.max_usd for use in self.budgets.values())
 
     @property
     def budget_ratio(self) -> float:
@@ -163,6 +184,10 @@ class Telemetry:
                 model.output_tokens += data["output_tokens"]
                 model.cost_usd += data["cost_usd"]
                 model.latency.add(data["latency_seconds"])
+                if kind := self._under_way.get((event.run_id, data["task_id"])):
+                    self.task_types.setdefault(kind, TaskTelemetry()).cost_usd += data["cost_usd"]
+            case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
+                self._under_way[event.run_id, data["task_id"]] = data["type"]
             case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
                 model = self._model(event)
                 _add(model.failures, {data["kind"]: 1})
@@ -173,8 +198,8 @@ class Telemetry:
                 _add(self._type(event).tasks, {TaskStatus.SKIPPED.value: 1})
             case EventType.PROJECT_COMPLETED:
                 _add(self.runs, {data["status"]: 1})
-                self.spent_usd += data["spent_usd"]
-                self.budget_usd += data["max_usd"]
+                self._under_way = {key: kind for key, kind in self._under_way.items() if key[0] != event.run_id}
+                self._note(event.run_id, BudgetUse(event.at, data["spent_usd"], data["max_usd"]))
 
     def _task(self, event: Event) -> None:
         data = event.data
@@ -183,7 +208,7 @@ class Telemetry:
         passed_at_once = int(completed and data["attempts"] == 1)
         kind = self._type(event)
         kind.attempts += data["attempts"]
-        kind.cost_usd += data["cost_usd"]
+        self._under_way.pop((event.run_id, data["task_id"]), None)
         # A task that nobody could write has no model, and so neither a score.
         for counted in (kind, self._model(event)) if data["model"] else (kind,):
             _add(counted.tasks, {status.value: 1})
@@ -204,8 +229,12 @@ class Telemetry:
         for kind, tasks in other.task_types.items():
             self.task_types.setdefault(kind, TaskTelemetry()).merge(tasks)
         _add(self.runs, other.runs)
-        self.spent_usd += other.spent_usd
-        self.budget_usd += other.budget_usd
+        for run_id, use in other.budgets.items():
+            self._note(run_id, use)
+
+    def _note(self, run_id: str, use: BudgetUse) -> None:
+        """Keep the later word on a run's budget."""
+        self.budgets[run_id] = max(use, self.budgets.get(run_id, use))
 
 
 def merge_telemetry(parts: Iterable[Telemetry]) -> Telemetry:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import hashlib
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.errors import UsageError
 from orchestrator.events import Event, EventType
@@ -33,6 +34,7 @@ FLUSH_SECONDS = 0.5
 # One request to the collector, retries included, may take this long; the exit waits for the one under way.
 EXPORT_SECONDS = 2.0
 
+_HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_(TRACES_)?HEADERS")
 _TRACES_PATH = "/v1/traces"
 _NANOSECONDS = 10**9
 # Source: the conventions' well-known values of `gen_ai.provider.name`; a provider that has none keeps our id.
@@ -54,8 +56,7 @@ class TracingConfig:
     sample_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.otlp_endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_base_url(self.otlp_endpoint):
             raise UsageError(
                 f"{self.otlp_endpoint!r} is no endpoint for traces.",
                 hint="Give a collector's base URL, such as http://localhost:4318.",
@@ -72,6 +73,14 @@ class TracingConfig:
         return base if base.endswith(_TRACES_PATH) else base + _TRACES_PATH
 
 
+def _is_base_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is none
+        return False
+
+
 _configured: TracingConfig | None = None
 
 
@@ -82,6 +91,17 @@ def configure_tracing(config: TracingConfig) -> None:
     """
     global _configured
     _configured = config
+
+
+def secrets_of_headers(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values of the headers that OpenTelemetry sends to a collector, which often hold its key.
+
+    Form: https://opentelemetry.io/docs/specs/otel/protocol/exporter/#specifying-headers-via-environment-variables
+    """
+    pairs = [pair for name, text in env.items() if _HEADERS.fullmatch(name) for pair in text.split(",")]
+    values = [unquote(pair.partition("=")[2]).strip() for pair in pairs]
+    # Of `Bearer KEY` the key alone is one too.
+    return tuple(dict.fromkeys(secret for value in values if value for secret in (value, value.split()[-1])))
 
 
 def tracer_for(env: Mapping[str, str]) -> Tracer | None:
@@ -160,7 +180,7 @@ class RunTrace:
                 if stage in self._stages:
                     self._stages.pop(stage).end(_ns(at))
             case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
-                kind = {"orchestrator.task.type": data.get("type", "repair")}
+                kind = {"orchestrator.task.type": data["type"]}
                 self._tasks[data["task_id"]] = self._span("task", self._run, at, kind)
             case EventType.TASK_COMPLETED | EventType.TASK_FAILED:
                 self._end_task(event)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ARCHITECTURE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
-VARIABLE = re.compile(r"(?:(?:ORCHESTRATOR|GITHUB|LOCAL_LLM)_[A-Z_]+|HOST|PORT|PUBLIC_URL)\Z")
+VARIABLE = re.compile(r"(?:(?:ORCHESTRATOR|GITHUB|LOCAL_LLM|OTEL)_[A-Z_]+|HOST|PORT|PUBLIC_URL)\Z")
 NOT_FOR_USERS = {"ORCHESTRATOR_REPORT"}  # set for pytest, inside of the sandbox
 
 

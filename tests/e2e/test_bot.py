@@ -8,6 +8,7 @@ from collections import Counter
 from contextlib import closing
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.stage import BOT, CHECKS, GOOD_CHECKS, MAINTAINER, House, Stage, until
 from tests.loopback import Asked, Fault, Script
@@ -38,6 +39,13 @@ NOISE = {
     "POST /git/trees": 1,
     "POST /git/blobs": 6,
 }
+
+
+async def _counted(house: House) -> float:
+    """How many answers the bot's metrics count."""
+    families = text_string_to_metric_families((await house.bot.get("/metrics")).text)
+    samples = [sample for family in families if family.name == "orchestrator_model_calls" for sample in family.samples]
+    return sum(sample.value for sample in samples)
 
 
 def _refuses(_: Asked) -> Fault:
@@ -74,11 +82,13 @@ async def test_a_comment_becomes_a_verified_reviewed_pull_request_with_report_an
 
 async def test_what_the_run_says_it_spent_is_what_the_vendors_billed_and_nothing_stays_reserved(house: House) -> None:
     scene, before = await house.scene(script=Script(tasks=2)), len(house.stage.models.journal)
+    counted_before = await _counted(house)
 
     asked = await scene.command()
     await asked.reacted("rocket")
 
     report = await house.bot.report(asked.run_id)
+    assert await _counted(house) == counted_before + len(report["calls"])
     billed = [(it.provider, it.model, it.input_tokens, it.output_tokens) for it in house.calls_since(before)]
     rows = [(it["provider"], it["model"], it["input_tokens"], it["output_tokens"]) for it in report["calls"]]
     assert rows == billed

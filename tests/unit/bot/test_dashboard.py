@@ -192,6 +192,9 @@ async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
     assert read["orchestrator_runs", "failed"] == 0
     assert read[("orchestrator_spent_usd",)] == 0
     assert read[("orchestrator_queue_length",)] + read[("orchestrator_deliveries_in_flight",)] == 1
+    # What runs did stands there under the same names as in the library's exports.
+    assert read[("orchestrator_budget_used_ratio",)] == 0
+    assert "# TYPE orchestrator_model_call_duration_seconds histogram" in answer.text
     assert "octo" not in answer.text
 
 

@@ -242,7 +242,7 @@ async def test_whoever_listens_hears_of_each_failure_its_kind_and_whether_it_is_
 async def test_the_last_try_says_that_nothing_follows_it(tmp_path: Path) -> None:
     failed: list[Failure] = []
     async with bank(tmp_path / "db") as one:
-        gateway = one.gateway({"openai": script(*[unavailable()] * 4)})
+        gateway = one.gateway({"openai": script(unavailable(), unavailable(), unavailable(), unavailable())})
         gateway.on_failed = failed.append
         async with gateway.slots.held():
             with pytest.raises(NoModel):

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import Budget, Orchestrator, Policy, PolicySet, ProjectStatus
+from orchestrator import Budget, Orchestrator, Policy, PolicySet, ProjectEventBus, ProjectState, ProjectStatus
 from orchestrator.errors import UsageError
+from orchestrator.hooks import EventType
+from orchestrator.metrics import ConsoleExporter, JSONExporter
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.titles import new_run_id, slug
-from tests.unit.orchestrator.models import Models
+from tests.unit.orchestrator.models import Models, a_job, plan, task
 
 
 def orchestrator(models: Models, home: Path, **given_: object) -> Orchestrator:
@@ -76,6 +81,180 @@ async def test_the_id_of_a_run_that_is_complete_pays_for_nothing_again(tmp_path:
 async def test_without_a_description_there_is_nothing_to_build(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         await orchestrator(Models(), tmp_path).run_project("  ")
+
+
+async def test_a_job_runs_under_the_lower_caps_and_the_policies_of_both(tmp_path: Path) -> None:
+    models = Models()
+    job = a_job("Notes about lakes", max_usd=2.0, max_time_seconds=60.0)
+    state = await orchestrator(models, tmp_path, budget=Budget(5.0, 30.0)).run_job(job, "one", tmp_path / "out")
+    assert (state.project_id, state.status) == ("one", ProjectStatus.COMPLETED)
+    assert (state.budget.max_usd, state.budget.max_time_seconds) == (2.0, 30.0)
+    assert (tmp_path / "out" / "a.md").exists()
+    closed = a_job("Notes", policies=PolicySet([Policy(allowed_providers=["anthropic"])]))
+    only_openai = PolicySet([Policy(allowed_providers=["openai"])])
+    shut = await orchestrator(models, tmp_path, policy_set=only_openai).run_job(closed)
+    assert shut.outcome.code == "no_model"
+
+
+async def names(bus: ProjectEventBus) -> list[str]:
+    return [event.type.value async for event in bus.subscribe()]
+
+
+async def test_recipe_5_a_monitor_started_beside_the_run_hears_all_of_it_and_ends_with_it(tmp_path: Path) -> None:
+    # given
+    said: list[str] = []
+
+    async def monitor_events(bus: ProjectEventBus) -> None:
+        async for event in bus.subscribe():
+            if event.type == "TaskCompleted":
+                said.append(f"{event.data['task_id']}: {event.data['score']:.3f}")
+            elif event.type == "ProjectCompleted":
+                said.append(f"finished: {event.data['status']}")
+
+    orch = orchestrator(Models(), tmp_path)
+    # when
+    run_task = asyncio.create_task(
+        orch.run_project(project_description="Build a rate limiter", success_criteria="pytest passes")
+    )
+    bus = orch.get_event_bus()
+    monitor_task = asyncio.create_task(monitor_events(bus))
+    state = await run_task
+    await monitor_task
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert said == ["a: 0.900", "finished: completed"]
+    # and who comes late reads the same, also after the end
+    late = await names(orch.get_event_bus())
+    assert (late[0], late[-1], late.count("TaskCompleted")) == ("ProjectStarted", "ProjectCompleted", 1)
+
+
+async def test_the_bus_of_the_first_run_is_there_before_it_and_each_later_run_has_its_own(tmp_path: Path) -> None:
+    orch = orchestrator(Models(), tmp_path)
+    first = orch.get_event_bus()
+    listening = asyncio.create_task(names(first))
+    await orch.run_project("Notes", project_id="one")
+    assert (await listening)[-1] == "ProjectCompleted"
+    # Two at once: each bus is taken right after its run was asked for.
+    runs = []
+    buses = []
+    for name in ("two", "three"):
+        runs.append(asyncio.create_task(orch.run_project("Notes", project_id=name)))
+        buses.append(orch.get_event_bus())
+    await asyncio.gather(*runs)
+    assert [{event.run_id async for event in bus.subscribe()} for bus in (first, *buses)] == [
+        {"one"},
+        {"two"},
+        {"three"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "ending", ["raises", "raises when it is awaited", "cancelled", "cancelled before its first step", "never started"]
+)
+async def test_subscribers_end_however_the_run_does(tmp_path: Path, ending: str) -> None:
+    # given
+    orch = orchestrator(Models(), tmp_path)
+    run = orch.run_project("  " if "raises" in ending else "Notes")
+    listening = asyncio.create_task(names(orch.get_event_bus()))
+    # when
+    if ending == "never started":
+        run.close()
+    elif ending == "raises when it is awaited":
+        with pytest.raises(UsageError):
+            await run
+    else:
+        running = asyncio.create_task(run)
+        if ending == "cancelled":
+            await anext(orch.get_event_bus().subscribe())
+        if ending != "raises":
+            running.cancel()
+        [ended] = await asyncio.gather(running, return_exceptions=True)
+        assert isinstance(ended, UsageError if ending == "raises" else asyncio.CancelledError)
+    # then
+    async with asyncio.timeout(10):
+        heard = await listening
+    assert heard[-1:] == (["ProjectCompleted"] if ending == "cancelled" else [])
+
+
+async def test_hooks_hear_every_run_and_a_failing_one_fails_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # given
+    said: list[str] = []
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("no")
+
+    async def later(task_id: str, **_: object) -> None:
+        await asyncio.sleep(0)
+        said.append(f"started {task_id}")
+
+    orch = orchestrator(Models(plan=plan(task("a"), task("b", "a"))), tmp_path)
+    orch.add_hook(EventType.TASK_COMPLETED, broken)
+    orch.add_hook(
+        EventType.TASK_COMPLETED,
+        lambda task_id, result, **_: said.append(f"{task_id}: score={result.score:.3f}, ${result.cost_usd >= 0}"),
+    )
+    orch.add_hook(EventType.TASK_STARTED, later)
+    # when
+    with caplog.at_level(logging.ERROR):
+        state = await orch.run_project("Notes")
+    orch.remove_hook(EventType.TASK_STARTED, later)
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert said == ["started a", "a: score=0.900, $True", "started b", "b: score=0.900, $True"]
+    assert [record.getMessage().split(" failed")[0].rsplit(".", 1)[-1] for record in caplog.records] == ["broken"]
+    await orch.run_project("Notes")
+    assert said[4:] == ["a: score=0.900, $True", "b: score=0.900, $True"]
+
+
+async def test_a_failed_check_is_told_to_hooks_with_its_task(tmp_path: Path) -> None:
+    said: list[str] = []
+    broken = json.dumps({"files": [{"path": "a.py", "content": "def (:\n"}], "notes": ""})
+    models = Models(
+        plan=plan(task("a", files=["a.py"])), say={"generate": lambda _: broken, "revise": lambda _: broken}
+    )
+    orch = orchestrator(models, tmp_path)
+    orch.add_hook(EventType.VALIDATION_FAILED, lambda task_id, **_: said.append(task_id))
+    state = await orch.run_project("Notes")
+    assert state.status is not ProjectStatus.COMPLETED
+    assert said[:3] == ["a", "a", "a"]
+    assert "" in said  # the whole project
+
+
+async def test_metrics_are_exported_wherever_the_exporter_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orch = orchestrator(Models(), tmp_path / "home")
+    with pytest.raises(UsageError, match=r"No metrics exporter is set[\s\S]*set_metrics_exporter"):
+        orch.export_metrics()
+    orch.set_metrics_exporter(ConsoleExporter())
+    state: ProjectState = await orch.run_project("Notes about lakes", output_dir=tmp_path / "out")
+    orch.export_metrics()
+    table = capsys.readouterr().out
+    orch.set_metrics_exporter(JSONExporter(tmp_path / "metrics.json"))
+    orch.export_metrics()
+    exported = (tmp_path / "metrics.json").read_text()
+    # What is exported is what the report bills.
+    models = json.loads(exported)["models"]
+    assert sum(model["calls"] for model in models) == len(state.calls) == 5
+    assert sum(model["cost_usd"] for model in models) == pytest.approx(state.budget.spent_usd)
+    assert {model["model"] for model in models} == {call.model for call in state.calls}
+    assert all(f"{call.provider}/{call.model}" in table for call in state.calls)
+    assert json.loads(exported)["runs"] == {"completed": 1}
+
+
+async def test_sec_34_metrics_hold_no_text_name_or_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models = Models(plan=plan(task("nightingale-task", files=["nightingale/a.md"])))
+    orch = orchestrator(models, tmp_path)
+    await orch.run_project("Project Nightingale", "nightingale criteria", project_id="nightingale-run")
+    orch.set_metrics_exporter(ConsoleExporter())
+    orch.export_metrics()
+    orch.set_metrics_exporter(JSONExporter(tmp_path / "metrics.json"))
+    orch.export_metrics()
+    exported = capsys.readouterr().out + (tmp_path / "metrics.json").read_text()
+    assert "code_generation" in exported
+    assert "nightingale" not in exported.lower()
 
 
 @given(st.text(max_size=80))
