@@ -82,6 +82,15 @@ class ControlPlane:
             plane._opened = runtime
             yield plane
 
+    @classmethod
+    def over(
+        cls, runtime: Runtime, *, concurrency: int | None = None, persistence: Persistence | None = None
+    ) -> ControlPlane:
+        """Return a control plane over what somebody has opened, and closes."""
+        plane = cls(concurrency=concurrency, persistence=persistence)
+        plane._opened = runtime
+        return plane
+
     @property
     def database(self) -> Database:
         """The database that holds runs, money, deliveries and effects; of an open plane only."""

@@ -86,7 +86,7 @@ class Desk:
     def policy_notes(self) -> tuple[str, ...]:
         """What the report says of policies: the models that family names stand for, and what was not as preferred."""
         router = self.run.router
-        return (*resolutions(router.policies, router.catalog), *self.run.violations)
+        return (*resolutions(router.policies, router.catalog), *self.run.violations, *self.run.gateway.overruns)
 
 
 async def open_desk(runtime: Runtime, persistence: Persistence, submission: Submission, bus: ProjectEventBus) -> Desk:
@@ -146,6 +146,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             persistence=persistence,
             pace=runtime.pace,
             calls_per_minute=job.policies.rate_limit,
+            advised_rates=job.policies.advised_rates,
         ),
         workspace=Workspace(submission.source.root if submission.source else None, await runs.changes(run_id)),
         bus=bus,

@@ -153,7 +153,8 @@ class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
 
     A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
-    the most that a hard policy allows to one model, over all runs that share `pace`.
+    the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
+    ones want, by name, and `overruns` collects where that was not kept.
     """
 
     providers: Mapping[str, Provider]
@@ -166,6 +167,8 @@ class Gateway:
     calls_per_minute: int | None = None
     on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
+    advised_rates: Mapping[str, int] = field(default_factory=dict)
+    overruns: dict[str, None] = field(init=False, default_factory=dict)
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -303,8 +306,14 @@ class Gateway:
                     await self.pace.sleep(pause)
             held = await self._reserve(question, request)
             if self.pace.take(request.model.id, self.calls_per_minute):
+                self._note_overruns(request.model.id)
                 return held
             await finished(self._release(held))
+
+    def _note_overruns(self, model: str) -> None:
+        for policy, limit in self.advised_rates.items():
+            if self.pace.count(model) > limit:
+                self.overruns[f"{policy}: {model} was called more than {limit} times in a minute"] = None
 
     async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
         """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""

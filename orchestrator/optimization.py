@@ -2,6 +2,12 @@
 
 A backend is a pure function over candidates; `routing` has filtered them, and takes the first as the choice and the
 rest as the fallback chain.
+
+Terms have different units (USD, milliseconds, shares of one), so that the two backends that weigh them scale each one
+over the candidates of the call: s(x) = (x - min) / (max - min), from 0 for the worst to 1 for the best, and 1 for all
+where they are equal. Cost and latency enter negated, so that more is better for every term.
+Source of the scaling: Marler and Arora 2004, "Survey of multi-objective optimization methods for engineering",
+doi:10.1007/s00158-003-0368-6.
 """
 
 from __future__ import annotations
@@ -49,7 +55,13 @@ class OptimizationBackend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GreedyBackend:
-    """The cheapest that is good enough; then the others by falling quality. Ties go to quality, then to the name."""
+    """The cheapest that is good enough; then the others by falling quality. Ties go to quality, then to the name.
+
+    choice = argmin cost_usd over the candidates with quality >= what the call needs (`routing.NEEDED_QUALITY`), where
+    cost_usd = list price of (estimated input + output limit) tokens, in USD a call. What is good enough stands before
+    what is not at any price: a cheap answer that fails its review is paid twice.
+    Source: the cost-first cascade of Chen, Zaharia and Zou 2023, "FrugalGPT", https://arxiv.org/abs/2305.05176.
+    """
 
     name: str = "greedy"
 
@@ -67,8 +79,11 @@ class GreedyBackend:
 class WeightedSumBackend:
     """The highest weighted sum of quality, cheapness and trust, each scaled to 0..1 over the candidates.
 
-    score = w_quality * q + w_cost * (1 - c) + w_trust * t, with min-max scaling; a term on which all candidates are
-    equal counts as 1 for all. Source: Marler and Arora 2010, doi:10.1007/s00158-009-0460-7.
+    score = w_quality * s(quality) + w_cost * s(-cost_usd) + w_trust * s(trust), without a unit. Quality and trust are
+    shares from 0 to 1, cost_usd is in USD a call; latency does not count. Only the weights' proportions matter: each is
+    finite and from 0 up, and `ValueError` is raised when none is above 0. A heavier weight never chooses less of its
+    term. Source: Marler and Arora 2010, "The weighted sum method for multi-objective optimization: new insights",
+    doi:10.1007/s00158-009-0460-7.
     """
 
     w_quality: float = 0.6
@@ -97,9 +112,12 @@ class WeightedSumBackend:
 class ParetoBackend:
     """The knee of the front that no candidate dominates in quality, cost, latency and trust.
 
-    The knee is the front's point nearest to the ideal one, by Euclidean distance over min-max scaled terms; the rest
-    of the front follows by distance, then the dominated ones likewise.
-    Source: Branke et al. 2004, "Finding Knees in Multi-objective Optimization", doi:10.1007/978-3-540-30217-9_73.
+    a dominates b when a is as good in quality (0..1), cost (USD a call), latency (ms) and trust (0..1), and better in
+    one. The knee is the point of the front with the least distance = sqrt(sum over the four terms of (1 - s)^2), which
+    has no unit: it is nearest to an ideal that is best in everything, where no weights say otherwise. The rest of the
+    front follows by distance, then the dominated ones likewise; ties go to the name.
+    Sources: dominance, Deb et al. 2002, "NSGA-II", doi:10.1109/4235.996017; knees, Branke et al. 2004,
+    doi:10.1007/978-3-540-30217-9_73; the point nearest to the ideal, Yu 1973, doi:10.1287/mnsc.19.8.936.
     """
 
     name: str = "pareto"

@@ -33,9 +33,18 @@ class Pace:
             return 0.0
         return calls[-per_minute] + MINUTE - now
 
+    def count(self, model: str) -> int:
+        """Return how many calls of the last minute the model has had."""
+        now = self.clock()
+        return sum(now - MINUTE < one for one in self._calls.get(model, ()))
+
     def take(self, model: str, per_minute: int | None) -> bool:
         """Count a call that is made now, unless it would be one too many."""
         if self.pause(model, per_minute):
             return False
         self._calls[model].append(self.clock())
         return True
+
+
+PROCESS = Pace()
+"""The pace of this process, whichever database, job or key its runs have."""

@@ -64,8 +64,8 @@ class Policy:
 
     An empty list of allowed names allows nothing. Model names may be ids or aliases of the catalog. Costs are in USD,
     latencies in milliseconds, qualities from 0 to 1, `rate_limit` in calls per minute. `rate_limit` is for the
-    gateway to hold, `review_documents` for the executor; `judge` decides by all the others. Raises `ValueError` for a
-    value that cannot be.
+    gateway to hold, or to report where it is not hard, `review_documents` for the executor; `judge` decides by all the
+    others. `cost_cap_usd` is another name of `max_cost_per_task_usd`. Raises `ValueError` for a value that cannot be.
     """
 
     name: Annotated[_Word, Field(description="How reports call this policy.")] = "policy"
@@ -183,6 +183,15 @@ class PolicySet:
         return any(
             one.review_documents and one.enforcement_mode is not EnforcementMode.MONITOR for one in self.policies
         )
+
+    @property
+    def advised_rates(self) -> dict[str, int]:
+        """The calls per minute that soft and monitor policies want at most, by the policy as reports name it."""
+        return {
+            f"{policy.enforcement_mode} policy {policy.name}": policy.rate_limit
+            for policy in self.policies
+            if policy.rate_limit is not None and policy.enforcement_mode is not EnforcementMode.HARD
+        }
 
 
 @plain_dataclass(frozen=True, slots=True)

@@ -244,7 +244,8 @@ def _widened(higher: Policy, above: Origin, lower: Policy, below: Origin, catalo
         ceiling, wanted = names_of(higher, rule, catalog), names_of(lower, rule, catalog)
         if ceiling is None or not wanted or wanted <= ceiling:
             continue
-        none_left = not wanted & ceiling
+        # A model may be served in two regions, and meet one level by each.
+        none_left = rule != "allowed_regions" and not wanted & ceiling
         message = f"{_listed(wanted - ceiling)} is not allowed by {told}, which holds" + (
             "; nothing that both allow is left" if none_left else ""
         )

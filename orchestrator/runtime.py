@@ -16,7 +16,7 @@ from orchestrator.operator_config import (
     operator_config_path,
     state_home,
 )
-from orchestrator.pace import Pace
+from orchestrator.pace import PROCESS, Pace
 from orchestrator.providers.base import Provider
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.sandbox import Rung, Sandbox, open_sandbox
@@ -57,7 +57,7 @@ class Runtime:
                 for provider in providers.values():
                     stack.push_async_callback(provider.aclose)
             database = await stack.enter_async_context(Database.open(database_url(env)))
-            yield cls(home, operator, database, RunStore(database), catalog, providers)
+            yield cls(home, operator, database, RunStore(database), catalog, providers, PROCESS)
 
     async def sandbox(self) -> Sandbox:
         """Return the strongest sandbox that works here, or the one the operator forces; tested once a process."""

@@ -373,6 +373,32 @@ def test_without_a_key_it_exits_4_names_the_variables_and_writes_the_report(cli:
     assert (report["status"], report["outcome"]["code"], report["calls"]) == ("failed", "no_model", [])
 
 
+def test_a_policy_that_cannot_hold_exits_2_at_its_line_before_anything_is_asked(
+    online: CommandLine, models: ModelServer
+) -> None:
+    online.write("policy.yaml", "global:\n  - name: closed\n    allowed_regions: []\n    blocked_models: [gtp-4o]\n")
+    ended = online("--project", "Notes", "--policy", "policy.yaml")
+    assert ended.status == 2
+    assert "policy.yaml:3:5: policy closed: allowed_regions: is empty, which allows nothing" in ended.err
+    assert "policy.yaml:4: policy closed: blocked_models: 'gtp-4o' is not a model of the catalog" in ended.err
+    assert not (online.folder / "results").exists()
+    assert models.journal == []
+
+
+def test_the_specs_team_and_job_choose_the_levels_of_a_policy_file(online: CommandLine, models: ModelServer) -> None:
+    online.write("spec.yaml", "project: {title: Notes}\nbudget: {team: eng, job: enq_job}\n")
+    online.write(
+        "policies.yaml",
+        "team:\n  eng:\n    - {name: theirs, allowed_providers: [zhipu]}\n"
+        "job:\n  eng_job:\n    - {name: gentle, rate_limit: 60}\n",
+    )
+    ended = online("--file", "spec.yaml", "--policy", "policies.yaml")
+    assert ended.status == 4
+    assert "(policy theirs)" in online.report()["outcome"]["reason"]
+    assert "nothing of the job 'enq_job'; did you mean 'eng_job'?" in ended.err
+    assert models.journal == []
+
+
 def test_a_policy_that_forbids_all_exits_4_with_the_report(online: CommandLine, models: ModelServer) -> None:
     online.write("policy.json", '{"name": "closed", "allowed_providers": ["zhipu"]}')
     ended = online("--project", "Notes", "--policy", "policy.json")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+from importlib import resources
 from typing import Any
 
 import pytest
+import yaml
 
 from orchestrator.catalog import FlatPrice, LibraryPrice, load_catalog
 from orchestrator.errors import UsageError
@@ -121,3 +125,65 @@ def test_only_the_models_of_the_available_providers_are_offered() -> None:
     models = load_catalog().of(frozenset({"deepseek"}))
 
     assert [model.id for model in models] == ["deepseek-chat", "deepseek-reasoner"]
+
+
+def test_every_provider_says_where_its_facts_come_from_and_when_they_were_read() -> None:
+    raw = yaml.safe_load(resources.files("orchestrator").joinpath("catalog.yaml").read_text(encoding="utf-8"))
+
+    for name, facts in raw["providers"].items():
+        assert isinstance(facts["checked"], date), name
+        assert facts["note"], name
+        assert set(facts["regions"]) <= {"eu", "us", "cn", "sg", "global", "local"}, name
+        if name not in ("local", "offline"):
+            assert facts["source"].startswith("https://"), name
+
+
+def test_no_vendors_default_api_is_said_to_serve_from_the_eu() -> None:
+    models = load_catalog().models.values()
+
+    assert [model.id for model in models if "eu" in model.regions] == ["offline"]
+
+
+def test_a_model_carries_its_providers_facts_and_what_the_operator_says_instead() -> None:
+    catalog = load_catalog({"gpt-4o": {"regions": ["eu"]}, "gpt-5.4": {"quality": 0.9}})
+
+    own, others = catalog.models["gpt-4o"], catalog.models["gpt-5.4"]
+    assert (own.regions, own.trains_on_data, own.source, own.checked) == (
+        ("eu",),
+        False,
+        "the operator's configuration",
+        "",
+    )
+    assert (others.regions, others.source, others.checked) == (
+        ("us", "global"),
+        "https://platform.openai.com/docs/guides/your-data",
+        "2026-11-25",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("claude-opus", "claude-opus-4-8"),
+        ("Claude-Opus", "claude-opus-4-8"),
+        ("gpt-4o", "gpt-4o"),
+        ("glm-4.7", "GLM-4.7"),
+        ("kimi", "kimi-k2.6"),
+    ],
+)
+def test_a_familys_name_is_its_current_model_and_an_id_is_itself(name: str, model: str) -> None:
+    found = load_catalog().resolve(name)
+
+    assert found is not None
+    assert found.id == model
+
+
+def test_an_alias_never_takes_an_exact_id_away_from_its_model() -> None:
+    catalog = load_catalog()
+
+    assert {name: aliased for name, aliased in catalog.aliases.items() if name in catalog.models} == {
+        "gpt-4o": "gpt-4o"
+    }
+    moved = replace(catalog, aliases={"gpt-4o": "gpt-5.4"}).resolve("gpt-4o")
+    assert moved is not None
+    assert moved.id == "gpt-4o"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.control_plane import ControlPlane
-from orchestrator.errors import OutputConflict, ProviderRejected, ProviderUnavailable
+from orchestrator.errors import OutputConflict, ProviderRejected, ProviderUnavailable, UsageError
 from orchestrator.events import Event, EventType
-from orchestrator.policy import Policy, PolicySet
+from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.providers.base import Completion, CompletionRequest, Usage
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.report import report
@@ -197,6 +197,40 @@ async def test_a_policy_that_forbids_all_models_is_named(tmp_path: Path) -> None
     state = await models.run(tmp_path, job=job)
     assert state.outcome.code == "no_model"
     assert "openai is not among google (policy nobody)" in state.outcome.reason
+    assert models.asked == []
+
+
+async def test_the_report_says_what_soft_policies_were_not_kept_and_what_family_names_stand_for(tmp_path: Path) -> None:
+    policies = PolicySet(
+        [
+            Policy(name="premium", allowed_models=["claude-haiku", "gpt-5.4"]),
+            Policy(name="quick", max_latency_ms=1_000, enforcement_mode=EnforcementMode.SOFT),
+            Policy(name="watch", blocked_models=["claude-haiku"], enforcement_mode=EnforcementMode.MONITOR),
+        ]
+    )
+    state = await Models().run(tmp_path, job=a_job(policies=policies))
+    written_by, reviewed_by = report(state)["tasks"][0]["routing"]
+    assert (written_by["model"], reviewed_by["model"]) == ("claude-haiku-4-5", "gpt-5.4")
+    assert written_by["violations"] == [
+        "soft policy quick: claude-haiku-4-5 takes 1500 ms, above 1000 ms",
+        "monitor policy watch: claude-haiku-4-5 is blocked",
+    ]
+    assert reviewed_by["violations"] == ["soft policy quick: gpt-5.4 takes 5000 ms, above 1000 ms"]
+    assert state.notes[:2] == (
+        "policy premium: claude-haiku is claude-haiku-4-5",
+        "policy watch: claude-haiku is claude-haiku-4-5",
+    )
+    assert "architecture: soft policy quick: claude-haiku-4-5 takes 1500 ms, above 1000 ms" in state.notes
+    assert "review: soft policy quick: gpt-5.4 takes 5000 ms, above 1000 ms" in state.notes
+
+
+async def test_policies_with_errors_are_refused_before_anything_is_asked_or_kept(tmp_path: Path) -> None:
+    models = Models()
+    policies = PolicySet([Policy(name="nowhere", allowed_regions=[])])
+    with pytest.raises(UsageError, match="policy nowhere: allowed_regions: is empty"):
+        await models.run(tmp_path, job=a_job(policies=policies))
+    async with models.plane(tmp_path) as plane:
+        assert await plane.list() == ()
     assert models.asked == []
 
 

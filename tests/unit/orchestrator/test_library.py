@@ -15,7 +15,9 @@ from orchestrator import Budget, Orchestrator, Policy, PolicySet, ProjectEventBu
 from orchestrator.errors import UsageError
 from orchestrator.hooks import EventType
 from orchestrator.metrics import ConsoleExporter, JSONExporter
+from orchestrator.optimization import WeightedSumBackend
 from orchestrator.providers.scripted import ScriptedProvider
+from orchestrator.state import Purpose
 from orchestrator.titles import new_run_id, slug
 from tests.unit.orchestrator.models import Models, a_job, plan, task
 
@@ -42,6 +44,24 @@ async def test_its_budget_and_policies_bind(tmp_path: Path) -> None:
     shut = await orchestrator(models, tmp_path, policy_set=closed).run_project("Notes")
     assert shut.outcome.code == "no_model"
     assert models.asked == []
+
+
+async def test_the_backend_decides_who_writes(tmp_path: Path) -> None:
+    async def writer(built: Orchestrator, models: Models) -> str:
+        await built.run_project("Notes")
+        return models.of(Purpose.GENERATE)[0].model.id
+
+    models = [Models() for _ in range(3)]
+    greedy = orchestrator(models[0], tmp_path)
+    best = orchestrator(models[1], tmp_path, optimization_backend=WeightedSumBackend(1.0, 0.0, 0.0))
+    cheapest = orchestrator(models[2], tmp_path)
+    cheapest.set_optimization_backend(WeightedSumBackend(0.0, 1.0, 0.0))
+    assert await writer(greedy, models[0]) == "gpt-5-mini"
+    assert await writer(best, models[1]) == "claude-opus-4-8"
+    assert await writer(cheapest, models[2]) == "gpt-4o-mini"
+    cheapest.set_optimization_backend(None)
+    models[2].asked.clear()
+    assert await writer(cheapest, models[2]) == "gpt-5-mini"
 
 
 async def test_the_id_of_a_run_that_exists_goes_on_with_it(tmp_path: Path) -> None:

@@ -236,3 +236,37 @@ def test_the_configuration_is_the_named_file_or_the_homes(tmp_path: Path) -> Non
 def test_a_named_configuration_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="ORCHESTRATOR_CONFIG names"):
         operator_config_path({"ORCHESTRATOR_CONFIG": str(tmp_path / "gone.yaml")})
+
+
+def test_the_operators_policies_for_a_team_and_a_job_bind_what_is_charged_to_them() -> None:
+    config = parse_operator_config(
+        """\
+policies:
+  - {name: all, rate_limit: 60}
+team_policies:
+  eng:
+    - {name: eng, allowed_providers: [openai]}
+job_policies:
+  job_001:
+    - {name: job, min_quality_score: 0.9}
+""",
+        "c.yaml",
+    )
+    own = PolicySet([Policy(name="own")])
+
+    everybody = bind(JobSpec(policies=own), config).policies
+    charged = bind(JobSpec(policies=own, budget=BudgetSpec(team="eng", job="job_001")), config).policies
+
+    assert [policy.name for policy in everybody.policies] == ["all", "own"]
+    assert [(policy.name, origin.level, origin.rank, origin.place.line) for policy, origin in charged.placed] == [
+        ("all", "global", 0, 2),
+        ("eng", "team eng", 1, 5),
+        ("job", "job job_001", 2, 8),
+        ("own", "", 3, 1),
+    ]
+
+
+def test_a_broken_team_policy_is_named_at_its_line() -> None:
+    assert findings("team_policies:\n  eng:\n    - {name: a, allowed_providers: [opnai]}\n") == [
+        "c.yaml:3:37: team_policies.eng[0].allowed_providers[0]: 'opnai' is not a provider; did you mean 'openai'?"
+    ]

@@ -18,6 +18,7 @@ from orchestrator.policy import (
     combine,
     judge,
     narrower,
+    resolutions,
 )
 
 EUROPEAN = ModelProfile(
@@ -135,6 +136,33 @@ def test_the_guides_gdpr_example_leaves_candidates_of_the_built_in_catalog() -> 
     }
 
     assert left == {"openai", "anthropic", "google", "offline"}
+
+
+def test_the_guides_quality_first_recipe_leaves_the_best_model_and_says_which_models_its_families_are() -> None:
+    catalog = load_catalog()
+    policies = PolicySet(
+        [Policy(name="quality_first", allowed_models=["claude-opus", "gpt-4o"], min_quality_score=0.95)]
+    )
+
+    left = [model.id for model in catalog.models.values() if judge(model, policies, catalog, cost_usd=0.1).allowed]
+
+    assert left == ["claude-opus-4-8"]
+    assert resolutions(policies, catalog) == (
+        "policy quality_first: claude-opus is claude-opus-4-8",
+        "policy quality_first: gpt-4o is gpt-4o",
+    )
+
+
+def test_an_exact_id_needs_no_explanation() -> None:
+    policies = PolicySet([Policy(allowed_models=["Euro-1"], blocked_models=["euro", "gone"])])
+
+    assert resolutions(policies, CATALOG) == ("policy policy: euro is Euro-1",)
+
+
+def test_the_cap_has_a_second_name_as_a_keyword_too() -> None:
+    assert Policy(cost_cap_usd=0.5) == Policy(max_cost_per_task_usd=0.5)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="cost_cap_usd"):
+        Policy(cost_cap_usd=0.5, max_cost_per_task_usd=0.5)  # type: ignore[call-arg]
 
 
 def test_the_providers_of_policies_are_those_of_the_catalog() -> None:

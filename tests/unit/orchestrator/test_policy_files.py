@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import SpecError, UsageError
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
 from orchestrator.policy_files import load_policy_file, parse_policy_file
+from orchestrator.specs import JobSpec, from_json, to_json
 
 NAMED = """\
 - name: gdpr
@@ -159,6 +160,15 @@ def test_each_policy_remembers_its_file_line_and_level_and_equals_one_that_does_
     ]
     assert origins[1].at("max_cost_per_task_usd").line == 11
     assert read == PolicySet([GDPR, EU_ONLY, HIGH_QUALITY])
+
+
+def test_where_policies_come_from_is_not_kept_with_a_run() -> None:
+    spec = JobSpec(policies=parse_policy_file(GUIDE, "p.yaml").policies_for("eng"))
+
+    stored = to_json(spec)
+
+    assert list(stored["policies"]) == ["policies"]
+    assert from_json(stored) == spec
 
 
 def test_what_is_joined_to_a_set_stands_on_a_lower_level_and_keeps_its_place() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import NoModel
-from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumBackend
+from orchestrator.optimization import GreedyBackend, OptimizationBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.prediction import Standing
 from orchestrator.routing import Need, Router
@@ -114,6 +114,42 @@ def test_a_soft_policy_moves_a_model_back_and_keeps_it() -> None:
     assert chain(router(policy), need()) == ["other", "dear", "weak", "cheap"]
 
 
+@pytest.mark.parametrize("mode", [EnforcementMode.SOFT, EnforcementMode.MONITOR])
+def test_what_soft_and_monitor_policies_say_against_the_model_that_answered_stands_in_its_route(
+    mode: EnforcementMode,
+) -> None:
+    own = Policy(name="own-data", allow_training_on_output=False, enforcement_mode=mode)
+    fast = Policy(name="fast", max_latency_ms=1, enforcement_mode=mode)
+    route = router(own, fast).route(need())
+    assert route.choice.violations == ()
+    assert route.answered(CATALOG.models["weak"]).violations == (
+        f"{mode} policy own-data: deepseek trains on API data",
+        f"{mode} policy fast: weak takes 1000 ms, above 1 ms",
+    )
+    assert route.answered(CATALOG.models["dear"]).violations == (f"{mode} policy fast: dear takes 1000 ms, above 1 ms",)
+
+
+def test_a_monitor_policy_changes_no_order() -> None:
+    policy = Policy(blocked_models=["cheap"], enforcement_mode=EnforcementMode.MONITOR)
+    assert chain(router(policy), need()) == chain(router(), need())
+
+
+def test_an_exclusion_names_the_hard_rules_only() -> None:
+    hard = Policy(name="hard", blocked_models=["cheap"])
+    soft = Policy(name="soft", blocked_models=["cheap"], enforcement_mode=EnforcementMode.SOFT)
+    assert dict(router(hard, soft).route(need()).choice.excluded)["cheap"] == "cheap is blocked (policy hard)"
+
+
+def test_changing_the_backend_changes_the_choice() -> None:
+    def choice(backend: OptimizationBackend) -> str:
+        return Router(REAL, frozenset(PROVIDERS) - {"offline"}, PolicySet(), backend).route(need()).choice.model
+
+    assert choice(GreedyBackend()) == "deepseek-chat"
+    assert choice(ParetoBackend()) == "gemini-3-flash-preview"
+    assert choice(WeightedSumBackend(1.0, 0.0, 0.0)) == "claude-opus-4-8"
+    assert choice(WeightedSumBackend(0.0, 1.0, 0.0)) == "gemini-2.5-flash-lite"
+
+
 def test_a_review_asks_the_writers_provider_only_when_no_other_one_answers() -> None:
     route = router().route(need(Purpose.REVIEW, avoid_provider="anthropic"))
     assert [one.id for one in route.chain] == ["cheap", "dear", "weak", "other"]
@@ -212,3 +248,54 @@ def test_the_chain_is_a_permutation_of_the_eligible_models_and_what_is_avoided_c
     avoided = [one.provider == avoid_provider or one.id in avoid_models for one in route.chain]
     assert avoided == sorted(avoided)
     assert route.choice.model == chosen[0]
+
+
+AVAILABLE = st.frozensets(st.sampled_from(PROVIDERS), min_size=1)
+WEIGHT = st.sampled_from([0.1, 0.5, 1.0, 3.0])
+
+
+def _costs(asked: Need) -> dict[str, int]:
+    estimate = -(-asked.input_tokens // 250) * 250
+    return {
+        one.id: one.price.cost(estimate, min(asked.output_tokens, one.max_output_tokens))
+        for one in REAL.models.values()
+    }
+
+
+@given(AVAILABLE, st.integers(100, 20_000), st.booleans())
+def test_greedy_routes_to_the_cheapest_of_those_that_are_good_enough(
+    available: frozenset[str], tokens: int, critical: bool
+) -> None:
+    asked = Need(Purpose.GENERATE, tokens, 8_000, critical)
+    cost = _costs(asked)
+    models = Router(REAL, available, PolicySet(), GreedyBackend()).route(asked).chain
+    good = [one for one in models if one.quality >= (0.85 if critical else 0.80)]
+    if good:
+        assert cost[models[0].id] == min(cost[one.id] for one in good)
+        assert models[0] in good
+    else:
+        assert models[0].quality == max(one.quality for one in models)
+
+
+@given(AVAILABLE, st.integers(100, 20_000), WEIGHT, WEIGHT, WEIGHT, WEIGHT)
+def test_a_heavier_weight_on_cost_never_routes_to_a_dearer_model(
+    available: frozenset[str], tokens: int, quality: float, cost: float, more: float, trust: float
+) -> None:
+    asked = Need(Purpose.GENERATE, tokens, 8_000)
+
+    def choice(weight: float) -> str:
+        return (
+            Router(REAL, available, PolicySet(), WeightedSumBackend(quality, weight, trust)).route(asked).choice.model
+        )
+
+    assert _costs(asked)[choice(cost + more)] <= _costs(asked)[choice(cost)]
+
+
+@given(AVAILABLE, st.integers(100, 20_000))
+def test_pareto_never_routes_to_a_model_that_another_one_dominates(available: frozenset[str], tokens: int) -> None:
+    asked = Need(Purpose.GENERATE, tokens, 8_000)
+    cost = _costs(asked)
+    first, *others = Router(REAL, available, PolicySet(), ParetoBackend()).route(asked).chain
+    merits = [(one.quality, -cost[one.id], -one.latency_ms, one.trust) for one in (first, *others)]
+    for other in merits[1:]:
+        assert other == merits[0] or any(theirs < ours for theirs, ours in zip(other, merits[0], strict=True))
