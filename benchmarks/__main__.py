@@ -1,6 +1,7 @@
 """`python -m benchmarks`: every benchmark, one line a figure."""
 
-from benchmarks import scheduling, startup
+from benchmarks import forecast, scheduling, startup
 
 startup.main()
 scheduling.main()
+forecast.main()

@@ -6,7 +6,7 @@ The one forecast of the project: a run makes it of its own plan, `CostForecaster
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
@@ -67,6 +67,18 @@ class _Range:
 
 
 _NOTHING = _Range()
+
+
+def _together(parts: Iterable[_Range]) -> _Range:
+    """Return the cost of several parts: low and usual costs add up, deviations above the usual ones in quadrature.
+
+    All may well pass at once; that all are at their worst at once is no forecast, because what makes one dear seldom
+    makes the others so. Source: the variances of PERT, Malcolm et al. 1959, doi:10.1287/opre.7.5.646.
+    """
+    known = list(parts)
+    usual = sum(one.usual for one in known)
+    above = math.sqrt(sum((one.high - one.usual) ** 2 for one in known))
+    return _Range(sum(one.low for one in known), usual, usual + above)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +148,9 @@ def forecast(
     """Return what a run over these tasks costs with the models that the router would choose.
 
     `planned_usd` is what architecture and plan have cost already. Usual: a task takes as many rounds as its model's
-    trust says. Low: every task passes at once. High: every task takes three rounds with long files, and a repair
-    follows. Each call's cost is its average where such calls were observed, else the list price of its usual tokens.
+    trust says. Low: every task passes at once. High: a task takes three rounds with long files, and a repair follows;
+    the high total is lower than the sum of the tasks' (`_together`). Each call's cost is its average where such calls
+    were observed, else the list price of its usual tokens.
     Raises `NoModel`, and `UsageError` for tasks that wait for each other.
     """
     known = _Calls(router, predictor)
@@ -151,12 +164,12 @@ def forecast(
         seconds += architecture.seconds + plan.seconds
     phases = {
         Phase.DECOMPOSITION: planning,
-        Phase.GENERATION: sum((part.writing for part in parts.values()), _NOTHING),
-        Phase.CROSS_REVIEW: sum((part.reviewing for part in parts.values()), _NOTHING),
+        Phase.GENERATION: _together(part.writing for part in parts.values()),
+        Phase.CROSS_REVIEW: _together(part.reviewing for part in parts.values()),
         Phase.EVALUATION: judging.cost,
         Phase.RESERVE: max((part.repairing for part in parts.values()), key=lambda one: one.high, default=_NOTHING),
     }
-    total = sum(phases.values(), _NOTHING)
+    total = _together([planning, *(part.cost for part in parts.values()), judging.cost, phases[Phase.RESERVE]])
     return Forecast(
         low_usd=total.low,
         high_usd=total.high,

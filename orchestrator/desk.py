@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
-from orchestrator.budget import Budget, Phase, to_pico, to_usd
+from orchestrator.budget import Budget, to_pico, to_usd
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.experience import Experience
 from orchestrator.gateway import BookedCall, Failure, Gateway, Persistence
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.optimization import OptimizationBackend
-from orchestrator.phases import Meter
+from orchestrator.phases import BudgetWarning, Meter
 from orchestrator.policy import resolutions
 from orchestrator.prediction import CostPredictor
 from orchestrator.prompts import version
@@ -64,7 +64,8 @@ class Submission:
 class Desk:
     """One claimed run: its fence, the state it was found in, lost calls, what it learns, and the clock of this process.
 
-    `started` is monotonic, `before` are the seconds that other processes spent on it.
+    `warnings` are the thresholds that the lost calls reached. `started` is monotonic, `before` are the seconds that
+    other processes spent on it.
     """
 
     run: Run
@@ -72,6 +73,7 @@ class Desk:
     state: ProjectState
     lost: int
     experience: Experience
+    warnings: tuple[BudgetWarning, ...]
     started: float
     before: float
 
@@ -154,11 +156,23 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         foreign=submission.foreign,
     )
     meter = Meter(to_pico(job.budget.max_usd), spent_before)
-    for phase, spent in (await ledger.spent_by_phase()).items():
-        _warn(run, meter, phase, spent - meter.spent.get(phase, 0))
+    warnings = [
+        warning
+        for phase, spent in (await ledger.spent_by_phase()).items()
+        for warning in meter.add(phase, spent - meter.spent.get(phase, 0))
+    ]
     run.gateway.on_failed = _failure_teller(run)
     run.gateway.on_booked = _teller(run, meter, experience)
-    return Desk(run, fence, state, lost, experience, started=time.monotonic(), before=budget.elapsed_seconds)
+    return Desk(
+        run,
+        fence,
+        state,
+        lost,
+        experience,
+        tuple(warnings),
+        started=time.monotonic(),
+        before=budget.elapsed_seconds,
+    )
 
 
 def scope_of(source: Source | None) -> str:
@@ -213,7 +227,8 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
                 finish=call.finish.value if call.finish else "",
                 latency_seconds=call.seconds,
             )
-        _warn(run, meter, phase_of(asked.purpose, asked.task_id), call.cost)
+        for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):
+            run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         await experience.booked(call)
 
     return tell
@@ -235,8 +250,3 @@ def _failure_teller(run: Run) -> Callable[[Failure], None]:
             run.tell(EventType.CALL_FAILED, **about, latency_seconds=failure.latency_seconds)
 
     return tell
-
-
-def _warn(run: Run, meter: Meter, phase: Phase, cost: int) -> None:
-    for warning in meter.add(phase, cost):
-        run.tell(EventType.BUDGET_WARNING, **asdict(warning))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 from orchestrator.architecture import adr, decide
@@ -65,6 +65,8 @@ class Engine:
         """
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
+        for warning in desk.warnings:
+            desk.run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         # However this ends, cancelled or stopped by what nobody foresaw, the run must not look alive afterwards.
         ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The run was interrupted.")
         try:

@@ -89,7 +89,8 @@ def _said(event: Event) -> str:
             then = ", asked again" if data["retried"] else ""
             return f"call: {data['purpose']}{where} by {data['model']} failed: {data['kind'].replace('_', ' ')}{then}"
         case EventType.BUDGET_WARNING:
-            return f"budget: {data['phase']} has used {data['ratio']:.0%}, ${data['spent_usd']:.4f} spent"
+            whole = "the budget" if data["phase"] == "total" else f"the share of {data['phase']}"
+            return f"budget: {data['ratio']:.0%} of {whole} used, ${data['spent_usd']:.4f}"
         case EventType.VALIDATION_COMPLETED:
             said = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in data["results"].items())
             return f"{_checked(data['task_id'])}: checked: {said or 'no check applied'}"
@@ -210,7 +211,8 @@ def plan_text(state: ProjectState) -> str:
         model = state.forecast.models.get(task.id, "")
         lines.append(f"- {task.id}: {plain(task.title)}{after} [{model}, ${low:.4f} to ${high:.4f}]")
     lines.append(
-        f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}; "
+        f"Forecast: ${state.forecast.low_usd:.4f} to ${state.forecast.high_usd:.4f}, about "
+        f"${state.forecast.estimated_total_usd:.4f} ({state.forecast.risk_level} risk); "
         f"${state.budget.spent_usd:.4f} spent on planning"
     )
     return "\n".join(lines)

@@ -312,7 +312,8 @@ class Forecast:
     """What a run is expected to cost, in USD, and how long it takes along its critical path, in seconds.
 
     `by_task` and `by_phase` map task id and phase to (low, high), their `estimated_` twins to the value between;
-    `models` maps task id to the model that would write it. The totals are the sums over the phases.
+    `models` maps task id to the model that would write it. Low values and estimates add up; a high total is lower than
+    the sum of its parts', which are not all at their worst at once.
     """
 
     low_usd: float

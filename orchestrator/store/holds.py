@@ -42,7 +42,8 @@ class HoldStore:
             for account, cap in sorted(caps.items()):
                 await upsert_account(connection, account, cap)
             needed = await _unspent(connection, run_id, amount)
-            await connection.execute(delete(holds).where((holds.c.until < now) | (holds.c.run_id == run_id)))
+            over = holds.c.account.in_(caps) & (holds.c.until < now)
+            await connection.execute(delete(holds).where(over | (holds.c.run_id == run_id)))
             for account, cap in sorted(caps.items()):
                 room, promised = await _room(connection, account)
                 if needed > room:

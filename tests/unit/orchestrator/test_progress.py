@@ -16,6 +16,7 @@ from orchestrator.state import (
     Outcome,
     ProjectState,
     ProjectStatus,
+    RiskLevel,
     Task,
     TaskResult,
     TaskStatus,
@@ -49,7 +50,8 @@ EVENTS = [
     event(EventType.CALL_SETTLED, task_id="a", purpose="generate", model="m", cost_usd=0.01, spent_usd=0.03),
     event(EventType.CALL_FAILED, task_id="a", purpose="generate", model="m", kind="rate_limited", retried=True),
     event(EventType.ANSWER_REJECTED, task_id="", purpose="decompose", model="m", kind="malformed", retried=False),
-    event(EventType.BUDGET_WARNING, phase="generation", ratio=0.8, spent_usd=0.03),
+    event(EventType.BUDGET_WARNING, phase="generation", ratio=0.83, spent_usd=0.02),
+    event(EventType.BUDGET_WARNING, phase="total", ratio=0.5, spent_usd=0.03),
     event(EventType.VALIDATION_COMPLETED, task_id="a", results={"ruff": "failed", "pytest": "not_run"}),
     event(EventType.VALIDATION_COMPLETED, task_id="", results={}),
     event(EventType.VALIDATION_FAILED, task_id="a", validators=["ruff"]),
@@ -75,7 +77,8 @@ LINES = [
     "call: generate for a by m, $0.0100, $0.0300 spent",
     "call: generate for a by m failed: rate limited, asked again",
     "call: decompose by m failed: malformed",
-    "budget: generation has used 80%, $0.0300 spent",
+    "budget: 83% of the share of generation used, $0.0200",
+    "budget: 50% of the budget used, $0.0300",
     "task a: checked: ruff failed, pytest not run",
     "the whole project: checked: no check applied",
     "task a: checks failed: ruff",
@@ -174,7 +177,7 @@ def state(status: ProjectStatus) -> ProjectState:
         tasks=(TASK,),
         results={"a": TaskResult("a", TaskStatus.COMPLETED)},
         outcome=Outcome("x", "Because."),
-        forecast=Forecast(0.1, 0.3, {"a": (0.1, 0.3)}, {"a": "m"}),
+        forecast=Forecast(0.1, 0.3, {"a": (0.1, 0.3)}, {"a": "m"}, 0.2, RiskLevel.MEDIUM),
     )
 
 
@@ -203,4 +206,4 @@ def test_a_run_whose_cap_was_nothing_is_told_to_set_one() -> None:
 def test_a_plan_names_its_tasks_with_model_and_forecast() -> None:
     text = plan_text(state(ProjectStatus.WAITING))
     assert "- a: Write a [m, $0.1000 to $0.3000]" in text
-    assert "Forecast: $0.1000 to $0.3000; $0.0000 spent on planning" in text
+    assert "Forecast: $0.1000 to $0.3000, about $0.2000 (medium risk); $0.0000 spent on planning" in text
