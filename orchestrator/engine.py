@@ -43,7 +43,7 @@ from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 __all__ = ["Engine", "Source", "Submission"]
 
 REPAIRS = 2
-# Without somebody for each of these a run would pay for what it cannot finish.
+# A run without a model for each of these would pay for what it cannot finish.
 _NEEDED = (Purpose.ARCHITECTURE, Purpose.DECOMPOSE, Purpose.GENERATE)
 
 Said = TypeVar("Said")
@@ -134,7 +134,7 @@ class Engine:
     async def _work(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
         run, state = desk.run, desk.state
 
-        # 1. The architecture, once: it constrains all that follows.
+        # 1. The architecture, once: it constrains all that follows. Before it, what would make its price a waste.
         if not state.tasks:
             for purpose in _NEEDED:
                 run.router.route(Need(purpose, 1, OUTPUT_TOKENS[purpose]))

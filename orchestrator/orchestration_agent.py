@@ -28,7 +28,6 @@ DRAFT_SECONDS = 600.0
 DRAFTS = 3
 
 _FIELD_OF = {"success_criteria": "criteria"}
-_ALLOWED_LISTS = ("allowed_models", "allowed_providers", "allowed_regions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +133,7 @@ def patched(draft: Draft, reply: DraftReply) -> Draft:
     policy = replace(
         draft.policy,
         **{name: getattr(file.policy, name) for name in sections["policy"]},
-        **{name: getattr(nothing, name) for name in reply.policy.remove or ()},
+        **{name: getattr(nothing, name) for name in reply.policy.remove},
     )
     changed = [
         *(f"job.{name}" for name in ("title", "description", "criteria", "app_type") if _differ(draft.job, job, name)),
@@ -149,7 +148,7 @@ def _sections(reply: DraftReply) -> dict[str, dict[str, Any]]:
     project, policy = reply.job.given(), reply.policy.given()
     project.pop("budget", None)
     policy.pop("remove", None)
-    return {"project": project, "budget": reply.job.budget.given() if reply.job.budget else {}, "policy": policy}
+    return {"project": project, "budget": reply.job.budget.given(), "policy": policy}
 
 
 def _faults(reply: DraftReply, catalog: Catalog) -> Iterator[str]:
@@ -160,12 +159,9 @@ def _faults(reply: DraftReply, catalog: Catalog) -> Iterator[str]:
     except SpecError as error:
         yield from (f"{finding.field}: {finding.message}" for finding in error.findings)
     policy = sections["policy"]
-    for rule in reply.policy.remove or ():
+    for rule in reply.policy.remove:
         if rule in policy:
             yield f"policy.{rule}: is both given and removed"
-    for name in _ALLOWED_LISTS:
-        if policy.get(name) == []:
-            yield f"policy.{name}: allows nothing when it is empty; null keeps the rule, `remove` takes it away"
     for field in ("allowed_models", "blocked_models"):
         names = [*catalog.models, *catalog.aliases]
         for name in policy.get(field, ()):

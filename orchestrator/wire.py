@@ -10,7 +10,7 @@ import json
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from orchestrator.limits import (
@@ -157,13 +157,25 @@ class EvaluationReply(_Wire):
 
 
 class _Patch(_Wire):
-    """What a draft changes: a field left out, null, or blank stays as it is; an unknown one is an error."""
+    """What a draft changes: a field left out, null, or empty stays as it is; an unknown one is an error.
+
+    Texts and lists travel without null: strict schemas take few fields that may be of two types.
+    Source: https://platform.claude.com/docs/en/build-with-claude/structured-outputs (at most 16)
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     def given(self) -> dict[str, Any]:
         """Return the fields that have a value."""
-        return {name: value for name, value in self.model_dump().items() if value is not None and value != ""}
+        return {name: value for name, value in self.model_dump().items() if value not in (None, "", [])}
+
+
+def _or_empty(kind: type[object]) -> BeforeValidator:
+    return BeforeValidator(lambda value: kind() if value is None else value)
+
+
+_Text = Annotated[str, _or_empty(str)]
+_Names = Annotated[list[str], _or_empty(list)]
 
 
 class DraftBudget(_Patch):
@@ -176,11 +188,11 @@ class DraftBudget(_Patch):
 class DraftJob(_Patch):
     """The job's fields, named as a spec file names them."""
 
-    title: str | None = None
-    description: str | None = None
-    success_criteria: str | None = None
+    title: _Text = ""
+    description: _Text = ""
+    success_criteria: _Text = ""
     app_type: Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"] | None = None
-    budget: DraftBudget | None = None
+    budget: Annotated[DraftBudget, _or_empty(dict)] = DraftBudget()
 
     @model_validator(mode="before")
     @classmethod
@@ -210,12 +222,12 @@ DraftRule = Literal[
 class DraftPolicy(_Patch):
     """The policy's rules, named as a policy file names them; `remove` names rules that no longer hold."""
 
-    name: str | None = None
-    allowed_models: list[str] | None = None
-    blocked_models: list[str] | None = None
-    allowed_providers: list[str] | None = None
-    blocked_providers: list[str] | None = None
-    allowed_regions: list[str] | None = None
+    name: _Text = ""
+    allowed_models: _Names = Field(default_factory=list)
+    blocked_models: _Names = Field(default_factory=list)
+    allowed_providers: _Names = Field(default_factory=list)
+    blocked_providers: _Names = Field(default_factory=list)
+    allowed_regions: _Names = Field(default_factory=list)
     allow_training_on_output: bool | None = None
     pii_allowed: bool | None = None
     max_cost_per_task_usd: float | None = None
@@ -224,7 +236,7 @@ class DraftPolicy(_Patch):
     rate_limit: int | None = None
     review_documents: bool | None = None
     enforcement_mode: Literal["hard", "soft", "monitor"] | None = None
-    remove: list[DraftRule] | None = None
+    remove: Annotated[list[DraftRule], _or_empty(list)] = Field(default_factory=list)
 
 
 class DraftReply(_Wire):

@@ -36,7 +36,9 @@ def test_neither_a_vendors_sdk_nor_a_heavy_library_is_loaded_before_it_is_needed
     assert loaded_by(code) & (VENDORS | HEAVY) == set()
 
 
-@pytest.mark.parametrize("name", ["Orchestrator", "ControlPlane", "Budget", "JobSpec", "PolicySet", "CostForecaster"])
+@pytest.mark.parametrize(
+    "name", ["AppBuilder", "ArchitectureAdvisor", "Budget", "CostForecaster", "JobSpec", "OrchestrationAgent"]
+)
 def test_no_name_of_the_public_api_loads_a_vendors_sdk(name: str) -> None:
     assert loaded_by(f"from orchestrator import {name}") & VENDORS == set()
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import ArchitectureAdvisor, Budget, Orchestrator, Policy, PolicySet, ProjectStatus
 from orchestrator.control_plane import ControlPlane
-from orchestrator.errors import BudgetError, NoModel, UsageError
+from orchestrator.errors import BudgetError, NoModel, OutOfTime, UsageError
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.specs import spec_from_text
@@ -98,6 +98,17 @@ async def test_answers_that_stay_wrong_are_paid_for_and_raised(tmp_path: Path) -
     assert state is not None
     assert state.status is ProjectStatus.FAILED
     assert len(state.calls) == len(models.asked) > 0
+
+
+async def test_a_decision_that_comes_too_late_is_an_error_and_the_run_is_timed_out(tmp_path: Path) -> None:
+    models = Models()
+    slow = {name: ScriptedProvider(models.answer, delay_seconds=5.0) for name in models.names}
+    late = ArchitectureAdvisor(env=environment(tmp_path), providers=slow, budget=Budget(1.0, 0.05))
+    with pytest.raises(OutOfTime, match="The time limit of 0 s is reached"):
+        await late.analyze(EDITOR)
+    (row,) = await ControlPlane(environment(tmp_path)).list()
+    assert row.status is ProjectStatus.TIMED_OUT
+    assert row.spent_usd > 0
 
 
 async def test_the_operators_cap_over_all_runs_counts_it(tmp_path: Path) -> None:

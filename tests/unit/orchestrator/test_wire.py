@@ -75,6 +75,11 @@ def test_the_four_vocabularies_of_an_architecture_travel_as_enums() -> None:
     }
 
 
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_no_schema_has_more_fields_of_two_types_than_strict_modes_take(purpose: Purpose) -> None:
+    assert len([node for node in nodes(schema_for(purpose)) if "anyOf" in node]) <= 16
+
+
 @pytest.mark.parametrize(
     "text",
     [

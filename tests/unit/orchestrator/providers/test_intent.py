@@ -15,7 +15,7 @@ def read(text: str, *, app_type: str = "generic", regions: list[str] | None = No
     reply = read_intent(text, app_type=app_type, regions=regions, refining=refining)
     job, budget, policy = reply.job.given(), reply.job.budget, reply.policy.given()
     job.pop("budget")
-    return {**job, **(budget.given() if budget else {}), **policy}
+    return {**job, **budget.given(), **policy}
 
 
 @pytest.mark.parametrize(

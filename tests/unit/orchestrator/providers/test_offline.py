@@ -256,5 +256,4 @@ async def test_a_draft_is_read_from_the_words_between_the_prompts_own_fences() -
     answer = await OfflineProvider().complete(_request(Purpose.DRAFT, job, "nextjs"))
     reply = parse(answer.text, DraftReply)
     # then
-    assert reply.job.budget is not None
     assert (reply.job.budget.max_usd, reply.job.app_type, reply.policy.allowed_regions) == (9.0, "nextjs", ["eu"])
