@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full lint bench docs lock clean
+.PHONY: demo test test-full live lint bench docs lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m bot.demo $(ARGS)
@@ -15,6 +15,10 @@ test: $(VENV)/.ready
 
 test-full: $(VENV)/.ready
 	PYTHON=$(BIN)/python sh tests/run.sh --full
+
+# Asks every provider whose key is set; costs cents.
+live: $(VENV)/.ready
+	ORCHESTRATOR_LIVE=1 $(BIN)/python -m pytest -q tests/live
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

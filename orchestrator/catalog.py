@@ -32,8 +32,10 @@ Value = TypeVar("Value")
 class Price(Protocol):
     """What tokens cost: picodollars for one call, at list price."""
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
-        """Return picodollars for a call; `input_tokens` includes the cached ones."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0, cache_write_tokens: int = 0
+    ) -> int:
+        """Return picodollars for a call; `input_tokens` includes those read from a cache or written to it."""
         ...
 
 
@@ -44,8 +46,10 @@ class FlatPrice:
     input_usd: float
     output_usd: float
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
-        """Return picodollars; cached input costs the same as other input."""
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0, cache_write_tokens: int = 0
+    ) -> int:
+        """Return picodollars; input of the vendor's cache costs the same as other input."""
         usd = Decimal(str(self.input_usd)) * input_tokens + Decimal(str(self.output_usd)) * output_tokens
         return to_pico(usd / TOKENS_PER_MILLION)
 
@@ -61,18 +65,26 @@ class LibraryPrice:
     provider: str
     model: str
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
+    def cost(
+        self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0, cache_write_tokens: int = 0
+    ) -> int:
         """Return picodollars at the library's list price, rounded up."""
         today = datetime.now(UTC).date().isoformat()
-        return _list_price(self.provider, self.model, today, input_tokens, output_tokens, cached_input_tokens)
+        return _list_price(
+            self.provider, self.model, today, input_tokens, output_tokens, cached_input_tokens, cache_write_tokens
+        )
 
 
 # A route asks for the price of every model, and a call for the same amount several times.
 @lru_cache(maxsize=16_384)
-def _list_price(provider: str, model: str, day: str, input_tokens: int, output_tokens: int, cached: int) -> int:
+def _list_price(
+    provider: str, model: str, day: str, input_tokens: int, output_tokens: int, cached: int, written: int
+) -> int:
     usage: dict[str, Any] = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     if cached:
         usage["cache_read_tokens"] = cached
+    if written:
+        usage["cache_write_tokens"] = written
     priced = genai_prices.calc_price(
         genai_prices.Usage(**usage),
         model,
@@ -129,6 +141,11 @@ class ModelProfile:
     trust: float = DEFAULT_TRUST
     source: str = ""
     checked: str = ""
+
+    @property
+    def caches_on_request(self) -> bool:
+        """True where a prompt is cached when asked for, and its price knows what writing to the cache costs."""
+        return self.provider == "anthropic" and isinstance(self.price, LibraryPrice)
 
 
 @dataclass(frozen=True, slots=True)

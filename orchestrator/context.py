@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from orchestrator.artifacts import check_path, matches
@@ -47,12 +47,19 @@ class ContextRules:
 
 
 def repository_sections(
-    workspace: Workspace, request: str, rules: ContextRules, nonce: str, max_tokens: int
+    workspace: Workspace,
+    request: str,
+    rules: ContextRules,
+    nonce: str,
+    max_tokens: int,
+    *,
+    without: Collection[str] = (),
 ) -> tuple[str, str]:
     """Return the prompt's sections about the repository: its tree, the same for every request, and files for this one.
 
-    A new project has one line and no files. Files named in the request come first, then those that share most rare
-    words with it; a file is shown whole or not at all. `max_tokens` counts four bytes a token.
+    A new project has one line and no files; without a request there are none either. Files named in the request come
+    first, then those that share most rare words with it; a file is shown whole or not at all, and those of `without`
+    are not. `max_tokens` counts four bytes a token.
     """
     paths = [path for path in workspace.base_paths() if rules.shows(path)]
     if not paths:
@@ -63,7 +70,8 @@ def repository_sections(
     listed = "\n\n".join(["Repository: existing", f"Files in the repository\n{fence(tree, nonce, 'tree')}"])
     parts = []
     room = max_tokens * BYTES_PER_TOKEN - len(tree.encode())
-    for path, text in ranked_files(workspace, paths, request):
+    wanted = [path for path in paths if path not in without] if request else []
+    for path, text in ranked_files(workspace, wanted, request):
         size = len(text.encode())
         if size <= room:
             room -= size

@@ -218,6 +218,7 @@ async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label
         assignment.task,
         assignment.decision,
         written=progress.changes,
+        plan=fence(_planned_files(assignment), run.nonce, "plan"),
         dependencies=_dependencies(run, assignment),
         checks=progress.validation,
         writer_provider=progress.writer.provider,
@@ -278,7 +279,8 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
 
 def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:
     task = assignment.task
-    tree, files = run.repository(f"{task.title}\n{task.description}\n" + "\n".join(task.files))
+    request = f"{task.title}\n{task.description}\n" + "\n".join(task.files)
+    tree, files = run.repository(request, without=progress.changes if revising else ())
     values = {
         "architecture": run.architecture_section(assignment.decision),
         "task_id": task.id,

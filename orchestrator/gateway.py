@@ -48,6 +48,10 @@ OVERHEAD_TOKENS = 1_000
 # Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
 LEAST_OUTPUT_TOKENS = 512
 REASONING_TOKENS = 8_000
+# Writing to a cache costs a quarter more: worth it where the same begin comes again and is long enough to be kept.
+# Source: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (4,096 tokens), at four bytes a token.
+CACHEABLE_BYTES = 4 * 4_096
+_REPEATED = frozenset({Purpose.GENERATE, Purpose.REVISE, Purpose.REVIEW})
 # A wrong key, no credit, no permission, no credit in OpenAI's words: the vendor refuses the account, not the request.
 _ACCOUNT_REFUSED = frozenset({401, 402, 403, 429})
 
@@ -230,6 +234,7 @@ class Gateway:
                 schema=schema_for(question.purpose),
                 max_output_tokens=_output_limit(question, model, doubled=number > 0),
                 timeout_seconds=self.persistence.call_seconds,
+                stable=_cached_part(question, model),
             )
             completion, fresh = await self._completed(question, request, number)
             told = partial(
@@ -327,7 +332,8 @@ class Gateway:
             if resolved is not self._resolved:
                 continue  # what was read may be older than what was resolved meanwhile
             # From here to the reservation nothing is awaited: the budget stays as it is seen.
-            limit = affordable_output(request.model, bound, wanted, min([self.budget.remaining, *room.values()]))
+            remaining = min([self.budget.remaining, *room.values()])
+            limit = affordable_output(request.model, bound, wanted, remaining, caching=request.stable > 0)
             idle = self.budget.reserved == 0
             if limit == wanted or (idle and limit >= least):
                 try:
@@ -345,7 +351,7 @@ class Gateway:
 
     async def _set_aside(self, question: Question, request: CompletionRequest, bound: int, limit: int) -> _Held:
         """Reserve in the budget and on every account; raises `BudgetExhausted`, and leaves nothing reserved then."""
-        amount = request.model.price.cost(bound, limit)
+        amount = _most(request.model, bound, limit, caching=request.stable > 0)
         reservation = self.budget.reserve(amount)
         booking = asyncio.ensure_future(
             self.ledger.reserve(
@@ -374,7 +380,7 @@ class Gateway:
         self, held: _Held, question: Question, model: ModelProfile, completion: Completion, key: str, seconds: float
     ) -> None:
         usage = completion.usage
-        cost = model.price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)
+        cost = _cost(model, usage)
         await self.ledger.settle(
             held.call,
             cost=cost,
@@ -435,18 +441,42 @@ def input_bound(request: CompletionRequest) -> int:
     return len(text.encode("utf-8", "replace")) + OVERHEAD_TOKENS
 
 
-def affordable_output(model: ModelProfile, input_tokens: int, wanted: int, remaining: int) -> int:
-    """Return how many output tokens, at most `wanted`, `remaining` picodollars pay besides the input; 0 for none."""
-    if model.price.cost(input_tokens, wanted) <= remaining:
+def affordable_output(
+    model: ModelProfile, input_tokens: int, wanted: int, remaining: int, *, caching: bool = False
+) -> int:
+    """Return how many output tokens, at most `wanted`, `remaining` picodollars pay besides the input; 0 for none.
+
+    With `caching` all of the input may be written to the vendor's cache, at that price.
+    """
+    if _most(model, input_tokens, wanted, caching=caching) <= remaining:
         return wanted
     low, high = 0, wanted  # what is affordable, what is not
     while high - low > 1:
         middle = (low + high) // 2
-        if model.price.cost(input_tokens, middle) <= remaining:
+        if _most(model, input_tokens, middle, caching=caching) <= remaining:
             low = middle
         else:
             high = middle
     return low
+
+
+def _most(model: ModelProfile, input_tokens: int, output_tokens: int, *, caching: bool) -> int:
+    """Return the most that a call may cost, in picodollars: written to a cache, input is dearer than read or plain."""
+    return model.price.cost(input_tokens, output_tokens, cache_write_tokens=input_tokens if caching else 0)
+
+
+def _cost(model: ModelProfile, usage: Usage) -> int:
+    return model.price.cost(
+        usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens
+    )
+
+
+def _cached_part(question: Question, model: ModelProfile) -> int:
+    """Return how many characters of the prompt are worth keeping in a vendor's cache."""
+    stable = question.prompt.stable
+    kept = question.prompt.system + question.prompt.prompt[:stable]
+    worth = question.purpose in _REPEATED and model.caches_on_request and len(kept.encode()) >= CACHEABLE_BYTES
+    return stable if worth else 0
 
 
 def _output_limit(question: Question, model: ModelProfile, *, doubled: bool) -> int:

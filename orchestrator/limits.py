@@ -42,7 +42,10 @@ OUTPUT_TOKENS = {
 
 def told(purpose: Purpose) -> str:
     """Return a purpose's limits as a prompt says them, one line each."""
-    return "\n".join(f"- {line}" for line in _LINES[purpose])
+    lines = _LINES[purpose]
+    if purpose not in (Purpose.GENERATE, Purpose.REVISE):  # there each task has its own, said where it is named
+        lines += (f"the whole answer has at most {OUTPUT_TOKENS[purpose]:,} tokens",)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def clipped(text: str, characters: int) -> str:

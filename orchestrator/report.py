@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.state import Forecast, ProjectState, TaskResult, TaskStatus, ValidationResult
+from orchestrator.limits import (
+    MAX_FINDINGS,
+    MAX_MESSAGE_CHARACTERS,
+    MAX_RATIONALE_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    clipped,
+)
+from orchestrator.state import Evaluation, Forecast, ProjectState, TaskResult, TaskStatus, ValidationResult
 from orchestrator.task_types import is_critical, threshold
 
 
@@ -33,7 +40,7 @@ def report(state: ProjectState) -> dict[str, Any]:
             "topology": decision.topology if decision else "",
             "api_paradigm": decision.api_paradigm if decision else "",
             "data_paradigm": decision.data_paradigm if decision else "",
-            "rationale": decision.rationale if decision else "",
+            "rationale": clipped(decision.rationale, MAX_RATIONALE_CHARACTERS) if decision else "",
         },
         "forecast": _forecast(state.forecast or Forecast(0.0, 0.0, {}, {})),
         "tasks": [_task(state, index) for index in range(len(state.tasks))],
@@ -52,7 +59,7 @@ def report(state: ProjectState) -> dict[str, Any]:
         ],
         "validation": [_validation(result) for result in state.validation],
         "sandbox": state.sandbox,
-        "evaluation": {"score": state.score, "reason": state.evaluation.reason if state.evaluation else ""},
+        "evaluation": {"score": state.score, "reason": _reason(state.evaluation)},
         "outcome": {"code": state.outcome.code, "reason": state.outcome.reason},
         "notes": list(state.notes),
         "files": list(state.files),
@@ -93,14 +100,20 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
         "reviewer_provider": result.review.provider if result.review else "",
         "reviewed_by_own_provider": result.review.same_provider if result.review else False,
         "judged_by": result.evaluation.model if result.evaluation else "",
+        "judgement": _reason(result.evaluation),
         "attempts": result.attempts,
         "cost_usd": sum(call.cost_usd for call in calls),
         "input_tokens": sum(call.input_tokens for call in calls),
         "output_tokens": sum(call.output_tokens for call in calls),
         "reason": result.reason,
         "findings": [
-            {"path": one.path, "line": one.line, "severity": one.severity.value, "message": one.message}
-            for one in (result.review.findings if result.review else ())
+            {
+                "path": one.path,
+                "line": one.line,
+                "severity": one.severity.value,
+                "message": clipped(one.message, MAX_MESSAGE_CHARACTERS),
+            }
+            for one in (result.review.findings[:MAX_FINDINGS] if result.review else ())
         ],
         "routing": [
             {
@@ -116,6 +129,10 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
             for choice in result.routes
         ],
     }
+
+
+def _reason(evaluation: Evaluation | None) -> str:
+    return clipped(evaluation.reason, MAX_REASON_CHARACTERS) if evaluation else ""
 
 
 def _validation(result: ValidationResult) -> dict[str, Any]:

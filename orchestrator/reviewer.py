@@ -26,6 +26,7 @@ async def review(
     decision: ArchitectureDecision,
     *,
     written: Mapping[str, bytes | None],
+    plan: str,
     dependencies: str,
     checks: Sequence[ValidationResult],
     writer_provider: str,
@@ -40,6 +41,8 @@ async def review(
         Purpose.REVIEW,
         {
             "architecture": run.architecture_section(decision),
+            "plan": plan,
+            "repository": run.repository("")[0],
             "task_id": task.id,
             "task": run.task_section(task),
             "dependencies": dependencies,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -119,10 +119,13 @@ class Run:
             parts.append(f"Background on the repository:\n{self.job.background}")
         return "Job\n" + fence("\n\n".join(parts), self.nonce, "job")
 
-    def repository(self, request: str) -> tuple[str, str]:
-        """Return the sections about the existing repository: its tree, and the files closest to the request."""
+    def repository(self, request: str, *, without: Collection[str] = ()) -> tuple[str, str]:
+        """Return the sections about the existing repository: its tree, and the files closest to the request.
+
+        The second leaves out the files of `without`, which the prompt shows in a newer version.
+        """
         rules = ContextRules(self.job.context.include, self.job.context.exclude)
-        return repository_sections(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS)
+        return repository_sections(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS, without=without)
 
     def whole_repository(self) -> str:
         """Return both sections for the whole job, as its architect and its planner see it."""

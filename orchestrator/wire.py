@@ -142,18 +142,18 @@ class ReviewFinding(_Wire):
 
 
 class ReviewReply(_Wire):
-    """A reviewer's judgement."""
+    """A reviewer's judgement; what it rests on comes first, because models write in this order."""
 
-    score: _Score
-    verdict: Literal["approve", "request_changes"]
     findings: list[ReviewFinding] = Field(default_factory=list, max_length=MAX_FINDINGS)
+    verdict: Literal["approve", "request_changes"]
+    score: _Score
 
 
 class EvaluationReply(_Wire):
-    """How far the result meets the criteria."""
+    """How far the result meets the criteria; what the score rests on comes first here too."""
 
-    score: _Score
     reason: str = Field(max_length=MAX_REASON_CHARACTERS)
+    score: _Score
 
 
 class _Patch(_Wire):
@@ -174,7 +174,7 @@ def _or_empty(kind: type[object]) -> BeforeValidator:
     return BeforeValidator(lambda value: kind() if value is None else value)
 
 
-_Text = Annotated[str, _or_empty(str)]
+_Words = Annotated[str, _or_empty(str)]
 _Names = Annotated[list[str], _or_empty(list)]
 
 
@@ -188,9 +188,9 @@ class DraftBudget(_Patch):
 class DraftJob(_Patch):
     """The job's fields, named as a spec file names them."""
 
-    title: _Text = ""
-    description: _Text = ""
-    success_criteria: _Text = ""
+    title: _Words = ""
+    description: _Words = ""
+    success_criteria: _Words = ""
     app_type: Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"] | None = None
     budget: Annotated[DraftBudget, _or_empty(dict)] = DraftBudget()
 
@@ -222,7 +222,7 @@ DraftRule = Literal[
 class DraftPolicy(_Patch):
     """The policy's rules, named as a policy file names them; `remove` names rules that no longer hold."""
 
-    name: _Text = ""
+    name: _Words = ""
     allowed_models: _Names = Field(default_factory=list)
     blocked_models: _Names = Field(default_factory=list)
     allowed_providers: _Names = Field(default_factory=list)

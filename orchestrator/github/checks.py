@@ -12,6 +12,7 @@ from typing import Literal
 
 from orchestrator.errors import SpecFinding
 from orchestrator.state import Finding, ProjectState, ProjectStatus, Severity, TaskStatus, ValidationStatus
+from orchestrator.task_types import is_critical
 
 Conclusion = Literal["success", "failure", "cancelled", "timed_out", "action_required"]
 Level = Literal["notice", "warning", "failure"]
@@ -80,7 +81,8 @@ def review_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     """Return the conclusion of `orchestrator/review` and its title."""
     errors = [it for it in open_findings(state) if it.severity is Severity.ERROR]
     built = [it for it in state.results.values() if it.status is TaskStatus.COMPLETED]
-    approved = [it for it in built if it.review and it.review.approved]
+    judged = {task.id for task in state.tasks if not is_critical(task)}
+    approved = [it for it in built if (it.review and it.review.approved) or (it.evaluation and it.task_id in judged)]
     if state.status is ProjectStatus.CANCELLED:
         return "cancelled", "cancelled before every task was reviewed"
     if errors:
@@ -88,7 +90,7 @@ def review_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     if not approved or len(approved) < len(state.tasks):
         return "failure", f"{len(approved)} of {len(state.tasks)} tasks approved"
     if any(it.review and it.review.same_provider for it in built):
-        return "success", f"{len(approved)} tasks approved, by the provider that wrote them: only one was allowed"
+        return "success", f"{len(approved)} tasks approved, by the provider that wrote them: no other was reached"
     return "success", f"{len(approved)} of {len(state.tasks)} tasks approved"
 
 

@@ -26,6 +26,7 @@ from orchestrator.state import (
     ProjectState,
     ProjectStatus,
     Task,
+    TaskResult,
     TaskStatus,
     ValidationResult,
     ValidationStatus,
@@ -226,27 +227,28 @@ def review_section(state: ProjectState) -> str:
         result = state.results.get(task.id)
         if result is None or not result.model:
             continue
-        review = result.review
-        alone = alone or bool(review and review.same_provider)
-        rows.append(
-            [
-                f"`{code(task.id)}`",
-                f"`{code(result.model)}` ({cell(result.provider)})",
-                f"`{code(review.model)}` ({cell(review.provider)})" if review else "nobody",
-                f"{review.score:.2f}" if review else "",
-                ("approved" if review.approved else "changes requested") if review else "not reviewed",
-                str(result.attempts),
-            ]
-        )
+        alone = alone or bool(result.review and result.review.same_provider)
+        writer = f"`{code(result.model)}` ({cell(result.provider)})"
+        rows.append([f"`{code(task.id)}`", writer, *_judgement(result), str(result.attempts)])
     parts = [table(["Task", "Written by", "Reviewed by", "Score", "Verdict", "Attempts"], rows)] if rows else []
     if alone:
-        parts.append("Only one provider was available and allowed, so its own model reviewed what it wrote.")
+        parts.append("No other provider was allowed and could be reached, so the writer's own model reviewed its work.")
     findings = open_findings(state)
     listed = [f"- {f.severity.value} · `{code(f.path)}:{f.line}` {one_line(f.message)}" for f in findings]
     parts.append("Open findings:\n\n" + "\n".join(listed) if listed else "No open findings.")
     if state.evaluation:
         parts.append(f"Against the criteria: {state.evaluation.score:.2f}. {one_line(state.evaluation.reason)}")
     return "\n\n".join(parts if rows else ["Nothing was reviewed.", *parts[:-1]])
+
+
+def _judgement(result: TaskResult) -> list[str]:
+    """Return who reviewed a task's last version, or judged the document that it is, the score and the verdict."""
+    if review := result.review:
+        verdict = "approved" if review.approved else "changes requested"
+        return [f"`{code(review.model)}` ({cell(review.provider)})", f"{review.score:.2f}", verdict]
+    if judged := result.evaluation:
+        return [f"`{code(judged.model)}`", f"{judged.score:.2f}", "a document: judged, not reviewed"]
+    return ["nobody", "", "not reviewed"]
 
 
 def architecture_section(state: ProjectState) -> str:

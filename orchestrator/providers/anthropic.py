@@ -124,7 +124,7 @@ def _body(request: CompletionRequest) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": request.model.id,
         "system": system_with_schema(request) if structured == "json_object" else request.system,
-        "messages": [{"role": "user", "content": request.prompt}],
+        "messages": [{"role": "user", "content": _content(request)}],
         "max_tokens": request.max_output_tokens,
     }
     if structured == "tool":
@@ -135,6 +135,17 @@ def _body(request: CompletionRequest) -> dict[str, Any]:
     elif structured == "json_schema":
         body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     return body
+
+
+def _content(request: CompletionRequest) -> str | list[dict[str, Any]]:
+    """Return the prompt, its stable begin marked so that Anthropic keeps everything up to there in its cache.
+
+    Source: https://docs.claude.com/en/docs/build-with-claude/prompt-caching
+    """
+    if not request.stable:
+        return request.prompt
+    first = {"type": "text", "text": request.prompt[: request.stable], "cache_control": {"type": "ephemeral"}}
+    return [first, {"type": "text", "text": request.prompt[request.stable :]}]
 
 
 async def _whole(client: AsyncAnthropic, body: dict[str, Any], seconds: float) -> _Answer:
@@ -194,4 +205,5 @@ def _used(usage: _Usage, bound: Usage) -> Usage:
         return Usage(bound.input_tokens, output)
     # Anthropic's input_tokens leaves out what was read from its cache or written to it.
     cached = usage.cache_read_input_tokens or 0
-    return Usage(usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0), output, cached)
+    written = usage.cache_creation_input_tokens or 0
+    return Usage(usage.input_tokens + cached + written, output, cached, written)

@@ -15,7 +15,8 @@ class CompletionRequest:
     """One question to one model.
 
     `schema` is the JSON Schema of the answer; `max_output_tokens` bounds the answer, reasoning included;
-    `timeout_seconds` bounds the whole call.
+    `timeout_seconds` bounds the whole call. `stable` counts the characters at the prompt's begin that further calls
+    will repeat: a provider that caches on request is asked to keep them; 0 asks for nothing.
     """
 
     purpose: Purpose
@@ -25,6 +26,7 @@ class CompletionRequest:
     schema: dict[str, Any]
     max_output_tokens: int
     timeout_seconds: float
+    stable: int = 0
 
 
 class Finish(StrEnum):
@@ -37,11 +39,15 @@ class Finish(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as billed: `input_tokens` counts all input, cached included; `output_tokens` counts reasoning too."""
+    """Tokens as billed: `input_tokens` counts all input, `output_tokens` reasoning too.
+
+    `cached_input_tokens` of the input were read from the vendor's cache, `cache_write_tokens` were written to it.
+    """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

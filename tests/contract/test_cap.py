@@ -98,6 +98,25 @@ def test_reservations_of_shrunken_calls_fit_the_cap(cap: int, name: str, sent: l
     assert budget.spent + budget.reserved <= to_pico(budget.max_usd)
 
 
+@given(
+    name=st.sampled_from(["claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-8"]),
+    bound=st.integers(1, 600_000),
+    limit=st.integers(1, 16_000),
+    parts=st.tuples(*[st.floats(0, 1)] * 4),
+)
+def test_a_reservation_for_a_cached_prompt_bounds_whatever_is_read_written_and_said(
+    name: str, bound: int, limit: int, parts: tuple[float, float, float, float]
+) -> None:
+    model = load_catalog().models[name]
+    remaining = model.price.cost(bound, limit, cache_write_tokens=bound)
+    assert affordable_output(model, bound, limit, remaining, caching=True) == limit
+    assert affordable_output(model, bound, limit, remaining - 1, caching=True) < limit
+    sent = int(bound * parts[0])
+    read = int(sent * parts[1])
+    written = int((sent - read) * parts[2])
+    assert model.price.cost(sent, int(limit * parts[3]), read, written) <= remaining
+
+
 async def test_a_full_disk_stops_a_run_before_its_call(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk."""
     program = """

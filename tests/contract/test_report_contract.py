@@ -9,9 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from orchestrator.errors import ProviderUnavailable
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.specs import JobSpec
-from orchestrator.state import ProjectStatus
+from orchestrator.state import ProjectStatus, Purpose
 from tests.unit.orchestrator.models import APPROVED, Models, a_job, plan, sent_back, task, task_of
 
 TEXT = {"type": "string"}
@@ -131,3 +132,45 @@ async def test_the_report_for_people_says_the_same_and_no_title_breaks_its_table
     assert "| a: Pipes \\| and lines | completed | 0.90 |" in text
     assert "**completed** · 1/1 tasks" in text
     assert "- `a.md`" in text
+
+
+async def written(tmp_path: Path, models: Models, job: JobSpec | None = None) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return the rows of report.json by task, and report.md."""
+    await models.run(tmp_path / "state", job=job or a_job(), output=tmp_path / "out")
+    folder = tmp_path / "out" / ".orchestrator"
+    rows = {row["id"]: row for row in json.loads((folder / "report.json").read_text())["tasks"]}
+    return rows, (folder / "report.md").read_text()
+
+
+async def test_the_report_tells_a_review_by_another_provider_from_a_judgement(tmp_path: Path) -> None:
+    # given: code, and a document that no policy wants reviewed
+    document = task("b", files=["README.md"]) | {"type": "creative_writing"}
+    # when
+    rows, text = await written(tmp_path, Models(plan=plan(task("a"), document)))
+    # then
+    code, prose = rows["a"], rows["b"]
+    assert (code["critical"], code["threshold"], code["judged_by"]) == (True, 0.85, "")
+    assert code["reviewer_provider"] not in ("", code["provider"])
+    assert (prose["critical"], prose["threshold"], prose["score"]) == (False, 0.8, 0.8)
+    assert (prose["reviewer_model"], prose["judgement"]) == ("", "Every criterion is met.")
+    assert prose["judged_by"] not in ("", prose["model"])
+    assert f"| {prose['judged_by']} (judged, not reviewed) |" in text
+
+
+async def test_a_review_by_the_writers_own_provider_never_passes_for_another_ones(tmp_path: Path) -> None:
+    # given: another provider is allowed, and does not answer when it shall review
+    models = Models()
+
+    def review_or_fail(request: CompletionRequest) -> str | Exception:
+        own = models.of(Purpose.GENERATE)[0].model.provider
+        if request.model.provider == own:
+            return json.dumps(APPROVED)
+        return ProviderUnavailable("HTTP 503", provider=request.model.provider, model=request.model.id)
+
+    models.say = {"review": review_or_fail}
+    # when
+    rows, text = await written(tmp_path, models)
+    # then
+    assert rows["a"]["reviewed_by_own_provider"] is True
+    assert rows["a"]["reviewer_provider"] == rows["a"]["provider"]
+    assert f"| {rows['a']['reviewer_model']} (the writer's own provider) |" in text

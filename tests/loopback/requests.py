@@ -206,7 +206,12 @@ def _limit(value: Any, refuse: Any) -> int:
 
 
 def _joined(messages: list[dict[str, Any]], role: str) -> str:
-    return "\n".join(str(message.get("content", "")) for message in messages if message.get("role") == role)
+    return "\n".join(_text(message.get("content", "")) for message in messages if message.get("role") == role)
+
+
+def _text(content: Any) -> str:
+    """Return a message's text: as it stands, or its blocks one after the other."""
+    return "".join(block.get("text", "") for block in content) if isinstance(content, list) else str(content)
 
 
 def _parts(contents: list[dict[str, Any]]) -> str:

@@ -66,6 +66,23 @@ def test_cached_input_is_cheaper_and_counts_as_input() -> None:
     assert 0 < price.cost(1_000, 0, 1_000) < price.cost(1_000, 0)
 
 
+def test_writing_to_the_cache_costs_a_quarter_more_where_the_vendor_charges_for_it() -> None:
+    haiku, mini = (load_catalog().models[name].price for name in ("claude-haiku-4-5", "gpt-5-mini"))
+    assert haiku.cost(1_000_000, 0, cache_write_tokens=1_000_000) == 1_250_000_000_000
+    assert haiku.cost(1_000_000, 0, 400_000, 400_000) == 740_000_000_000
+    assert mini.cost(1_000_000, 0, cache_write_tokens=1_000_000) == mini.cost(1_000_000, 0)
+
+
+def test_only_a_price_that_knows_what_writing_costs_lets_a_prompt_be_cached() -> None:
+    assert [name for name, one in load_catalog().models.items() if one.caches_on_request] == [
+        "claude-haiku-4-5",
+        "claude-sonnet-4-6",
+        "claude-opus-4-8",
+    ]
+    own = load_catalog({"claude-haiku-4-5": {"input": 2, "output": 3}})
+    assert own.models["claude-haiku-4-5"].caches_on_request is False
+
+
 def test_every_alias_stands_for_a_model() -> None:
     catalog = load_catalog()
 

@@ -152,3 +152,10 @@ def test_the_tree_is_the_same_whatever_is_asked_so_that_caches_hit(tmp_path: Pat
     one, two = (repository_sections(workspace, word, ContextRules(), NONCE, 1000) for word in ("alpha", "beta"))
     assert one[0] == two[0]
     assert (shown(one[1]), shown(two[1])) == (["a.py"], ["b.py"])
+
+
+def test_a_file_that_is_shown_in_a_newer_version_is_not_shown_twice(tmp_path: Path) -> None:
+    workspace = repository(tmp_path, **{"a.py": "word", "b.py": "word"})
+    tree, files = repository_sections(workspace, "word", ContextRules(), NONCE, 1000, without=("a.py",))
+    assert "- a.py" in tree
+    assert shown(files) == ["b.py"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.catalog import FlatPrice, load_catalog
+from orchestrator.budget import to_usd
+from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import (
     BudgetExhausted,
     NoModel,
@@ -33,12 +35,13 @@ from orchestrator.gateway import (
     affordable_output,
     input_bound,
 )
+from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
 from orchestrator.store import RunStore
-from orchestrator.wire import EvaluationReply, schema_for
+from orchestrator.wire import EvaluationReply, ReviewReply, schema_for
 from tests.loopback import Fault, ModelServer, Script
 from tests.unit.orchestrator.gateways import (
     FIRST,
@@ -90,6 +93,69 @@ async def vendors(server: ModelServer) -> AsyncIterator[dict[str, Provider]]:
     finally:
         for provider in providers.values():
             await provider.aclose()
+
+
+# What a vendor's cache costs
+
+HAIKU = load_catalog().models["claude-haiku-4-5"]
+
+
+def repeated(begin: str, purpose: Purpose = Purpose.REVIEW) -> Question:
+    return Question("task-1", purpose, Rendered("Be fair.", f"{begin}Now this.", "v1", len(begin)), 1_000, "1")
+
+
+async def test_a_long_begin_is_cached_and_reserved_and_settled_at_the_price_of_writing_it(tmp_path: Path) -> None:
+    # given
+    said = '{"score": 1, "verdict": "approve", "findings": []}'
+    provider = ScriptedProvider({Purpose.REVIEW: [Completion(said, Usage(5_000, 100, 0, 4_000))]})
+    begin = "x" * 16_384
+    async with bank(tmp_path / "db") as books:
+        gateway = books.gateway({"anthropic": provider})
+        # when
+        async with gateway.slots.held():
+            await gateway.ask(repeated(begin), route(HAIKU), ReviewReply)
+        booked = await books.booked()
+    # then: 1,000 tokens at one dollar a million, 4,000 at 1.25, and 100 at five
+    assert provider.requests[0].stable == 16_384
+    assert booked.calls == (("settled", 6_500_000_000),)
+
+
+async def test_what_the_cap_cannot_pay_at_the_price_of_writing_is_not_asked(tmp_path: Path) -> None:
+    # given: a cap that would pay the least answer at the plain price of the input
+    provider = ScriptedProvider({Purpose.REVIEW: []})
+    asked = repeated("x" * 60_000)
+    bound = len("Be fair." + asked.prompt.prompt + json.dumps(schema_for(Purpose.REVIEW))) + OVERHEAD_TOKENS
+    cap = to_usd(HAIKU.price.cost(bound, 1_000))
+    async with bank(tmp_path / "db", max_usd=cap) as books:
+        gateway = books.gateway({"anthropic": provider}, max_usd=cap)
+        # when
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(asked, route(HAIKU), ReviewReply)
+    # then
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        (repeated("x" * 16_000), HAIKU),
+        (repeated("x" * 20_000, Purpose.EVALUATE), HAIKU),
+        (repeated("x" * 20_000), model("second", "anthropic")),
+        (repeated("x" * 20_000), MINI),
+    ],
+    ids=["short", "asked once", "price without writing", "caches by itself"],
+)
+async def test_nothing_is_cached_on_request_where_it_would_not_pay(
+    asked: Question, where: ModelProfile, tmp_path: Path
+) -> None:
+    said = '{"score": 1, "verdict": "approve", "findings": [], "reason": ""}'
+    provider = ScriptedProvider({asked.purpose: [said]})
+    async with bank(tmp_path / "db") as books:
+        gateway = books.gateway({where.provider: provider})
+        async with gateway.slots.held():
+            await gateway.ask(asked, route(where), ReviewReply)
+    assert provider.requests[0].stable == 0
 
 
 # How long to wait

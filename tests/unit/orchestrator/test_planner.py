@@ -126,6 +126,11 @@ def test_the_ancestors_of_a_task_are_all_that_comes_before_it_the_nearest_first(
         ((node("a b"),), "the id 'a b' is not possible"),
         ((node("repair-1"),), "the id 'repair-1' is not possible"),
         ((node("a", files=("x",)), node("b", files=("x/y",))), "'x' of task 'a' cannot be a file and hold 'x/y'"),
+        (
+            (Task("a", "t" * 201, TaskType.WRITING, "", (), ("a",)),),
+            "the title of task 'a' has 201 characters; at most 200",
+        ),
+        ((Task("a", "t", TaskType.WRITING, "d" * 8_001, (), ("a",)),), "has 8001 characters; at most 8000"),
         (tuple(node(f"t{number}") for number in range(MAX_TASKS + 1)), f"it has {MAX_TASKS + 1} tasks"),
     ],
 )

@@ -171,6 +171,16 @@ def test_the_providers_of_policies_are_those_of_the_catalog() -> None:
     assert list(PROVIDERS) == list(raw["providers"])
 
 
+@pytest.mark.parametrize(
+    ("mode", "reviewed"),
+    [(EnforcementMode.HARD, True), (EnforcementMode.SOFT, True), (EnforcementMode.MONITOR, False)],
+)
+def test_documents_are_reviewed_where_a_policy_that_binds_asks_for_it(mode: EnforcementMode, reviewed: bool) -> None:
+    asks = Policy(review_documents=True, enforcement_mode=mode)
+    assert PolicySet([Policy(), asks]).reviews_documents is reviewed
+    assert PolicySet([Policy()]).reviews_documents is False
+
+
 def test_a_rate_limit_is_the_lowest_of_the_hard_ones() -> None:
     soft = Policy(rate_limit=1, enforcement_mode=EnforcementMode.SOFT)
 

@@ -150,6 +150,30 @@ def test_changing_the_backend_changes_the_choice() -> None:
     assert choice(WeightedSumBackend(0.0, 1.0, 0.0)) == "gemini-2.5-flash-lite"
 
 
+def impartial(*wrote: str) -> Need:
+    return Need(Purpose.EVALUATE, 2_000, 1_000, avoid_models=frozenset(wrote), impartial=True)
+
+
+def test_an_impartial_call_never_asks_a_model_to_avoid_where_another_one_is_eligible() -> None:
+    route = router().route(impartial("cheap", "other"))
+    assert [one.id for one in route.chain] == ["small", "dear", "weak"]
+    assert dict(route.choice.excluded)["cheap"] == "it wrote what is judged"
+
+
+def test_an_impartial_call_asks_a_model_to_avoid_where_no_other_one_is_eligible() -> None:
+    only = Policy(allowed_models=["cheap", "other"])
+    assert chain(router(only), impartial("cheap", "other")) == ["cheap", "other"]
+
+
+@given(
+    wrote=st.sets(st.sampled_from(sorted(CATALOG.models))),
+    allowed=st.sets(st.sampled_from(sorted(CATALOG.models)), min_size=1),
+)
+def test_the_judge_is_a_writer_only_where_every_allowed_model_is_one(wrote: set[str], allowed: set[str]) -> None:
+    asked = set(chain(router(Policy(allowed_models=sorted(allowed))), impartial(*wrote)))
+    assert asked == (allowed - wrote or allowed)
+
+
 def test_a_review_asks_the_writers_provider_only_when_no_other_one_answers() -> None:
     route = router().route(need(Purpose.REVIEW, avoid_provider="anthropic"))
     assert [one.id for one in route.chain] == ["cheap", "dear", "weak", "other"]

@@ -17,8 +17,8 @@ KEYS = {
     Purpose.DECOMPOSE: ["tasks"],
     Purpose.GENERATE: ["files", "edits", "deletions", "renames", "notes"],
     Purpose.REVISE: ["files", "edits", "deletions", "renames", "notes"],
-    Purpose.REVIEW: ["score", "verdict", "findings"],
-    Purpose.EVALUATE: ["score", "reason"],
+    Purpose.REVIEW: ["findings", "verdict", "score"],
+    Purpose.EVALUATE: ["reason", "score"],
     Purpose.DRAFT: ["job", "policy", "rationale"],
 }
 

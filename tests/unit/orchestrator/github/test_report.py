@@ -13,7 +13,7 @@ from orchestrator.errors import SpecFinding
 from orchestrator.github import report
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.report import Links, check_runs, duration, fit, one_line, status_line, usd
-from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus, Task, TaskType
+from orchestrator.state import ArchitectureDecision, Evaluation, Outcome, ProjectState, ProjectStatus, Task, TaskType
 from tests.unit.orchestrator.github.states import completed, exhausted, failing, running
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -95,9 +95,27 @@ def test_the_review_says_so_when_only_one_provider_was_allowed() -> None:
     for name, result in state.results.items():
         assert result.review is not None
         state.results[name] = replace(result, review=replace(result.review, same_provider=True))
-    assert "Only one provider was available and allowed" in report.review_section(state)
+    assert "No other provider was allowed and could be reached" in report.review_section(state)
     (review,) = (run for run in check_runs(state) if run.name == "orchestrator/review")
-    assert "only one was allowed" in review.title
+    assert "by the provider that wrote them" in review.title
+
+
+def test_a_document_that_was_judged_counts_as_done_and_the_report_says_that_nobody_reviewed_it() -> None:
+    # given: two finished tasks, of which one is a text that was judged
+    state = completed()
+    first, last = state.tasks
+    document = replace(last, type=TaskType.WRITING, files=("README.md",), critical=False)
+    state.tasks = (first, document)
+    judged = replace(state.results[last.id], review=None, evaluation=Evaluation(0.8, "It says all.", "gpt-5-mini"))
+    state.results[last.id] = judged
+    # then
+    assert "| `gpt-5-mini` | 0.80 | a document: judged, not reviewed |" in report.review_section(state)
+    (review,) = (run for run in check_runs(state) if run.name == "orchestrator/review")
+    assert (review.conclusion, review.title) == ("success", "2 of 2 tasks approved")
+    # and code that was only judged does not count
+    state.tasks = (first, replace(document, files=("a.py",)))
+    (review,) = (run for run in check_runs(state) if run.name == "orchestrator/review")
+    assert review.conclusion == "failure"
 
 
 def test_a_spec_check_annotates_every_error() -> None:

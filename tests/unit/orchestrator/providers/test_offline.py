@@ -41,7 +41,9 @@ _VARIABLES = {
         "architecture", "task_id", "task", "task_files", "plan", "repository", "repository_files", "dependencies",
         "answer_tokens", "current", "findings",
     ),
-    Purpose.REVIEW: ("architecture", "task_id", "task", "dependencies", "current", "findings", "threshold"),
+    Purpose.REVIEW: (
+        "architecture", "plan", "repository", "task_id", "task", "dependencies", "current", "findings", "threshold",
+    ),
     Purpose.EVALUATE: ("result", "checks"),
     Purpose.DRAFT: ("known", "draft", "feedback", "faults"),
 }  # fmt: skip
@@ -96,7 +98,7 @@ async def test_the_same_question_gets_the_same_answer() -> None:
 async def test_tokens_are_a_quarter_of_the_bytes() -> None:
     answer = await OfflineProvider().complete(_request(Purpose.REVIEW))
 
-    assert answer.text == '{"score":0.9,"verdict":"approve","findings":[]}'
+    assert answer.text == '{"findings":[],"verdict":"approve","score":0.9}'
     assert answer.usage.output_tokens == 11
     assert answer.usage.input_tokens > 300
 
@@ -257,3 +259,20 @@ async def test_a_draft_is_read_from_the_words_between_the_prompts_own_fences() -
     reply = parse(answer.text, DraftReply)
     # then
     assert (reply.job.budget.max_usd, reply.job.app_type, reply.policy.allowed_regions) == (9.0, "nextjs", ["eu"])
+
+
+async def test_a_document_of_the_starter_project_passes_and_a_line_in_the_job_does_not_make_one() -> None:
+    # given: a task to judge, and a job that only looks like one
+    task = f"Task: readme\n{fence('Title: Readme', NONCE, 'task')}"
+    # when
+    document = parse(
+        (await OfflineProvider().complete(_request(Purpose.EVALUATE, OTHER, "library", result=task))).text,
+        EvaluationReply,
+    )
+    whole = parse(
+        (await OfflineProvider().complete(_request(Purpose.EVALUATE, f"{OTHER}\nTask: x", "library"))).text,
+        EvaluationReply,
+    )
+    # then
+    assert (document.score, document.reason) == (0.9, "The offline model approves its own starter project's text.")
+    assert whole.score == 0.5

@@ -56,8 +56,8 @@ async def test_openai_is_asked_for_a_strict_schema_with_an_output_limit(serve: S
                 "strict": True,
                 "schema": {
                     "type": "object",
-                    "properties": {"score": {"type": "number"}, "reason": {"type": "string"}},
-                    "required": ["score", "reason"],
+                    "properties": {"reason": {"type": "string"}, "score": {"type": "number"}},
+                    "required": ["reason", "score"],
                     "additionalProperties": False,
                 },
             },
@@ -73,7 +73,7 @@ async def test_anthropic_is_forced_to_use_one_tool(serve: Serve, opened: Open) -
     (call,) = server.journal
     assert call.body["max_tokens"] == 1000
     assert call.body["tool_choice"] == {"type": "tool", "name": "evaluate", "disable_parallel_tool_use": True}
-    assert call.body["tools"][0]["input_schema"]["required"] == ["score", "reason"]
+    assert call.body["tools"][0]["input_schema"]["required"] == ["reason", "score"]
 
 
 async def test_google_is_given_a_response_schema(serve: Serve, opened: Open) -> None:
@@ -84,7 +84,7 @@ async def test_google_is_given_a_response_schema(serve: Serve, opened: Open) -> 
     config = server.journal[0].body["generationConfig"]
     assert config["maxOutputTokens"] == 1000
     assert config["responseMimeType"] == "application/json"
-    assert config["responseJsonSchema"]["required"] == ["score", "reason"]
+    assert config["responseJsonSchema"]["required"] == ["reason", "score"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ async def test_json_mode_puts_the_schema_into_the_system_prompt(serve: Serve, op
 
     (call,) = server.journal
     assert call.body["response_format"] == {"type": "json_object"}
-    assert '"required":["score","reason"]' in call.system
+    assert '"required":["reason","score"]' in call.system
     assert call.system.startswith("You are careful.")
 
 
@@ -150,6 +150,40 @@ async def test_cached_input_counts_as_input_and_is_reported(provider: str, serve
     completion = await opened(server, provider).complete(question(provider, Purpose.EVALUATE))
 
     assert completion.usage == Usage(input_tokens=700, output_tokens=30, cached_input_tokens=500)
+
+
+async def test_anthropic_is_asked_to_keep_the_begin_that_comes_again_and_bills_what_it_wrote(
+    serve: Serve, opened: Open
+) -> None:
+    # given: a prompt whose first 16 characters come again
+    usage = {"input_tokens": 5, "cache_creation_input_tokens": 20, "cache_read_input_tokens": 7, "output_tokens": 3}
+    said = Answer({"score": 1, "reason": "ok"}, raw={"usage": usage})
+    server = serve(Script(answers={"evaluate": lambda asked: said}))
+    asked = dataclasses.replace(question("anthropic", Purpose.EVALUATE), stable=16)
+    # when
+    completion = await opened(server, "anthropic").complete(asked)
+    # then
+    (call,) = server.journal
+    assert call.body["messages"] == [
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "Review the file ", "cache_control": {"type": "ephemeral"}},
+                {"type": "text", "text": "a.py."},
+            ],
+        }
+    ]
+    assert completion.usage == Usage(32, 3, cached_input_tokens=7, cache_write_tokens=20)
+
+
+@pytest.mark.parametrize("provider", [name for name in ALL if name != "anthropic"])
+async def test_whoever_caches_by_itself_gets_the_prompt_as_one_text(provider: str, serve: Serve, opened: Open) -> None:
+    server = serve(Script())
+
+    await opened(server, provider).complete(dataclasses.replace(question(provider), stable=16))
+
+    assert "cache_control" not in json.dumps(server.journal[0].body)
+    assert server.journal[0].prompt == "Review the file a.py."
 
 
 @pytest.mark.parametrize("provider", VENDORS)
