@@ -15,6 +15,10 @@ JSON_SCHEMA = "json_schema"
 RUFF = "ruff"
 PYTEST = "pytest"
 DEPENDENCIES = "dependencies"
+NPM_INSTALL = "npm_install"
+NPM_LINT = "npm_lint"
+NPM_BUILD = "npm_build"
+NPM_TEST = "npm_test"
 
 # What each parser looks at; the program in the sandbox takes the same endings.
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -25,7 +29,10 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     JSON_SCHEMA: (".schema.json",),
 }
 SYNTAX = tuple(ENDINGS)
-VALIDATORS = (*SYNTAX, RUFF, PYTEST)
+# The script of package.json that each runs, in the order of the stages.
+SCRIPTS = {NPM_LINT: "lint", NPM_BUILD: "build", NPM_TEST: "test"}
+NPM = (NPM_INSTALL, *SCRIPTS)
+VALIDATORS = (*SYNTAX, RUFF, PYTEST, *NPM)
 
 # Folders that hold what others made: never validated, never searched for tests.
 FOREIGN_FOLDERS = frozenset(
@@ -45,9 +52,10 @@ class ValidationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The installed dependencies of a project: a folder for the module search path, None when nothing is installed.
+    """The installed dependencies of a project, None when nothing is installed.
 
-    `key` identifies what was declared; while `requirement_key` of the project gives the same, it can be used again.
+    `path` is a folder for Python's module search path, or for npm the folder that holds `node_modules`. `key`
+    identifies what was declared; while `requirement_key` or `npm_key` gives the same, it can be used again.
     """
 
     path: Path | None
