@@ -44,7 +44,7 @@ _ENGINE = re.compile(
     r"EBADENGINE\s+package: '(?P<name>.+)@[^@']*',\n.*EBADENGINE\s+required: \{(?P<wanted>[^}]*)\},\n"
     r".*EBADENGINE\s+current: \{(?P<present>[^}]*)\}"
 )
-_MISSING = re.compile(r"npm error (?:404\s+)?'?(?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@\S* is not in this registry")
+_MISSING = re.compile(r"'(?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@[^']*' (?:is not in this registry|could not be found)")
 _NO_VERSION = re.compile(r"No matching version found for (?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@")
 
 

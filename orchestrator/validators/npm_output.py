@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 
 from orchestrator.state import Finding
 from orchestrator.validators.plan import FOREIGN_FOLDERS, tail
+
+# Of what a failed test says, this much before its place; its name comes on top.
+_SAID = 1200
+_MODULES = "node_modules/"
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _FILE = r"(?P<path>[^\s:()'\"]+\.[A-Za-z]{1,5})"
@@ -34,8 +39,8 @@ def findings_in(output: str, root: Path) -> tuple[Finding, ...]:
     """Return what the output says about files of the project, each place once; paths are relative to `root`."""
     lines = _ANSI.sub("", output).splitlines()
     found = [*_compilers(lines, root), *_linters(lines, root), *_tests(lines, root)]
-    first = {(finding.path, finding.line, finding.message.partition("\n")[0]): finding for finding in reversed(found)}
-    return tuple(finding for finding in found if finding in first.values())
+    places = {(one.path, one.line, one.message.partition("\n")[0]): one for one in reversed(found)}
+    return tuple(reversed(places.values()))
 
 
 def summary_in(output: str) -> str:
@@ -78,13 +83,18 @@ def _linters(lines: list[str], root: Path) -> Iterator[Finding]:
 def _tests(lines: list[str], root: Path) -> Iterator[Finding]:
     """Cut the output at each failed test, and place it where its own trace enters the project first."""
     starts = [number for number, line in enumerate(lines) if _TEST.match(line)]
-    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        block = lines[start:end]
-        for match in filter(None, map(_PLACE.search, block)):
-            path = _inside(match["path"], root)
-            if path:
-                yield Finding(path, int(match["line"]), tail("\n".join(text for text in block if text.strip())))
+    for start, end in pairwise([*starts, len(lines)]):
+        for number in range(start, end):
+            match = _PLACE.search(lines[number])
+            path = _inside(match["path"], root) if match else ""
+            if match and path:
+                said = [text for text in lines[start + 1 : number + 1] if text.strip() and _MODULES not in text]
+                yield Finding(path, int(match["line"]), f"{lines[start].strip()}\n{tail(_joined(said), _SAID)}".strip())
                 break
+
+
+def _joined(lines: list[str]) -> str:
+    return "\n".join(lines)
 
 
 def _inside(path: str, root: Path) -> str:
