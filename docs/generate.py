@@ -27,7 +27,7 @@ from orchestrator.state import ApiParadigm, DataParadigm, StructuralPattern, Top
 from orchestrator.strict import Form
 from orchestrator.task_types import RULES
 from orchestrator.telemetry import Telemetry
-from orchestrator.validators.plan import ENDINGS
+from orchestrator.validators.plan import ENDINGS, NPM_INSTALL, PYTEST, RUFF, SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "CAPABILITIES.md", ROOT / "docs/usage_guide.md")
@@ -163,7 +163,9 @@ def metrics() -> str:
 def validators() -> str:
     """Return the validators with the files they look at."""
     endings = {name: code(f"*{ending}" for ending in endings) for name, endings in ENDINGS.items()}
-    looks_at = {"ruff": "Python files", "pytest": "the project's tests", **endings}
+    scripts = {name: f"the script `{script}` of `package.json`" for name, script in SCRIPTS.items()}
+    others = {RUFF: "Python files", PYTEST: "the project's tests", NPM_INSTALL: "what `package.json` declares"}
+    looks_at = {**endings, **scripts, **others}
     return table(("validator", "looks at"), ((f"`{name}`", looks_at[name]) for name in VALIDATORS))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from _pytest.mark import ParameterSet
 from jsonschema import Draft202012Validator
 
 from orchestrator.specs import APP_TYPES, json_schema, load_project_file
@@ -34,8 +35,13 @@ def test_the_examples_cover_every_kind_of_app_and_only_one_is_in_the_older_form(
     assert [name for name, file in files.items() if file.note] == ["legacy_flat.yaml"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", PROJECTS, ids=lambda path: path.stem)
+def _marked(path: Path) -> ParameterSet:
+    kind = load_project_file(path).job.app_type
+    marks = [pytest.mark.slow, *([pytest.mark.node] if kind in ("nextjs", "react-vite") else [])]
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", list(map(_marked, PROJECTS)))
 def test_an_example_is_built_offline_and_passes_its_own_checks(path: Path, tmp_path: Path) -> None:
     own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "ORCHESTRATOR_HOME": str(tmp_path / "state")}
     ended = subprocess.run(
