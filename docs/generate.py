@@ -9,20 +9,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from docs.public_api import public_api
-from orchestrator.budget import to_usd
+from orchestrator.budget import PHASE_PERCENT, to_usd
 from orchestrator.catalog import ModelProfile, load_catalog
 from orchestrator.events import EventType
 from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import Policy
+from orchestrator.prometheus import prometheus_text
 from orchestrator.providers.registry import KEY_VARIABLES
 from orchestrator.specs import APP_TYPES, VALIDATORS, load_spec_file
+from orchestrator.state import ApiParadigm, DataParadigm, StructuralPattern, Topology
 from orchestrator.strict import Form
-from orchestrator.validators.plan import ENDINGS
+from orchestrator.task_types import RULES
+from orchestrator.telemetry import Telemetry
+from orchestrator.validators.plan import ENDINGS, NPM_INSTALL, PYTEST, RUFF, SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = (ROOT / "CAPABILITIES.md", ROOT / "docs/usage_guide.md")
@@ -127,10 +132,40 @@ def strategies() -> str:
     return table(("backend", "`routing.strategy`", "chooses"), rows)
 
 
+def task_types() -> str:
+    """Return the task types with what each must reach and how often it is tried."""
+    rows = ((f"`{kind.value}`", f"{rules.threshold:.2f}", rules.attempts) for kind, rules in RULES.items())
+    return table(("task type", "score it must reach", "attempts"), rows)
+
+
+def phases() -> str:
+    """Return the phases of a budget with their shares."""
+    return table(("phase", "share"), ((f"`{phase.value}`", f"{share} %") for phase, share in PHASE_PERCENT.items()))
+
+
+def vocabularies() -> str:
+    """Return the words of each field of an architecture."""
+    fields = {
+        "structural_pattern": StructuralPattern,
+        "topology": Topology,
+        "api_paradigm": ApiParadigm,
+        "data_paradigm": DataParadigm,
+    }
+    return table(("field", "values"), ((f"`{name}`", code(it.value for it in kind)) for name, kind in fields.items()))
+
+
+def metrics() -> str:
+    """Return the metrics of the Prometheus exporter with their types and meanings."""
+    families = text_string_to_metric_families(prometheus_text(Telemetry()).decode())
+    return table(("metric", "type", "meaning"), ((f"`{it.name}`", it.type, it.documentation) for it in families))
+
+
 def validators() -> str:
     """Return the validators with the files they look at."""
     endings = {name: code(f"*{ending}" for ending in endings) for name, endings in ENDINGS.items()}
-    looks_at = {"ruff": "Python files", "pytest": "the project's tests", **endings}
+    scripts = {name: f"the script `{script}` of `package.json`" for name, script in SCRIPTS.items()}
+    others = {RUFF: "Python files", PYTEST: "the project's tests", NPM_INSTALL: "what `package.json` declares"}
+    looks_at = {**endings, **scripts, **others}
     return table(("validator", "looks at"), ((f"`{name}`", looks_at[name]) for name in VALIDATORS))
 
 
@@ -144,10 +179,6 @@ def app_types() -> str:
     return table(("app type", "examples"), ((f"`{name}`", ", ".join(paths)) for name, paths in shown.items()))
 
 
-def _values(kind: type[Enum]) -> str:
-    return code(str(one.value) for one in kind)
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "models": models,
     "cheapest models": cheapest,
@@ -156,6 +187,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "policy fields": policy_fields,
     "events": events,
     "strategies": strategies,
+    "task types": task_types,
+    "phases": phases,
+    "vocabularies": vocabularies,
+    "metrics": metrics,
     "validators": validators,
     "app types": app_types,
 }

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -15,8 +15,20 @@ from orchestrator.run import Run
 from orchestrator.sandbox import Sandbox
 from orchestrator.specs import ValidationSpec
 from orchestrator.state import ValidationResult, ValidationStatus
-from orchestrator.validators import Environment, ValidationPlan, install, needs_environment, requirement_key, validate
+from orchestrator.validators import (
+    Environment,
+    ValidationPlan,
+    install,
+    needs_environment,
+    needs_packages,
+    npm_install,
+    npm_key,
+    requirement_key,
+    validate,
+)
 from orchestrator.workspace import Workspace
+
+_Install = Callable[[Path, Sandbox, Path], Awaitable[Environment]]
 
 
 class Checker:
@@ -43,14 +55,17 @@ class Checker:
         """Check the named files, or the whole project when `paths` is None."""
         async with workspace.copy() as root:
             needed = needs_environment(root, self._plan, paths)
-            environment = await self._environment(root) if needed else None
-            return await validate(root, self.sandbox, self._plan, environment=environment, paths=paths)
+            environment = await self._installed(requirement_key(root), install, root) if needed else None
+            needed = needs_packages(root, self._plan, paths)
+            packages = await self._installed(npm_key(root), npm_install, root) if needed else None
+            return await validate(
+                root, self.sandbox, self._plan, environment=environment, packages=packages, paths=paths
+            )
 
-    async def _environment(self, root: Path) -> Environment:
-        key = requirement_key(root)
+    async def _installed(self, key: str, step: _Install, root: Path) -> Environment:
         async with self._installing:
             if key not in self._environments:
-                self._environments[key] = await install(root, self.sandbox, self._home / key)
+                self._environments[key] = await step(root, self.sandbox, self._home / key)
             return self._environments[key]
 
 

@@ -31,8 +31,9 @@ MAX_TIME_SECONDS = 30 * 24 * 3600.0
 AppType = Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"]
 Strategy = Literal["greedy", "weighted_sum", "pareto"]
 Validator = Literal[
-    "python_syntax", "ruff", "pytest", "json_schema", "length", "yaml_syntax", "json_syntax", "toml_syntax"
-]
+    "python_syntax", "ruff", "pytest", "json_schema", "length", "yaml_syntax", "json_syntax", "toml_syntax",
+    "npm_install", "npm_lint", "npm_build", "npm_test",
+]  # fmt: skip
 Permission = Literal["triage", "write", "maintain", "admin"]
 Checks = Literal["four", "one"]
 

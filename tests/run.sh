@@ -5,8 +5,11 @@ set -eu
 
 full=no
 [ "${1:-}" = "--full" ] && full=yes
+# Node.js and a browser are for the slow suites, which build, test and open the web starters.
+needed="bwrap:bubblewrap git:git"
+[ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium"
 missing=""
-for pair in bwrap:bubblewrap git:git; do
+for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -16,8 +19,15 @@ if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     missing=""
 fi
-if [ -n "$missing" ] && [ "${CI:-}" = true ]; then
-    echo "CI needs these Debian packages:$missing" >&2
+# Debian 12 has Node.js 18, which the web starters' own packages do not support any more.
+old=""
+if [ "$full" = yes ] && command -v node >/dev/null 2>&1; then
+    found="$(node -p process.versions.node)"
+    [ "${found%%.*}" -ge 20 ] || old="$found"
+fi
+if [ -n "$missing$old" ] && [ "${CI:-}" = true ]; then
+    [ -z "$missing" ] || echo "CI needs these Debian packages:$missing" >&2
+    [ -z "$old" ] || echo "CI needs Node.js 20 or newer, not $old" >&2
     exit 1
 fi
 
@@ -29,8 +39,14 @@ fi
 marks="not slow"
 if [ "$full" = yes ]; then marks=""; export HYPOTHESIS_PROFILE=full; fi
 case "$missing" in *bubblewrap*) marks="${marks:+$marks and }not bubblewrap" ;; esac
+case "$missing" in *nodejs* | *npm*) old="${old:-none}" ;; esac
+if [ -n "$old" ]; then marks="${marks:+$marks and }not node"; fi
+case "$missing" in *chromium*) marks="${marks:+$marks and }not chromium" ;; esac
 "$PYTHON" -m pytest -q -n "$(( $(nproc) * 2 ))" --dist loadgroup -m "$marks"
 
 if [ -n "$missing" ]; then
     echo "Left out: the suites that need$missing. Install them with: apt-get install$missing"
+fi
+if [ -n "$old" ] && [ "$old" != none ]; then
+    echo "Left out: the suites that need Node.js 20 or newer; $old is installed. See https://nodejs.org/en/download"
 fi

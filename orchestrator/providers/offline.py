@@ -34,8 +34,6 @@ RECOGNISED_SCORE = 0.9
 STARTING_POINT_SCORE = 0.5
 """What a starter project is worth whose request named nothing that it has: a place to begin, no more."""
 
-# A command line tool and a project of no known kind begin as a library does.
-_STARTER_FOR = {"fastapi": "fastapi", "library": "library", "cli": "library", "generic": "library"}
 _UNPROCESSABLE = 422
 
 _APP_TYPE = re.compile(r"^App type: *(?P<name>\S+) *$", re.MULTILINE)
@@ -62,9 +60,9 @@ class OfflineProvider:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """What a prompt says about the job: the starter project that serves it, and the text that chooses its features."""
+    """What a prompt says about the job: its app type, and the text that chooses the starter project's features."""
 
-    starter: str
+    app_type: str
     text: str
 
 
@@ -116,22 +114,22 @@ def _fenced(prompt: str, what: str, word: str) -> str | None:
 def _job(request: CompletionRequest) -> _Job:
     named = _APP_TYPE.search(request.prompt)
     app_type = named["name"] if named else "none"
-    if app_type not in _STARTER_FOR:
+    if app_type not in scaffolds.app_types():
         raise _rejected(
             request,
             f"the offline model has no starter project for the app type {app_type}; it serves"
-            f" {', '.join(_STARTER_FOR)}",
+            f" {', '.join(scaffolds.app_types())}",
             hint="Choose one of these with --app-type, or set a provider's key and leave --offline out.",
         )
     fenced = _JOB.search(request.prompt)
     if not fenced:
         raise _rejected(request, "the offline model found no job in the prompt; it looks for a fence named job")
-    return _Job(_STARTER_FOR[app_type], fenced["text"])
+    return _Job(app_type, fenced["text"])
 
 
 def _architecture(job: _Job) -> ArchitectureReply:
-    shape = scaffolds.architecture(job.starter)
-    starter = scaffolds.choose(job.starter, job.text)
+    shape = scaffolds.architecture(job.app_type)
+    starter = scaffolds.choose(job.app_type, job.text)
     return ArchitectureReply(
         structural_pattern=StructuralPattern(shape.structural_pattern),
         topology=Topology(shape.topology),
@@ -144,8 +142,8 @@ def _architecture(job: _Job) -> ArchitectureReply:
 
 def _plan(request: CompletionRequest, job: _Job) -> PlanReply:
     existing = set(_listed(request.prompt, "Files in the repository"))
-    planned = scaffolds.plan(job.starter, job.text)
-    keep = existing & scaffolds.kept(job.starter)
+    planned = scaffolds.plan(job.app_type, job.text)
+    keep = existing & scaffolds.kept(job.app_type)
     taken = sorted({path for task in planned for path in task.files} & existing - keep)
     if taken:
         raise _rejected(
@@ -172,7 +170,7 @@ def _planned(task: Task, files: list[str], ids: set[str]) -> PlannedTask:
 
 def _changes(request: CompletionRequest, job: _Job) -> ChangesReply:
     asked = _listed(request.prompt, "Files of this task")
-    rendered = {path: scaffolds.render(job.starter, job.text, path) for path in asked}
+    rendered = {path: scaffolds.render(job.app_type, job.text, path) for path in asked}
     files = [FileContent(path=path, content=content) for path, content in rendered.items() if content is not None]
     unknown = [path for path, content in rendered.items() if content is None]
     notes = ["From the offline model's built-in starter project."]
@@ -186,7 +184,7 @@ def _changes(request: CompletionRequest, job: _Job) -> ChangesReply:
 
 
 def _evaluation(job: _Job) -> EvaluationReply:
-    starter = scaffolds.choose(job.starter, job.text)
+    starter = scaffolds.choose(job.app_type, job.text)
     said = f"The offline model built its starter project: {starter.summary}."
     if starter.features:
         return EvaluationReply(

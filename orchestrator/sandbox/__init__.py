@@ -2,7 +2,22 @@
 
 from orchestrator.sandbox.index import pip_location
 from orchestrator.sandbox.layout import Places
-from orchestrator.sandbox.limits import MIB, Finished, Limits, Rung
+from orchestrator.sandbox.limits import MIB, Finished, Limits, PackageIndex, Rung
+from orchestrator.sandbox.node import UNCONFIGURED, NodeTools, node_tools, npm_hosts
 from orchestrator.sandbox.sandbox import Sandbox, open_sandbox
 
-__all__ = ["MIB", "Finished", "Limits", "Places", "Rung", "Sandbox", "open_sandbox", "pip_location"]
+__all__ = [
+    "MIB",
+    "UNCONFIGURED",
+    "Finished",
+    "Limits",
+    "NodeTools",
+    "PackageIndex",
+    "Places",
+    "Rung",
+    "Sandbox",
+    "node_tools",
+    "npm_hosts",
+    "open_sandbox",
+    "pip_location",
+]

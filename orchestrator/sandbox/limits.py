@@ -1,4 +1,4 @@
-"""What a sandboxed program may use, how it ended, and the rungs of isolation."""
+"""What a sandboxed program may use and reach, how it ended, and the rungs of isolation."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ class Rung(StrEnum):
     BUBBLEWRAP = "bubblewrap"
     UNSHARE = "unshare"
     LIMITS = "limits"
+
+
+class PackageIndex(StrEnum):
+    """A package index that a program may be let out to."""
+
+    PYPI = "pypi"
+    NPM = "npm"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from pathlib import Path
 from orchestrator.errors import SandboxError
 from orchestrator.sandbox import layout
 from orchestrator.sandbox.index import index_hosts, index_proxy
-from orchestrator.sandbox.limits import Finished, Limits, Rung
+from orchestrator.sandbox.limits import Finished, Limits, PackageIndex, Rung
+from orchestrator.sandbox.node import npm_hosts
 from orchestrator.sandbox.process import run_process, sees_children
 
 _HERE = Path(__file__).parent
@@ -65,14 +66,14 @@ class Sandbox:
         limits: Limits | None = None,
         read_only: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
-        package_index: bool = False,
+        package_index: PackageIndex | None = None,
         static: bool = False,
     ) -> Finished:
         """Run a program in the workspace and wait for its end.
 
         The workspace is writable at /workspace, the read-only paths are at /deps/0, /deps/1 … (`places` names them).
         A caller who is root gives the workspace away to the sandbox's user, uid 65534: hand in a copy. `package_index`
-        opens the way to the package index alone. `static` marks a check of our own that executes nothing of the
+        opens the way to that package index alone. `static` marks a check of our own that executes nothing of the
         workspace, the only thing that the rung without isolation runs unless the operator allowed more.
         Raises SandboxError when the program may not or cannot be started.
         """
@@ -86,7 +87,8 @@ class Sandbox:
             variables = {**_environment(places), **_prepare(folder, inside), **(environment or {})}
             proxy = None
             if package_index:
-                hosts = (*await index_hosts(), *self._hosts)
+                known = await (npm_hosts() if package_index is PackageIndex.NPM else index_hosts())
+                hosts = (*known, *self._hosts)
                 proxy = await stack.enter_async_context(index_proxy(folder / _SOCKET, hosts))
                 argv = [places.python, "-I", "-S", f"{inside}/relay.py", f"{inside}/{_SOCKET}", *argv]
             command = self._command(argv, workspace, read_only, folder, bounds, variables)
@@ -231,7 +233,8 @@ def _certificates(inside: Path) -> dict[str, str]:
     """Where this machine names its own bundle of certificates, a copy of it holds inside too."""
     if not Path(_bundle()).is_file():
         return {}
-    return dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), f"{inside}/certificates.pem")
+    names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+    return dict.fromkeys(names, f"{inside}/certificates.pem")
 
 
 def _bundle() -> str:

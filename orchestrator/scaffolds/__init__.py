@@ -1,28 +1,31 @@
 """Starter projects as data: what each is made of, which features of it a request asks for, and its files.
 
 A folder per app type holds `scaffold.yaml`, the templates of `base`, and those of each feature, which replace or add
-to them. Templates end in `.tmpl`, so that no tool takes them for our own code. Everything here is a function of the
-app type and the job's text, so that a plan and its files agree without any state between them.
+to them; what two features need together lies in a folder named by both, as in `jwt+websocket`. Templates end in
+`.tmpl`, so that no tool takes them for our own code. Everything here is a function of the app type and the job's text,
+so that a plan and its files agree without any state between them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from importlib import resources
 from importlib.resources.abc import Traversable
+from itertools import combinations
 from string import Template
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.scaffolds.wording import asks_for, package_from, plain_title, title_in_ascii
+from orchestrator.scaffolds.wording import asks_for, name_from, package_from, plain_title, slug_from, title_in_ascii
 from orchestrator.state import ArchitectureDecision, Task, TaskType
 
 _PACKAGE_FOLDER = "_package_"
 _SUFFIX = ".tmpl"
-# No tool takes a name with a leading dot for data of a package, so these are kept without it.
-_DOTFILES = {".gitignore": "gitignore"}
+# No tool takes a name with a leading dot or with brackets for data of a package, so these are kept without them.
+_KEPT_AS = {".gitignore": "gitignore", "app/products/[slug]/page.tsx": "app/products/_slug_/page.tsx"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,17 +155,32 @@ def _source(starter: Starter, path: str) -> Traversable:
     first, _, rest = path.partition("/")
     # The templates of a package whose name follows from the request lie in a folder that stands for it.
     named = bool(rest) and first == starter.package and not _scaffold(starter.app_type).package
-    template = f"{_PACKAGE_FOLDER}/{rest}" if named else _DOTFILES.get(path, path)
-    for layer in (*reversed(starter.features), "base"):
+    template = f"{_PACKAGE_FOLDER}/{rest}" if named else _KEPT_AS.get(path, path)
+    for layer in _layers(starter):
         source = _root().joinpath(starter.app_type, layer, *f"{template}{_SUFFIX}".split("/"))
         if source.is_file():
             return source
     raise LookupError(f"the scaffold of {starter.app_type} plans {path} but has no template for it")
 
 
+def _layers(starter: Starter) -> tuple[str, ...]:
+    """Name the folders to look into, first to last: two features together, each feature, and the base."""
+    pairs = combinations(starter.features, 2)
+    return (*("+".join(pair) for pair in pairs), *reversed(starter.features), "base")
+
+
 def _filled(text: str, starter: Starter) -> str:
     # Strict: a placeholder that nobody fills raises KeyError, a stray dollar sign ValueError.
-    return Template(text).substitute(package=starter.package, title=starter.title, label=starter.label)
+    return Template(text).substitute(
+        package=starter.package,
+        command=starter.package.replace("_", "-"),
+        title=starter.title,
+        title_in_html=escape(starter.title),
+        label=starter.label,
+        name=name_from(starter.title),
+        name_in_html=escape(name_from(starter.title)),
+        slug=slug_from(starter.label),
+    )
 
 
 def _root() -> Traversable:

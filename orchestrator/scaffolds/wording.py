@@ -11,6 +11,7 @@ from collections.abc import Iterable
 TITLE_COLUMNS = 60
 PACKAGE_LETTERS = 25
 PACKAGE_WORDS = 3
+SLUG_LETTERS = 40
 
 _TITLE_LABEL = re.compile(r"\s*(?:title|project)\s*:", re.IGNORECASE)
 _PLAIN = frozenset(" -.,:'&+")
@@ -22,6 +23,8 @@ _FILLER = re.compile(
     r"an?|the|please|add|build|create|develop|implement|make|write|new|small|simple|tiny|typed|python|py|library|lib"
     r"|package|module"
 )
+# Words before the name of a thing: what shall be done with it.
+_ORDER = re.compile(r"an?|the|please|add|build|create|develop|implement|make|write|new|me|us")
 # What follows one of these describes the thing; it does not name it.
 _STOP = re.compile(r"that|which|with|for|using|to|in|on|from|by|as|and|or")
 # Importing these must keep reaching what they belong to: the tools that work on the package, and its own folders.
@@ -50,6 +53,24 @@ def title_in_ascii(title: str) -> str:
     decomposed = unicodedata.normalize("NFKD", title)
     base = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return base[:TITLE_COLUMNS].strip() if base.isascii() else ""
+
+
+def name_from(title: str) -> str:
+    """Return what a title calls the thing: without a verb and an article before it, and without what describes it."""
+    kept: list[str] = []
+    for word in title.split():
+        plain = word.strip(",.:").lower()
+        if _STOP.fullmatch(plain) and kept:
+            break
+        if kept or not _ORDER.fullmatch(plain):
+            kept.append(word)
+    name = " ".join(kept).rstrip(" ,.:") or title
+    return name[:1].upper() + name[1:]
+
+
+def slug_from(title: str) -> str:
+    """Return the name of a package of the npm registry's form for what a title calls the thing."""
+    return "-".join(_words(name_from(title)).split())[:SLUG_LETTERS].strip("-") or "starter"
 
 
 def package_from(title: str) -> str:

@@ -1,8 +1,9 @@
 """Deterministic checks of a generated project, in the sandbox, with findings at path and line."""
 
 from orchestrator.validators.dependencies import install, requirement_key
+from orchestrator.validators.npm import npm_install, npm_key
 from orchestrator.validators.plan import VALIDATORS, Environment, ValidationPlan
-from orchestrator.validators.validate import needs_environment, validate
+from orchestrator.validators.validate import needs_environment, needs_packages, validate
 
 __all__ = [
     "VALIDATORS",
@@ -10,6 +11,9 @@ __all__ = [
     "ValidationPlan",
     "install",
     "needs_environment",
+    "needs_packages",
+    "npm_install",
+    "npm_key",
     "requirement_key",
     "validate",
 ]

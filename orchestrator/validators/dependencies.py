@@ -17,7 +17,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from orchestrator.errors import SandboxError
-from orchestrator.sandbox import MIB, Finished, Limits, Sandbox, pip_location
+from orchestrator.sandbox import MIB, Finished, Limits, PackageIndex, Sandbox, pip_location
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
 from orchestrator.validators.plan import DEPENDENCIES, Environment, tail
 from orchestrator.validators.tests import test_files
@@ -116,7 +116,11 @@ async def _pip(sandbox: Sandbox, into: Path, requirements: tuple[str, ...]) -> F
         argv += ["--only-binary", ":all:", "--disable-pip-version-check", "--progress-bar", "off", "--no-color"]
         argv += ["--root-user-action", "ignore", "--retries", "2", "--timeout", "15", "--target", places.workspace]
         return await sandbox.run(
-            [*argv, "--", *requirements], workspace=into, read_only=read_only, limits=_LIMITS, package_index=True
+            [*argv, "--", *requirements],
+            workspace=into,
+            read_only=read_only,
+            limits=_LIMITS,
+            package_index=PackageIndex.PYPI,
         )
 
 

@@ -16,6 +16,10 @@ LENGTH = "length"
 RUFF = "ruff"
 PYTEST = "pytest"
 DEPENDENCIES = "dependencies"
+NPM_INSTALL = "npm_install"
+NPM_LINT = "npm_lint"
+NPM_BUILD = "npm_build"
+NPM_TEST = "npm_test"
 
 # What each parser looks at; the program in the sandbox takes the same endings.
 ENDINGS: dict[str, tuple[str, ...]] = {
@@ -29,7 +33,10 @@ ENDINGS: dict[str, tuple[str, ...]] = {
 SYNTAX = tuple(ENDINGS)
 # Run where the spec names them only: an existing repository's own long or empty files are no fault of a task.
 ON_REQUEST = frozenset({LENGTH})
-VALIDATORS = (*SYNTAX, RUFF, PYTEST)
+# The script of package.json that each runs, in the order of the stages.
+SCRIPTS = {NPM_LINT: "lint", NPM_BUILD: "build", NPM_TEST: "test"}
+NPM = (NPM_INSTALL, *SCRIPTS)
+VALIDATORS = (*SYNTAX, RUFF, PYTEST, *NPM)
 
 # Folders that hold what others made: never validated, never searched for tests.
 FOREIGN_FOLDERS = frozenset(
@@ -49,9 +56,10 @@ class ValidationPlan:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The installed dependencies of a project: a folder for the module search path, None when nothing is installed.
+    """The installed dependencies of a project, None when nothing is installed.
 
-    `key` identifies what was declared; while `requirement_key` of the project gives the same, it can be used again.
+    `path` is a folder for Python's module search path, or for npm the folder that holds `node_modules`. `key`
+    identifies what was declared; while `requirement_key` or `npm_key` gives the same, it can be used again.
     """
 
     path: Path | None

@@ -1,7 +1,8 @@
-"""The order of validation: parse, lint, tests, the spec's commands; what broke earlier makes later stages pointless."""
+"""The order of validation: parse, lint, tests, npm, the spec's commands; what broke makes later stages pointless."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -10,6 +11,7 @@ from orchestrator.sandbox import Sandbox
 from orchestrator.state import ValidationResult, ValidationStatus
 from orchestrator.strict import nearest
 from orchestrator.validators.lint import run_ruff
+from orchestrator.validators.npm import give_modules, run_scripts, wanted
 from orchestrator.validators.plan import (
     ENDINGS,
     FOREIGN_FOLDERS,
@@ -34,13 +36,15 @@ async def validate(
     plan: ValidationPlan,
     *,
     environment: Environment | None,
+    packages: Environment | None = None,
     paths: Collection[str] | None = None,
 ) -> tuple[ValidationResult, ...]:
     """Validate the whole project, or only the files in `paths`, and give the results in the order of the stages.
 
-    Hand in a throw-away copy: tests and commands may leave files in `root`. `paths` are relative POSIX paths; those
-    that do not exist are left out, and the spec's commands, which are about the whole, do not run. A validator that was
-    detected and finds nothing to look at is absent.
+    Hand in a throw-away copy: tests and commands may leave files in `root`. `environment` is what the project declares
+    for Python, `packages` what it declares for npm, whose scripts run on the whole project only. `paths` are relative
+    POSIX paths; those that do not exist are left out, and the spec's commands, which are about the whole, do not run.
+    A validator that was detected and finds nothing to look at is absent.
     """
     files = None if paths is None else tuple(sorted(path for path in paths if (root / path).is_file()))
     asked = plan.validators
@@ -64,10 +68,16 @@ async def validate(
     if PYTEST in asked and (files is None or tests) if asked is not None else tests:
         reason = broken or _obstacle(sandbox, environment)
         only = tests if files is not None else ()
-        packages = environment.path if environment else None
-        results.append(_not_run(PYTEST, reason) if reason else await run_pytest(root, sandbox, packages, only))
+        installed = environment.path if environment else None
+        results.append(_not_run(PYTEST, reason) if reason else await run_pytest(root, sandbox, installed, only))
 
-    # 4. The spec's commands.
+    # 4. What package.json declares: install, lint, build, test.
+    if files is None:
+        await asyncio.to_thread(give_modules, packages, root)
+        if packages is not None or asked is not None:
+            results += await run_scripts(root, sandbox, packages, asked)
+
+    # 5. The spec's commands.
     for command in plan.commands if files is None else ():
         if sandbox.runs_untrusted:
             results.append(await run_command(root, sandbox, environment.path if environment else None, command))
@@ -83,6 +93,11 @@ def needs_environment(root: Path, plan: ValidationPlan, paths: Collection[str] |
     if plan.validators is not None and PYTEST not in plan.validators:
         return False
     return bool(test_files(root)) if paths is None else any(is_test(path) for path in paths)
+
+
+def needs_packages(root: Path, plan: ValidationPlan, paths: Collection[str] | None) -> bool:
+    """Say whether `validate` would run scripts of npm or commands, and so needs what package.json declares."""
+    return paths is None and wanted(root, plan.validators, commands=bool(plan.commands))
 
 
 def _concerned(validator: str, files: Collection[str]) -> bool:

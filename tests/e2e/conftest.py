@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.e2e.stage import House, Stage, open_stage
 
 # What the guide's blocks must have done is asserted there: a failure shall say what it compared.
-pytest.register_assert_rewrite("tests.e2e.guide", "tests.e2e.guide_entries")
+pytest.register_assert_rewrite(*(f"tests.e2e.guide{part}" for part in ("", "_commands", "_examples", "_practices")))
 
 
 @pytest.fixture

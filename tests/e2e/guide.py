@@ -25,8 +25,9 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from orchestrator.control_plane import ControlPlane
-from orchestrator.state import ProjectState
+from orchestrator.state import ProjectState, ProjectStatus
 from tests.certificates import certificates
+from tests.e2e.otlp import Collector
 from tests.loopback import Answer, Asked, Call, ModelServer, Script
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,8 @@ class Supplied:
     """What a block lacks.
 
     `imports` are lines before it, `before` are statements of earlier blocks that it builds on, `fills` replace its
-    `...`, `lent` replaces a path or address by one of this machine ("{folder}" is the block's own), and `loop` gives
+    `...`, `lent` replaces a path or address by one of this machine ("{folder}" and "{collector}" are the
+    place's), and `loop` gives
     an event loop to an `await` outside of any function.
     """
 
@@ -84,11 +86,12 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", (numbered[1] if numbered else heading).lower()).strip("-")
 
 
-def program(text: str, supplied: Supplied, folder: Path) -> str:
+def program(text: str, supplied: Supplied, place: Place) -> str:
     """Return a block with what it lacks; raises `AssertionError` when a replacement or an ellipsis is left over."""
+    lends = {"{folder}": str(place.folder), "{collector}": place.collector.endpoint}
     for old, new in (*supplied.fills, *supplied.lent):
         assert old in text, f"nothing to replace: {old!r}"
-        text = text.replace(old, new.replace("{folder}", str(folder)))
+        text = text.replace(old, re.sub(r"\{(folder|collector)\}", lambda name: lends[name[0]], new))
     loose = re.sub(r"\"\"\".*?\"\"\"|'[^'\n]*'|\"[^\"\n]*\"", "", text, flags=re.DOTALL)
     assert "..." not in re.sub(r"#.*", "", loose), f"an ellipsis is left in:\n{text}"
     return "\n".join([*supplied.imports, *supplied.before, text])
@@ -125,11 +128,11 @@ class Place:
     folder: Path
     models: ModelServer
     environment: dict[str, str]
+    collector: Collector
     out: str = ""
     status: int = 0
     names: dict[str, Any] = field(default_factory=dict)
     interpreter: str = sys.executable
-    receiver: Any = None
 
     @property
     def calls(self) -> list[Call]:
@@ -193,3 +196,18 @@ def environment(models: ModelServer, home: Path, providers: Mapping[str, str] | 
     """Return an environment with the keys of the vendors on loopback, and a home of its own."""
     own = {"HOME": str(home), "ORCHESTRATOR_HOME": str(home / "state"), "LANG": "C.UTF-8"}
     return own | (models.environment() if providers is None else dict(providers))
+
+
+TEXT = {block.id: block.text for block in blocks(ORIGINAL)}
+
+
+def completed(place: Place, runs: int = 1) -> None:
+    """Every run of the place has ended well, and was paid for within its cap."""
+    states = place.states()
+    assert [state.status for state in states] == [ProjectStatus.COMPLETED] * runs
+    assert all(0 < state.budget.spent_usd <= state.budget.max_usd for state in states)
+
+
+def run_it(place: Place, name: str = "orch") -> None:
+    """Run the sample job by the orchestrator that a block has made."""
+    place.python(f"import asyncio\nasyncio.run({name}.run_project({JOB}))")

@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.guide import ORIGINAL, OURS, Block, Place, blocks, environment, program
 from tests.e2e.guide_entries import ENTRIES
+from tests.e2e.otlp import collecting
 from tests.loopback import ModelServer
 
 # One process for all of them: the vendors' SDKs, which take seconds to load, are loaded once.
@@ -40,8 +41,8 @@ def _case(name: str, block: Block) -> object:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     folder = tmp_path / "work"
     folder.mkdir()
-    with ModelServer() as models:
-        made = Place(folder, models, environment(models, tmp_path / "home"))
+    with ModelServer() as models, collecting() as collector:
+        made = Place(folder, models, environment(models, tmp_path / "home"), collector)
         for variable in [it for it in os.environ if it.endswith(("_API_KEY", "_BASE_URL")) or "ORCHESTRATOR" in it]:
             monkeypatch.delenv(variable)
         for variable, value in made.environment.items():
@@ -57,7 +58,7 @@ def test_a_block_of_the_guide_does_what_the_guide_says(name: str, block: Block, 
     if entry.given:
         entry.given(place)
 
-    text = program(block.text, entry.supplied, place.folder)
+    text = program(block.text, entry.supplied, place)
     if block.language == "python":
         place.python(text)
     elif block.language == "bash":

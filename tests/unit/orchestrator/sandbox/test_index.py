@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sandbox import Limits, Sandbox, pip_location
+from orchestrator.sandbox import Limits, PackageIndex, Sandbox, pip_location
 from orchestrator.sandbox.index import index_hosts, is_private, requested_host
 
 CONNECT = """
@@ -22,7 +22,7 @@ with socket.create_connection((host, int(port)), 5) as proxy:
 
 async def ask(sandbox: Sandbox, workspace: Path, request: str) -> str:
     argv = [sandbox.places(workspace).python, "-I", "-S", "-c", CONNECT, request]
-    finished = await sandbox.run(argv, workspace=workspace, package_index=True, limits=Limits(seconds=30))
+    finished = await sandbox.run(argv, workspace=workspace, package_index=PackageIndex.PYPI, limits=Limits(seconds=30))
     return finished.output.strip()
 
 
@@ -67,7 +67,7 @@ async def test_sec_22_without_being_asked_for_there_is_no_way_out(sandbox: Sandb
 
 
 async def test_the_status_of_the_program_comes_through_the_relay(sandbox: Sandbox, workspace: Path) -> None:
-    finished = await sandbox.run(["/bin/sh", "-c", "exit 9"], workspace=workspace, package_index=True)
+    finished = await sandbox.run(["/bin/sh", "-c", "exit 9"], workspace=workspace, package_index=PackageIndex.PYPI)
 
     assert finished.status == 9
 

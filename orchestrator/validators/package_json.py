@@ -1,0 +1,149 @@
+"""What a `package.json` declares: packages of the registry, scripts, and what is not installed (SECURITY 22)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.state import Finding
+from orchestrator.validators.plan import tail
+
+PACKAGE_JSON = "package.json"
+LOCK = "package-lock.json"
+NPMRC = ".npmrc"
+
+_KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
+_KEPT = ("name", "version", "engines", *_KINDS, "overrides")
+_MAX_BYTES = 256 * 1024
+_MAX_LOCK_BYTES = 16 * 1024 * 1024
+_NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*")
+# A range of versions or a tag, https://docs.npmjs.com/cli/configuring-npm/package-json#dependencies: what has a colon
+# or a slash, begins with a dot, or ends like an archive is a source of another kind.
+_RANGE = re.compile(r"(?!\.)(?!.*\.(?:tgz|tar|tar\.gz)$)[-+*^~<>=|\w .]*")
+_REGISTRY_KEY = re.compile(r"\s*(?:@[^\s:]+:)?registry\s*=\s*(\S+)")
+_PRIVATE = "Private or direct sources are not installed: name a package of the registry, with a version if need be."
+# What `npm init` writes where nobody has written a test yet.
+_NO_TEST = "no test specified"
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What a project asks of npm.
+
+    `manifest` is what npm gets to see of package.json, without any script; `lock` and `npmrc` are the texts of
+    package-lock.json and .npmrc, or empty; `scripts` gives the line of each script; `direct` names the packages that
+    the project asks for itself; `findings` name what package.json asks for and is not installed; `problem` says why
+    nothing can be.
+    """
+
+    manifest: str = ""
+    lock: str = ""
+    npmrc: str = ""
+    scripts: Mapping[str, int] = field(default_factory=dict)
+    direct: frozenset[str] = frozenset()
+    findings: tuple[Finding, ...] = ()
+    problem: str = ""
+
+    def foreign(self, host: str) -> tuple[Finding, ...]:
+        """Name what lock and .npmrc take from elsewhere than the registry at `host`."""
+        return (*_locked(self.lock, host), *_registries(self.npmrc, host))
+
+
+def read_package(root: Path) -> Package | None:
+    """Read a project's package.json, its lock and its .npmrc; None when there is no package.json to follow."""
+    text = _text(root, PACKAGE_JSON, _MAX_BYTES)
+    if not text:
+        return None
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return Package(problem=f"package.json is not JSON: {tail(str(error), 200)}")
+    if not isinstance(document, dict):
+        return Package(problem="package.json holds no object.")
+    kept = {name: document[name] for name in _KEPT if name in document}
+    problem = "package.json declares workspaces, which are not installed here." if document.get("workspaces") else ""
+    return Package(
+        manifest=json.dumps(kept, sort_keys=True),
+        lock=_text(root, LOCK, _MAX_LOCK_BYTES),
+        npmrc=_text(root, NPMRC, _MAX_BYTES),
+        scripts={name: _line(text, name) for name, body in _table(document.get("scripts")).items() if _says(body)},
+        direct=frozenset(name for kind in _KINDS for name in _table(document.get(kind))),
+        findings=tuple(_sources(document, text)),
+        problem=problem,
+    )
+
+
+def is_of_registry(spec: object) -> bool:
+    """Tell whether a dependency's version names nothing but versions, a tag, or another package of the registry."""
+    if not isinstance(spec, str):
+        return False
+    if spec.startswith("npm:"):
+        name, at, wanted = spec.removeprefix("npm:").rpartition("@")
+        named, spec = (name, wanted) if at and name else (f"{name}{at}{wanted}", "")
+        return _NAME.fullmatch(named) is not None and _RANGE.fullmatch(spec) is not None
+    return _RANGE.fullmatch(spec) is not None
+
+
+def _sources(document: dict[str, Any], text: str) -> Iterator[Finding]:
+    for kind in _KINDS:
+        for name, spec in _table(document.get(kind)).items():
+            if not (_NAME.fullmatch(name) and is_of_registry(spec)):
+                yield Finding(PACKAGE_JSON, _line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+    for name, spec in _overrides(_table(document.get("overrides"))):
+        # `$name` means the version that the project itself asks for, which is read above.
+        if not is_of_registry(spec.removeprefix("$")):
+            yield Finding(PACKAGE_JSON, _line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+
+
+def _overrides(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _overrides(value)
+        else:
+            yield name, str(value)
+
+
+def _locked(lock: str, host: str) -> Iterator[Finding]:
+    """Name the entries of a lock that were resolved from elsewhere than the public registry."""
+    try:
+        packages = _table(_table(json.loads(lock or "{}")).get("packages"))
+    except (ValueError, RecursionError):
+        return  # json_syntax says so, and npm makes the lock anew
+    for name, entry in packages.items():
+        resolved = _table(entry).get("resolved")
+        address = urlsplit(resolved) if isinstance(resolved, str) else None
+        if address is not None and (address.scheme != "https" or address.hostname != host):
+            yield Finding(LOCK, _line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}")
+
+
+def _registries(npmrc: str, host: str) -> Iterator[Finding]:
+    for number, line in enumerate(npmrc.splitlines(), 1):
+        named = _REGISTRY_KEY.match(line)
+        if named and urlsplit(named[1]).hostname != host:
+            yield Finding(NPMRC, number, f"{tail(line, 200)}: {_PRIVATE}")
+
+
+def _says(script: object) -> bool:
+    return isinstance(script, str) and bool(script.strip()) and _NO_TEST not in script
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _line(text: str, key: str) -> int:
+    before, found, _ = text.partition(f"{json.dumps(key)}:")
+    return before.count("\n") + 1 if found else 1
+
+
+def _text(root: Path, name: str, limit: int) -> str:
+    """Read a file of the project that is no link and not absurdly long; an empty text otherwise."""
+    path = root / name
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > limit:
+        return ""
+    return path.read_text(encoding="utf-8", errors="replace")
