@@ -47,7 +47,7 @@ def test_a_command_line_tool_is_installed_with_its_command(tmp_path: Path) -> No
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=INSTALL_SECONDS)
 
     installed = _run(python, tmp_path, "-m", "pip", "install", "-q", str(tmp_path / "project"))
-    command = [python.with_name("text-tools"), "--file", tmp_path / "entries.json", "add", "buy", "milk"]
+    command = [str(python.with_name("text-tools")), "--file", str(tmp_path / "entries.json"), "add", "buy", "milk"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
 
     assert installed.returncode == 0, installed.stderr
