@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sandbox import Limits, PackageIndex, Sandbox, pip_location
+from orchestrator.sandbox import Limits, PackageIndex, Sandbox, npm_hosts, pip_location
 from orchestrator.sandbox.index import index_hosts, is_private, requested_host
 
 CONNECT = """
@@ -20,9 +20,9 @@ with socket.create_connection((host, int(port)), 5) as proxy:
 """
 
 
-async def ask(sandbox: Sandbox, workspace: Path, request: str) -> str:
+async def ask(sandbox: Sandbox, workspace: Path, request: str, index: PackageIndex = PackageIndex.PYPI) -> str:
     argv = [sandbox.places(workspace).python, "-I", "-S", "-c", CONNECT, request]
-    finished = await sandbox.run(argv, workspace=workspace, package_index=PackageIndex.PYPI, limits=Limits(seconds=30))
+    finished = await sandbox.run(argv, workspace=workspace, package_index=index, limits=Limits(seconds=30))
     return finished.output.strip()
 
 
@@ -70,6 +70,20 @@ async def test_the_status_of_the_program_comes_through_the_relay(sandbox: Sandbo
     finished = await sandbox.run(["/bin/sh", "-c", "exit 9"], workspace=workspace, package_index=PackageIndex.PYPI)
 
     assert finished.status == 9
+
+
+@pytest.mark.node
+@pytest.mark.slow
+async def test_sec_22_who_is_let_out_to_one_index_does_not_reach_the_other(sandbox: Sandbox, workspace: Path) -> None:
+    (npm,), (pypi, _) = await npm_hosts(), await index_hosts()
+
+    assert await ask(sandbox, workspace, f"CONNECT {npm}:443 HTTP/1.1\\r\\n\\r\\n") == "HTTP/1.1 403 Forbidden"
+    assert await ask(sandbox, workspace, f"CONNECT {pypi}:443 HTTP/1.1\\r\\n\\r\\n", PackageIndex.NPM) == (
+        "HTTP/1.1 403 Forbidden"
+    )
+    assert await ask(sandbox, workspace, f"CONNECT {npm}:443 HTTP/1.1\\r\\n\\r\\n", PackageIndex.NPM) == (
+        "HTTP/1.1 200 Connection established"
+    )
 
 
 async def test_pip_names_two_hosts_and_is_found_where_it_can_be_run() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import scaffolds
-from tests.unit.orchestrator.scaffolds.starters import STARTERS, with_dependencies, write
+from tests.unit.orchestrator.scaffolds.starters import PYTHON, STARTERS, with_dependencies, write
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +18,7 @@ RUN_SECONDS = 120
 PASSED, NO_TESTS_YET = 0, 5
 
 
-@pytest.mark.parametrize("name", sorted(STARTERS))
+@pytest.mark.parametrize("name", sorted(name for name, (app_type, _) in STARTERS.items() if app_type in PYTHON))
 def test_a_starter_passes_its_own_checks_in_a_fresh_environment(name: str, tmp_path: Path) -> None:
     app_type, text = STARTERS[name]
     tasks = scaffolds.plan(app_type, text)
@@ -40,8 +40,22 @@ def test_a_starter_passes_its_own_checks_in_a_fresh_environment(name: str, tmp_p
         assert done.returncode in ((PASSED,) if has_tests else (PASSED, NO_TESTS_YET)), done.stdout
 
 
-@pytest.mark.parametrize("name", ["library", "library-rate-limiter"])
-def test_a_library_can_be_installed_with_its_types(name: str, tmp_path: Path) -> None:
+def test_a_command_line_tool_is_installed_with_its_command(tmp_path: Path) -> None:
+    app_type, text = STARTERS["cli"]
+    write(tmp_path / "project", app_type, text, scaffolds.plan(app_type, text))
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True, timeout=INSTALL_SECONDS)
+
+    installed = _run(python, tmp_path, "-m", "pip", "install", "-q", str(tmp_path / "project"))
+    command = [str(python.with_name("text-tools")), "--file", str(tmp_path / "entries.json"), "add", "buy", "milk"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=RUN_SECONDS)
+
+    assert installed.returncode == 0, installed.stderr
+    assert (said.returncode, said.stdout) == (0, "Added 1.\n")
+
+
+@pytest.mark.parametrize("name", ["library", "library-rate-limiter", "cli", "generic"])
+def test_a_package_can_be_installed_with_its_types(name: str, tmp_path: Path) -> None:
     app_type, text = STARTERS[name]
     package = scaffolds.choose(app_type, text).package
     write(tmp_path / "project", app_type, text, scaffolds.plan(app_type, text))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.scaffolds.wording import asks_for, package_from, plain_title, title_in_ascii
+from orchestrator.scaffolds.wording import asks_for, name_from, package_from, plain_title, slug_from, title_in_ascii
 
 JWT = ("jwt", "auth", "login", "token")
 
@@ -100,3 +100,35 @@ def test_a_feature_is_recognised_by_its_words(text: str) -> None:
 )
 def test_a_feature_is_not_read_into_a_text(text: str) -> None:
     assert not asks_for(text, JWT, ["token bucket"])
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("Build a Next.js e-commerce storefront with product listing,", "Next.js e-commerce storefront"),
+        ("Please make me a landing page for a cafe", "Landing page"),
+        ("Harbour cafe", "Harbour cafe"),
+        ("with love", "With love"),
+        ("Build a", "Build a"),
+        ("", ""),
+    ],
+)
+def test_a_name_is_what_the_title_calls_the_thing(title: str, name: str) -> None:
+    assert name_from(title) == name
+
+
+@pytest.mark.parametrize(
+    ("title", "slug"),
+    [("Build a Next.js shop with a cart", "next-js-shop"), ("", "starter"), ("+++", "starter"), ("x" * 60, "x" * 40)],
+)
+def test_a_slug_is_what_the_registry_of_npm_takes(title: str, slug: str) -> None:
+    assert slug_from(title) == slug
+
+
+@given(st.text(max_size=80))
+def test_any_title_gives_a_slug_of_plain_letters(title: str) -> None:
+    slug = slug_from(title)
+
+    assert slug.replace("-", "").isalnum()
+    assert slug == slug.lower().strip("-")
+    assert slug.isascii()
