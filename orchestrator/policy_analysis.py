@@ -319,9 +319,9 @@ def _excluders(policies: PolicySet, catalog: Catalog) -> str:
     counts: Counter[str] = Counter()
     for model in catalog.models.values():
         cost = to_usd(model.price.cost(ESTIMATE_TOKENS, min(OUTPUT_TOKENS[Purpose.GENERATE], model.max_output_tokens)))
-        for one in judge(model, policies, catalog, cost_usd=cost).violations:
-            if one.mode is EnforcementMode.HARD:
-                counts[f"{one.rule} of {one.policy}"] += 1
+        broken = judge(model, policies, catalog, cost_usd=cost).violations
+        # A set: two policies of one name may break on the same model, which is one model all the same.
+        counts.update({f"{one.rule} of {one.policy}" for one in broken if one.mode is EnforcementMode.HARD})
     said = ", ".join(f"{rule} rules out {count}" for rule, count in counts.most_common())
     return f"of {len(catalog.models)} models {said}"
 

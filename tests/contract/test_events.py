@@ -11,7 +11,7 @@ from orchestrator.events import Event, EventType
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted
 from tests.contract.test_docs import ARCHITECTURE, table
-from tests.unit.orchestrator.models import Models, files, in_turn, plan, sent_back, task, task_of, written
+from tests.unit.orchestrator.models import Models, files, in_turn, plan, task, task_of, written
 
 ROWS = table(ARCHITECTURE, "event")
 DOCUMENTED = {
@@ -47,7 +47,7 @@ async def test_every_event_of_a_run_carries_the_data_that_the_table_names(tmp_pa
         ),
         "generate": code,
         "revise": code,
-        "review": lambda _: sent_back("a remark", severity="note").replace("request_changes", "approve"),
+        "review": lambda _: json.dumps({"score": 0.9, "verdict": "approve", "findings": []}),
     }  # fmt: skip
     events: list[Event] = []
     # when

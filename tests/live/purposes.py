@@ -69,6 +69,12 @@ VALUES: dict[Purpose, dict[str, str]] = {
         "result": f"What was written\n{CURRENT}",
         "checks": fence("ruff: passed no findings", WORD, "checks"),
     },
+    Purpose.DRAFT: {
+        "known": "App types: library, cli, generic\nProviders: openai, anthropic, google\nRegions: eu, us, global",
+        "draft": fence('{"job": {"title": "", "description": ""}, "policy": {"name": "policy"}}', WORD, "draft"),
+        "feedback": "",
+        "faults": "",
+    },
 }
 
 
