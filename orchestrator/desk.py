@@ -229,7 +229,7 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
             )
         for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):
             run.tell(EventType.BUDGET_WARNING, **asdict(warning))
-        await experience.booked(call)
+        experience.booked(call)
 
     return tell
 

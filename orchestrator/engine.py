@@ -267,7 +267,7 @@ class Engine:
         result = await self._priced(desk, outcome.result)
         run.workspace.accept(outcome.changes)
         await self._runs.finish_task(run.id, desk.fence, result, outcome.changes, desk.elapsed())
-        await desk.experience.tried(task.type.value, outcome.tried)
+        desk.experience.tried(task.type.value, outcome.tried)
         self._tell_result(run, task, result)
         return result
 
@@ -367,6 +367,7 @@ class Engine:
             desk, status=status.value, outcome=outcome, elapsed_seconds=desk.elapsed(), notes=list(dict.fromkeys(notes))
         )
         await HoldStore(self._runtime.database).release(desk.run.id, desk.fence)
+        await desk.experience.keep()
         state = await self._state(desk)
         desk.run.tell(
             EventType.PROJECT_COMPLETED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.budget import to_usd
 from orchestrator.gateway import BookedCall
@@ -12,12 +12,13 @@ from orchestrator.state import Purpose
 from orchestrator.store import ObservationStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Experience:
     """One run's experience; the averages move by its predictor's `alpha`."""
 
     predictor: CostPredictor
     store: ObservationStore
+    unkept: list[tuple[Work, Paid | Attempt]] = field(default_factory=list)
 
     async def recall(self, run_id: str, fence: int) -> Mapping[tuple[str, str], Standing]:
         """Load what is known, and return the standings that this run chooses its models by.
@@ -33,19 +34,27 @@ class Experience:
         frozen.load(known)
         return frozen.standings()
 
-    async def booked(self, call: BookedCall) -> None:
+    def booked(self, call: BookedCall) -> None:
         """Learn what a call cost; one whose answer was lost says nothing."""
         if call.usage is None:
             return
         work = Work(call.model.id, call.question.purpose, call.question.task_type)
-        paid = Paid(to_usd(call.cost), call.usage.input_tokens, call.usage.output_tokens, call.seconds)
-        await self._learn(work, paid)
+        self._learn(work, Paid(to_usd(call.cost), call.usage.input_tokens, call.usage.output_tokens, call.seconds))
 
-    async def tried(self, task_type: str, attempts: Mapping[str, Attempt]) -> None:
+    def tried(self, task_type: str, attempts: Mapping[str, Attempt]) -> None:
         """Learn how a finished task's first attempt went, for each model that was asked."""
         for model, attempt in attempts.items():
-            await self._learn(Work(model, Purpose.GENERATE, task_type), attempt)
+            self._learn(Work(model, Purpose.GENERATE, task_type), attempt)
 
-    async def _learn(self, work: Work, seen: Paid | Attempt) -> None:
+    async def keep(self) -> None:
+        """Keep what was learned since the last time for later runs.
+
+        Once a run ends and not after each call: the run itself does not choose by it, and what a killed process
+        learned and did not keep is no loss that anybody would notice.
+        """
+        learned, self.unkept = self.unkept, []
+        await self.store.add(learned, self.predictor.alpha)
+
+    def _learn(self, work: Work, seen: Paid | Attempt) -> None:
         self.predictor.observe(work, seen)
-        await self.store.add(work, seen, self.predictor.alpha)
+        self.unkept.append((work, seen))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.prediction import Attempt, Observation, Paid, Work, learned
+from orchestrator.prediction import Attempt, Observation, Paid, Work
+from orchestrator.prediction import learned as after_one
 from orchestrator.state import Purpose
 from orchestrator.store.database import Database
 from orchestrator.store.schema import learned as frozen
@@ -53,8 +56,16 @@ class ObservationStore:
         known = [_observation(row) for row in rows if self._versions.get(Purpose(row.purpose)) == row.prompt_version]
         return tuple(sorted(known, key=lambda one: one.work))
 
-    async def add(self, work: Work, seen: Paid | Attempt, alpha: float) -> None:
-        """Add one settled call or one first attempt to the averages."""
+    async def add(self, learned: Sequence[tuple[Work, Paid | Attempt]], alpha: float) -> None:
+        """Add settled calls and first attempts to the averages, in their order, all of them or none."""
+        if not learned:
+            return
+        async with self._database.transaction() as connection:
+            # Sorted, so that two transactions on PostgreSQL lock the rows they share in the same order.
+            for work in sorted({work for work, _ in learned}):
+                await self._add(connection, work, [seen for one, seen in learned if one == work], alpha)
+
+    async def _add(self, connection: AsyncConnection, work: Work, seen: Sequence[Paid | Attempt], alpha: float) -> None:
         key = {
             "scope": self._scope,
             "model": work.model,
@@ -63,16 +74,13 @@ class ObservationStore:
             "prompt_version": self._versions[work.purpose],
         }
         mine = [observations.c[name] == value for name, value in key.items()]
-        async with self._database.transaction() as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            fresh = dialect.insert(observations).values(**key, updated_at=self._database.clock())
-            await connection.execute(fresh.on_conflict_do_nothing())
-            row = (await connection.execute(select(observations).where(*mine).with_for_update())).one()
-            after = learned(_observation(row), seen, alpha)
-            values = {name: getattr(after, name) for name in _FIELDS}
-            await connection.execute(
-                update(observations).where(*mine).values(**values, updated_at=self._database.clock())
-            )
+        now = self._database.clock()
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        await connection.execute(dialect.insert(observations).values(**key, updated_at=now).on_conflict_do_nothing())
+        row = (await connection.execute(select(observations).where(*mine).with_for_update())).one()
+        after = reduce(lambda before, one: after_one(before, one, alpha), seen, _observation(row))
+        values = {name: getattr(after, name) for name in _FIELDS}
+        await connection.execute(update(observations).where(*mine).values(**values, updated_at=now))
 
     async def forget(self) -> None:
         """Remove everything that was learned under this scope: the App was uninstalled."""

@@ -170,7 +170,7 @@ async def test_a_run_that_is_gone_on_with_asks_the_models_it_began_with_and_pays
     writer = (await models.run(tmp_path)).results["a"].model
     async with models.plane(tmp_path) as plane:
         for _ in range(100):
-            await known(plane.database).add(Work(writer, Purpose.GENERATE, CODE), Attempt(False, 0.0), 0.1)
+            await known(plane.database).add([(Work(writer, Purpose.GENERATE, CODE), Attempt(False, 0.0))], 0.1)
         async with plane.database.transaction() as connection:
             await connection.exec_driver_sql("UPDATE tasks SET status = 'running', result = NULL")
             await connection.exec_driver_sql("UPDATE runs SET status = 'running', evaluation = NULL")
