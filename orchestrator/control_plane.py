@@ -14,10 +14,10 @@ from orchestrator.app_builder import OutputFolder, detect_app_type
 from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
-from orchestrator.gateway import Persistence
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.persistence import Persistence
 from orchestrator.policy import Policy, PolicySet, combine
 from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport
 from orchestrator.prediction import CostPredictor

@@ -11,9 +11,10 @@ from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
 from orchestrator.budget import Budget, to_pico, to_usd
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.experience import Experience
-from orchestrator.gateway import BookedCall, Failure, Gateway, Persistence
+from orchestrator.gateway import BookedCall, Failure, Gateway
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.persistence import Persistence
 from orchestrator.phases import BudgetWarning, Meter
 from orchestrator.policy import resolutions
 from orchestrator.prediction import CostPredictor

@@ -17,8 +17,9 @@ from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTi
 from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
-from orchestrator.gateway import Persistence, UnusableAnswers
+from orchestrator.gateway import UnusableAnswers
 from orchestrator.limits import OUTPUT_TOKENS
+from orchestrator.persistence import Persistence
 from orchestrator.planner import plan, ready, remaining_path, unreachable
 from orchestrator.routing import Need
 from orchestrator.run import Run

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,15 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
 
+from orchestrator.bounds import (
+    LEAST_OUTPUT_TOKENS,
+    affordable_output,
+    billed_cost,
+    cached_part,
+    highest_cost,
+    input_bound,
+    output_limit,
+)
 from orchestrator.budget import Budget, Reservation
 from orchestrator.catalog import ModelProfile
 from orchestrator.errors import (
@@ -32,6 +40,7 @@ from orchestrator.errors import (
     RateLimited,
 )
 from orchestrator.pace import Pace
+from orchestrator.persistence import Persistence
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
 from orchestrator.routing import Route
@@ -42,47 +51,8 @@ from orchestrator.wire import parse, schema_for
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
-# No vendor's tokenizer makes more than one token of a byte; the rest covers the tokens that vendors add around
-# messages and tools. Source: https://docs.claude.com/en/docs/build-with-claude/tool-use/overview#pricing (346 at most).
-OVERHEAD_TOKENS = 1_000
-# Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
-LEAST_OUTPUT_TOKENS = 512
-REASONING_TOKENS = 8_000
-# Writing to a cache costs a quarter more: worth it where the same begin comes again and is long enough to be kept.
-# Source: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (4,096 tokens), at four bytes a token.
-CACHEABLE_BYTES = 4 * 4_096
-_REPEATED = frozenset({Purpose.GENERATE, Purpose.REVISE, Purpose.REVIEW})
 # A wrong key, no credit, no permission, no credit in OpenAI's words: the vendor refuses the account, not the request.
 _ACCOUNT_REFUSED = frozenset({401, 402, 403, 429})
-
-
-@dataclass(frozen=True, slots=True)
-class Persistence:
-    """How long the gateway keeps trying; times in seconds.
-
-    Waits grow exponentially with full jitter, or follow `Retry-After` up to `longest_wait`.
-    Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-    """
-
-    tries: int = 4
-    first_wait: float = 0.5
-    longest_wait: float = 30.0
-    answers: int = 3
-    call_seconds: float = 300.0
-
-    def wait(self, attempt: int, retry_after: float | None) -> float | None:
-        """Return how long to wait after failed try `attempt` (from 0), or None when it is not worth waiting."""
-        if attempt + 1 >= self.tries or (retry_after is not None and retry_after > self.longest_wait):
-            return None
-        if retry_after is not None:
-            return retry_after
-        return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311 - jitter, no secret
-
-    def tries_again(self, attempt: int, error: ProviderError) -> bool:
-        """Say whether failed try `attempt` (from 0) is followed by another one at the same model."""
-        if not isinstance(error, RateLimited | ProviderUnavailable):
-            return False
-        return self.wait(attempt, error.retry_after) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +202,9 @@ class Gateway:
                 system=question.prompt.system,
                 prompt=prompt,
                 schema=schema_for(question.purpose),
-                max_output_tokens=_output_limit(question, model, doubled=number > 0),
+                max_output_tokens=output_limit(model, question.output_tokens, doubled=number > 0),
                 timeout_seconds=self.persistence.call_seconds,
-                stable=_cached_part(question, model),
+                stable=cached_part(model, question.purpose, question.prompt),
             )
             completion, fresh = await self._completed(question, request, number)
             told = partial(
@@ -351,7 +321,7 @@ class Gateway:
 
     async def _set_aside(self, question: Question, request: CompletionRequest, bound: int, limit: int) -> _Held:
         """Reserve in the budget and on every account; raises `BudgetExhausted`, and leaves nothing reserved then."""
-        amount = _most(request.model, bound, limit, caching=request.stable > 0)
+        amount = highest_cost(request.model, bound, limit, caching=request.stable > 0)
         reservation = self.budget.reserve(amount)
         booking = asyncio.ensure_future(
             self.ledger.reserve(
@@ -380,7 +350,7 @@ class Gateway:
         self, held: _Held, question: Question, model: ModelProfile, completion: Completion, key: str, seconds: float
     ) -> None:
         usage = completion.usage
-        cost = _cost(model, usage)
+        cost = billed_cost(model, usage)
         await self.ledger.settle(
             held.call,
             cost=cost,
@@ -433,55 +403,6 @@ def _failure_kind(error: ProviderError) -> str:
 def _encodable(completion: Completion) -> Completion:
     """Return the answer without halves of surrogate pairs, which JSON can carry and no file or database can hold."""
     return replace(completion, text=completion.text.encode("utf-8", "replace").decode("utf-8"))
-
-
-def input_bound(request: CompletionRequest) -> int:
-    """Return an upper bound on the tokens of a request's input, schema included."""
-    text = request.system + request.prompt + json.dumps(request.schema)
-    return len(text.encode("utf-8", "replace")) + OVERHEAD_TOKENS
-
-
-def affordable_output(
-    model: ModelProfile, input_tokens: int, wanted: int, remaining: int, *, caching: bool = False
-) -> int:
-    """Return how many output tokens, at most `wanted`, `remaining` picodollars pay besides the input; 0 for none.
-
-    With `caching` all of the input may be written to the vendor's cache, at that price.
-    """
-    if _most(model, input_tokens, wanted, caching=caching) <= remaining:
-        return wanted
-    low, high = 0, wanted  # what is affordable, what is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _most(model, input_tokens, middle, caching=caching) <= remaining:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _most(model: ModelProfile, input_tokens: int, output_tokens: int, *, caching: bool) -> int:
-    """Return the most that a call may cost, in picodollars: written to a cache, input is dearer than read or plain."""
-    return model.price.cost(input_tokens, output_tokens, cache_write_tokens=input_tokens if caching else 0)
-
-
-def _cost(model: ModelProfile, usage: Usage) -> int:
-    return model.price.cost(
-        usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens
-    )
-
-
-def _cached_part(question: Question, model: ModelProfile) -> int:
-    """Return how many characters of the prompt are worth keeping in a vendor's cache."""
-    stable = question.prompt.stable
-    kept = question.prompt.system + question.prompt.prompt[:stable]
-    worth = question.purpose in _REPEATED and model.caches_on_request and len(kept.encode()) >= CACHEABLE_BYTES
-    return stable if worth else 0
-
-
-def _output_limit(question: Question, model: ModelProfile, *, doubled: bool) -> int:
-    wanted = question.output_tokens * (2 if doubled else 1) + (REASONING_TOKENS if model.reasoning else 0)
-    return min(wanted, model.max_output_tokens)
 
 
 def _key(question: Question, request: CompletionRequest, number: int) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.bounds import LEAST_OUTPUT_TOKENS, affordable_output
 from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import load_catalog
-from orchestrator.gateway import LEAST_OUTPUT_TOKENS, affordable_output
 
 SPENDERS = 4
 CALLS = 25

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.catalog import Catalog, ModelProfile, load_catalog
-from orchestrator.gateway import Persistence, Question
+from orchestrator.gateway import Question
 from orchestrator.limits import OUTPUT_TOKENS
+from orchestrator.persistence import Persistence
 from orchestrator.prompts import fence, render
 from orchestrator.providers.registry import Endpoint, open_provider
 from orchestrator.state import Purpose

@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import FlatPrice, ModelProfile
-from orchestrator.gateway import Gateway, Persistence, Question
+from orchestrator.gateway import Gateway, Question
+from orchestrator.persistence import Persistence
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, Finish, Provider, Usage
 from orchestrator.routing import Route

@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane, Source
 from orchestrator.events import Event
-from orchestrator.gateway import Persistence
+from orchestrator.persistence import Persistence
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted, ScriptedProvider
 from orchestrator.specs import JobSpec, narrow, spec_from_text

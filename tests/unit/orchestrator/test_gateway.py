@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.bounds import OVERHEAD_TOKENS, affordable_output, input_bound
 from orchestrator.budget import to_usd
 from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import (
@@ -23,18 +24,8 @@ from orchestrator.errors import (
     RateLimited,
     RunLost,
 )
-from orchestrator.gateway import (
-    FAILURE_KINDS,
-    OVERHEAD_TOKENS,
-    BookedCall,
-    Failure,
-    Gateway,
-    Persistence,
-    Question,
-    UnusableAnswers,
-    affordable_output,
-    input_bound,
-)
+from orchestrator.gateway import FAILURE_KINDS, BookedCall, Failure, Gateway, Question, UnusableAnswers
+from orchestrator.persistence import Persistence
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
