@@ -155,6 +155,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         bus=bus,
         protected=protected,
         foreign=submission.foreign,
+        round=(await runs.rounds(run_id))[1],
     )
     meter = Meter(to_pico(job.budget.max_usd), spent_before)
     warnings = [

@@ -304,7 +304,6 @@ class Engine:
         run = desk.run
         if not built(run.workspace):
             return ()
-        _, resumes = await self._runs.rounds(run.id)
         repaired = sum(task.id.startswith(REPAIR_PREFIX) for task in desk.state.tasks)
         validation = await checked(run, checker, run.workspace, None)
         for number in range(repaired + 1, REPAIRS + 1):
@@ -315,7 +314,7 @@ class Engine:
             task = repair(number, failing, run.workspace)
             failed = [one.validator for one in failing]
             run.tell(EventType.REPAIR_STARTED, task_id=task.id, type=task.type.value, validators=failed)
-            assignment = Assignment(task, (*tasks, task), decision, resumes, findings=failing, whole=True)
+            assignment = Assignment(task, (*tasks, task), decision, run.round, findings=failing, whole=True)
             async with run.gateway.slots.held():
                 outcome = await execute(run, checker, assignment)
             passed = outcome.result.status is TaskStatus.COMPLETED

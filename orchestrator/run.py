@@ -51,7 +51,8 @@ class Run:
 
     `foreign` are the user's own files in the output folder; `claims` says which task wrote a path, so that no two that
     run at once write one that neither named. `violations` collects, each once, what soft and monitor policies said
-    against models that answered.
+    against models that answered. `round` counts explicit resumes: calls that serve the whole run are asked anew in
+    each, as failed tasks are.
     """
 
     id: str
@@ -66,6 +67,7 @@ class Run:
     foreign: frozenset[str] = frozenset()
     claims: dict[str, str] = field(default_factory=dict)
     violations: dict[str, None] = field(default_factory=dict)
+    round: int = 0
     clock: Callable[[], float] = time.time
 
     def tell(self, event: EventType, **data: object) -> None:
@@ -101,7 +103,7 @@ class Run:
             purpose=purpose,
             prompt=prompt,
             output_tokens=limit,
-            label=asking.label,
+            label=asking.label if asking.task_id else f"{self.round}.{asking.label}",
             last_resort=asking.avoid_provider,
             task_type=asking.task_type,
         )

@@ -44,6 +44,9 @@ Value = TypeVar("Value")
 _TASK = update(tasks).where(tasks.c.run_id == bindparam("of_run"), tasks.c.id == bindparam("task_id"))
 
 
+_FELL_SHORT = (ProjectStatus.PARTIAL, ProjectStatus.FAILED, ProjectStatus.CANCELLED)
+
+
 @dataclass(frozen=True, slots=True)
 class RunRow:
     """One line of the list of runs; `spent_usd` in USD, times in seconds since the epoch."""
@@ -193,7 +196,11 @@ class RunStore:
             await _write_artifacts(connection, run_id, result.task_id, changes)
 
     async def retry_tasks(self, run_id: str, fence: int) -> None:
-        """Make every task that failed or was skipped pending again, in a new round, for a resume."""
+        """Make every task that failed or was skipped pending again, in a new round, for a resume.
+
+        Only a run that ended short of its job begins a new round as a whole. One that was cut off, by a signal, its money or
+        its time, goes on in its old one, where the answers it has paid for are found again.
+        """
         async with self._database.fenced(run_id, fence) as connection:
             await connection.execute(
                 update(tasks)
@@ -208,10 +215,14 @@ class RunStore:
                     tasks.c.run_id == run_id, tasks.c.id.startswith(REPAIR_PREFIX), tasks.c.result.is_(None)
                 )
             )
-            await connection.execute(update(runs).where(runs.c.id == run_id).values(resumes=runs.c.resumes + 1))
+            await connection.execute(
+                update(runs)
+                .where(runs.c.id == run_id, runs.c.status.in_([status.value for status in _FELL_SHORT]))
+                .values(resumes=runs.c.resumes + 1)
+            )
 
     async def rounds(self, run_id: str) -> tuple[dict[str, int], int]:
-        """Return how often each task was asked anew by an explicit resume, and how many such resumes there were."""
+        """Return how often each task was asked anew by an explicit resume, and how often the run as a whole was."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(tasks.c.id, tasks.c.round).where(tasks.c.run_id == run_id))
             resumes = await connection.execute(select(runs.c.resumes).where(runs.c.id == run_id))

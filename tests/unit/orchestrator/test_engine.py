@@ -26,6 +26,7 @@ from tests.unit.orchestrator.models import (
     a_job,
     changes,
     files,
+    in_turn,
     plan,
     sent_back,
     task,
@@ -86,8 +87,9 @@ async def test_a_plan_that_cannot_be_run_is_never_completed_and_writes_nothing(t
     assert models.of(Purpose.GENERATE) == []
 
 
-async def test_a_run_whose_reviews_all_score_low_is_never_completed(tmp_path: Path) -> None:
-    low = json.dumps({"score": 0.1, "verdict": "request_changes", "findings": []})
+@pytest.mark.parametrize("verdict", ["approve", "request_changes"])
+async def test_a_run_whose_reviews_all_score_low_is_never_completed(tmp_path: Path, verdict: str) -> None:
+    low = json.dumps({"score": 0.1, "verdict": verdict, "findings": []})
     state = await Models(plan=THREE, say={"review": lambda _: low}).run(tmp_path)
     assert state.status is ProjectStatus.PARTIAL
     assert state.outcome.reason == "not completed: a, b, c"
@@ -222,6 +224,20 @@ async def test_the_report_says_what_soft_policies_were_not_kept_and_what_family_
     )
     assert "architecture: soft policy quick: claude-haiku-4-5 takes 1500 ms, above 1000 ms" in state.notes
     assert "review: soft policy quick: gpt-5.4 takes 5000 ms, above 1000 ms" in state.notes
+
+
+async def test_a_resume_of_a_run_whose_plans_all_failed_asks_for_a_new_one_and_keeps_the_architecture(
+    tmp_path: Path,
+) -> None:
+    cyclic = plan(task("a", "b"), task("b", "a"))
+    models = Models(say={"decompose": in_turn(cyclic, cyclic, cyclic, plan(task("a")))})
+    assert (await models.run(tmp_path)).status is ProjectStatus.FAILED
+
+    state = await models.run(tmp_path, retry_failed=True)
+
+    assert state.status is ProjectStatus.COMPLETED
+    assert len(models.of(Purpose.DECOMPOSE)) == 4
+    assert len(models.of(Purpose.ARCHITECTURE)) == 1
 
 
 async def test_policies_with_errors_are_refused_before_anything_is_asked_or_kept(tmp_path: Path) -> None:

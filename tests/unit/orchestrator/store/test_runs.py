@@ -115,8 +115,20 @@ async def test_a_task_that_was_running_when_its_process_died_is_pending_again(da
     assert state.results == {}
 
 
-async def test_an_explicit_resume_asks_failed_and_skipped_tasks_in_a_new_round(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("status", "as_a_whole"),
+    [
+        (ProjectStatus.PARTIAL, 1),
+        (ProjectStatus.FAILED, 1),
+        (ProjectStatus.BUDGET_EXHAUSTED, 0),
+        (ProjectStatus.RUNNING, 0),
+    ],
+)
+async def test_an_explicit_resume_asks_failed_and_skipped_tasks_in_a_new_round(
+    database: Database, status: ProjectStatus, as_a_whole: int
+) -> None:
     runs, fence = await claimed(database)
+    await runs.save("r", fence, status=status.value)
     await runs.save_plan("r", fence, TASKS, Forecast(0, 0, {}, {}))
     await runs.finish_task("r", fence, TaskResult("a", TaskStatus.FAILED), {}, 1.0)
     await runs.finish_task("r", fence, TaskResult("b", TaskStatus.SKIPPED), {}, 1.0)
@@ -126,7 +138,7 @@ async def test_an_explicit_resume_asks_failed_and_skipped_tasks_in_a_new_round(d
     state = await runs.state("r")
     assert state is not None
     assert state.results == {}
-    assert await runs.rounds("r") == ({"a": 1, "b": 1}, 1)
+    assert await runs.rounds("r") == ({"a": 1, "b": 1}, as_a_whole)
 
 
 async def test_a_process_that_lost_the_run_changes_nothing(database: Database) -> None:
