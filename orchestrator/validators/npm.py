@@ -56,9 +56,13 @@ def npm_key(root: Path) -> str:
 
 
 def wanted(root: Path, asked: Collection[str] | None, *, commands: bool) -> bool:
-    """Say whether a check of the whole project needs what its package.json declares."""
-    by_name = asked is None or any(name in NPM for name in asked)
-    return (by_name or commands) and read_package(root) is not None
+    """Say whether a check of the whole project needs what its package.json declares: for a script, or for commands."""
+    package = read_package(root)
+    if package is None:
+        return False
+    if asked is None:
+        return commands or bool(package.problem) or any(script in package.scripts for script in SCRIPTS.values())
+    return commands or any(name in NPM for name in asked)
 
 
 async def npm_install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
@@ -135,6 +139,8 @@ def read_install(finished: Finished, package: Package, text: str) -> ValidationR
         return _not_run(NPM_INSTALL, f"This machine's Node.js does not fit ({engines[0]['present'].strip()}): {said}.")
     if finished.timed_out:
         return _not_run(NPM_INSTALL, f"The packages were not installed within {_INSTALL_LIMITS.seconds:.0f} seconds.")
+    if finished.out_of_memory:
+        return _not_run(NPM_INSTALL, f"npm used more than {_INSTALL_LIMITS.memory_bytes // MIB} MiB of memory.")
     if finished.status == 0:
         return ValidationResult(NPM_INSTALL, ValidationStatus.PASSED, (), summary_in(finished.output) or "installed")
     named = _MISSING.search(finished.output) or _NO_VERSION.search(finished.output)

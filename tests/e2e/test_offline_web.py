@@ -13,20 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.chromium import chromium
 from tests.e2e.test_offline import build, check_completed
 
 pytestmark = [pytest.mark.slow, pytest.mark.node, pytest.mark.xdist_group("web")]
 
 NPM = ("npm_install", "npm_lint", "npm_build", "npm_test")
 SECONDS = 600
-# A page whose scripts load from the disk of this machine needs no more than this to be still.
-SETTLED_MILLISECONDS = 5000
 QUIET = {"CI": "true", "NO_COLOR": "1", "NEXT_TELEMETRY_DISABLED": "1"}
-# As root, without a screen, and without looking up the browser vendor's hosts.
-CHROMIUM = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
 
 
 def npm(folder: Path, *arguments: str) -> str:
@@ -64,19 +58,6 @@ def served(folder: Path, *command: str) -> Iterator[str]:
         started.wait()
 
 
-def opened(address: str, profile: Path) -> tuple[str, list[str]]:
-    """Open a page in Chromium; return what it shows once its scripts have run, and what went to the console."""
-    ended = subprocess.run(
-        [
-            "chromium", *CHROMIUM, f"--user-data-dir={profile}", "--enable-logging=stderr",
-            f"--virtual-time-budget={SETTLED_MILLISECONDS}", "--dump-dom", address,
-        ],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(profile)},
-    )  # fmt: skip
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout, re.findall(r"CONSOLE.*", ended.stderr)
-
-
 @pytest.fixture(scope="module")
 def storefront(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The guide's shop, built offline, then installed and built again as its user does."""
@@ -107,11 +88,12 @@ def test_every_page_of_the_storefront_loads_without_a_word_on_the_console(storef
         "/cart": "Your cart is empty.",
         "/checkout": "Your cart is empty.",
     }
-    with served(storefront, "node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p") as address:
-        found = {path: opened(address + path, tmp_path / "profile") for path in expected}
+    start = ("node_modules/next/dist/bin/next", "start", "-H", "127.0.0.1", "-p")
+    with served(storefront, *start) as address, chromium(tmp_path / "profile") as browser:
+        for path, text in expected.items():
+            browser.open(address + path, text)
 
-    assert {path: console for path, (_, console) in found.items() if console} == {}
-    assert [path for path, (page, _) in found.items() if expected[path] not in page] == []
+    assert browser.complaints == []
 
 
 def test_a_plain_next_site_is_built_and_passes_its_own_checks(tmp_path: Path) -> None:
@@ -129,12 +111,11 @@ def test_a_react_application_is_built_passes_its_own_checks_and_loads(tmp_path: 
     project = tmp_path / "results"
     npm(project, "install", "--no-audit", "--no-fund")
     npm(project, "run", "build")
-    with served(
-        project, "node_modules/vite/bin/vite.js", "preview", "--host", "127.0.0.1", "--strictPort", "--port"
-    ) as at:
-        page, console = opened(f"{at}/", tmp_path / "profile")
-    assert console == []
-    assert "Nothing here." in page
+    preview = ("node_modules/vite/bin/vite.js", "preview", "--host", "127.0.0.1", "--strictPort", "--port")
+    with served(project, *preview) as address, chromium(tmp_path / "profile") as browser:
+        browser.open(f"{address}/", "Nothing here.")
+
+    assert browser.complaints == []
 
 
 @pytest.mark.chromium
@@ -142,8 +123,20 @@ def test_a_static_site_loads_from_any_server(tmp_path: Path) -> None:
     report = build(tmp_path, "A landing page for a cafe")
 
     check_completed(report, "html", "ruff", "pytest")
-    for name in ("index.html", "contact.html"):
-        page, console = opened((tmp_path / "results" / name).as_uri(), tmp_path / "profile")
-        assert console == []
-        # The script ran: it shows the switch between light and dark.
-        assert re.search(r'<button type="button" id="theme" aria-pressed="(?:true|false)">', page)
+    with chromium(tmp_path / "profile") as browser:
+        for name in ("index.html", "contact.html"):
+            # The switch between light and dark is there once the script has run.
+            browser.open((tmp_path / "results" / name).as_uri(), "Dark")
+
+    assert browser.complaints == []
+
+
+@pytest.mark.chromium
+def test_a_page_that_complains_is_heard(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text('shown<img src="missing.png"><script>console.error("oh"); undefined.oh</script>')
+
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(page.as_uri(), "shown")
+
+    assert len(browser.complaints) == 3

@@ -162,13 +162,19 @@ async def test_a_project_without_a_package_json_is_told_so_when_npm_was_asked_fo
 
 
 def test_packages_are_needed_for_scripts_and_for_commands_on_the_whole_project_only(write: Write) -> None:
-    root = write({"package.json": package()})
+    root = write({"package.json": package({"build": "vite build"})})
 
     assert needs_packages(root, ValidationPlan(), None)
     assert needs_packages(root, ValidationPlan(("npm_test",)), None)
     assert needs_packages(root, ValidationPlan(("ruff",), ("npm run e2e",)), None)
     assert not needs_packages(root, ValidationPlan(("ruff",)), None)
     assert not needs_packages(root, ValidationPlan(), ["package.json"])
+
+
+def test_a_package_json_without_a_script_to_run_asks_for_nothing(write: Write) -> None:
+    root = write({"package.json": package({"start": "node ."}, ONE)})
+
+    assert not needs_packages(root, ValidationPlan(), None)
 
 
 def test_the_key_changes_with_what_is_declared_and_with_nothing_else(write: Write) -> None:
