@@ -15,7 +15,10 @@ from tests.live.purposes import MAX_USD, ask_every_purpose
 from tests.loopback import ModelServer
 
 ROOT = Path(__file__).resolve().parents[2]
-ASKED = [(purpose, "answer") for purpose in ("architecture", "decompose", "generate", "revise", "review", "evaluate")]
+ASKED = [
+    (purpose, "answer")
+    for purpose in ("architecture", "decompose", "generate", "revise", "review", "evaluate", "draft")
+]
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "google", "deepseek"])

@@ -69,6 +69,12 @@ VALUES: dict[Purpose, dict[str, str]] = {
         "result": f"What was written\n{CURRENT}",
         "checks": fence("ruff: passed no findings", WORD, "checks"),
     },
+    Purpose.DRAFT: {
+        "known": "Providers: openai, anthropic, google. Regions: us, eu, global.",
+        "draft": fence('{"job": {"title": "Leap years"}, "policy": {"name": "policy"}}', WORD, "draft"),
+        "feedback": "Feedback\n" + fence("At most $2, and nothing that trains on it", WORD, "feedback"),
+        "faults": "",
+    },
 }
 
 

@@ -112,8 +112,8 @@ async def test_a_job_runs_under_the_lower_caps_and_the_policies_of_both(tmp_path
     assert (tmp_path / "out" / "a.md").exists()
     closed = a_job("Notes", policies=PolicySet([Policy(allowed_providers=["anthropic"])]))
     only_openai = PolicySet([Policy(allowed_providers=["openai"])])
-    shut = await orchestrator(models, tmp_path, policy_set=only_openai).run_job(closed)
-    assert shut.outcome.code == "no_model"
+    with pytest.raises(UsageError, match="nothing that both allow is left"):
+        await orchestrator(models, tmp_path, policy_set=only_openai).run_job(closed)
 
 
 async def names(bus: ProjectEventBus) -> list[str]:

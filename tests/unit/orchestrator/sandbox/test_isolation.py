@@ -113,7 +113,7 @@ async def test_sec_21_the_callers_kernel_keyring_is_out_of_reach(sandbox: Sandbo
 
 async def test_sec_21_only_named_variables_are_set(sandbox: Sandbox, workspace: Path) -> None:
     finished = await sandbox.run(
-        ["/usr/bin/env", "-u", "SSL_CERT_FILE", "-u", "REQUESTS_CA_BUNDLE"],
+        ["/usr/bin/env", "-u", "SSL_CERT_FILE", "-u", "REQUESTS_CA_BUNDLE", "-u", "NODE_EXTRA_CA_CERTS"],
         workspace=workspace,
         environment={"COLOUR": "blue"},
     )
