@@ -71,9 +71,9 @@ VALUES: dict[Purpose, dict[str, str]] = {
         "checks": fence("ruff: passed no findings", WORD, "checks"),
     },
     Purpose.DRAFT: {
-        "known": "App types: library, cli, generic\nProviders: openai, anthropic, google\nRegions: eu, us, global",
-        "draft": fence('{"job": {"title": "", "description": ""}, "policy": {"name": "policy"}}', WORD, "draft"),
-        "feedback": "",
+        "known": "Providers: openai, anthropic, google. Regions: us, eu, global.",
+        "draft": fence('{"job": {"title": "Leap years"}, "policy": {"name": "policy"}}', WORD, "draft"),
+        "feedback": "Feedback\n" + fence("At most $2, and nothing that trains on it", WORD, "feedback"),
         "faults": "",
     },
 }

@@ -102,9 +102,9 @@ async def test_answers_that_stay_wrong_are_paid_for_and_raised(tmp_path: Path) -
 
 async def test_a_decision_that_comes_too_late_is_an_error_and_the_run_is_timed_out(tmp_path: Path) -> None:
     models = Models()
-    slow = {name: ScriptedProvider(models.answer, delay_seconds=5.0) for name in models.names}
-    late = ArchitectureAdvisor(env=environment(tmp_path), providers=slow, budget=Budget(1.0, 0.05))
-    with pytest.raises(OutOfTime, match="The time limit of 0 s is reached"):
+    slow = {name: ScriptedProvider(models.answer, delay_seconds=60.0) for name in models.names}
+    late = ArchitectureAdvisor(env=environment(tmp_path), providers=slow, budget=Budget(1.0, 1.5))
+    with pytest.raises(OutOfTime, match="The time limit of 2 s is reached"):
         await late.analyze(EDITOR)
     (row,) = await ControlPlane(environment(tmp_path)).list()
     assert row.status is ProjectStatus.TIMED_OUT
