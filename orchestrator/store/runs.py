@@ -198,8 +198,8 @@ class RunStore:
     async def retry_tasks(self, run_id: str, fence: int) -> None:
         """Make every task that failed or was skipped pending again, in a new round, for a resume.
 
-        Only a run that ended short of its job begins a new round as a whole. One that was cut off, by a signal, its money or
-        its time, goes on in its old one, where the answers it has paid for are found again.
+        Only a run that ended short of its job begins a new round as a whole. One that was cut off, by a signal, its
+        money or its time, goes on in its old one, where the answers it has paid for are found again.
         """
         async with self._database.fenced(run_id, fence) as connection:
             await connection.execute(
