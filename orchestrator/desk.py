@@ -113,8 +113,9 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
     await runs.save(run_id, fence, app_type=submission.app_type, status=ProjectStatus.PLANNING.value)
     ledger = Ledger(runtime.database, run_id, fence)
     await ledger.open_accounts(caps)
-    spent_before = await ledger.spent_by_phase()
-    lost = await ledger.recover()
+    # A run that was just created has spent, lost, written and retried nothing: nothing is looked up for it.
+    spent_before = {} if created else await ledger.spent_by_phase()
+    lost = 0 if created else await ledger.recover()
     state = await runs.state(run_id)
     if state is None:
         raise AssertionError(f"run {run_id} was claimed and must exist")
@@ -151,16 +152,18 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             calls_per_minute=job.policies.rate_limit,
             advised_rates=job.policies.advised_rates,
         ),
-        workspace=Workspace(submission.source.root if submission.source else None, await runs.changes(run_id)),
+        workspace=Workspace(
+            submission.source.root if submission.source else None, {} if created else await runs.changes(run_id)
+        ),
         bus=bus,
         protected=protected,
         foreign=submission.foreign,
-        round=(await runs.rounds(run_id))[1],
+        round=0 if created else (await runs.rounds(run_id))[1],
     )
     meter = Meter(to_pico(job.budget.max_usd), spent_before)
     warnings = [
         warning
-        for phase, spent in (await ledger.spent_by_phase()).items()
+        for phase, spent in ({} if created else await ledger.spent_by_phase()).items()
         for warning in meter.add(phase, spent - meter.spent.get(phase, 0))
     ]
     run.gateway.on_failed = _failure_teller(run)

@@ -358,13 +358,13 @@ class Engine:
         notes = [*desk.state.notes, *desk.policy_notes()]
         if desk.lost:
             notes.append(f"{desk.lost} call(s) were in flight when a process died; each counts at its reservation.")
-        state = await self._state(desk)
-        for cut in (one for one in state.results.values() if one.status is TaskStatus.RUNNING):
-            # Nothing runs any more: what was stopped in the middle waits for a resume.
-            pending = TaskResult(cut.task_id, TaskStatus.PENDING)
-            await self._runs.finish_task(desk.run.id, desk.fence, pending, {}, desk.elapsed())
-        await self._save(
-            desk, status=status.value, outcome=outcome, elapsed_seconds=desk.elapsed(), notes=list(dict.fromkeys(notes))
+        await self._runs.conclude(
+            desk.run.id,
+            desk.fence,
+            status=status.value,
+            outcome=outcome,
+            elapsed_seconds=desk.elapsed(),
+            notes=list(dict.fromkeys(notes)),
         )
         await HoldStore(self._runtime.database).release(desk.run.id, desk.fence)
         await desk.experience.keep()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, event, update
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -21,9 +23,20 @@ from orchestrator.store.schema import metadata, runs
 from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
-# What a transaction is for, as SQLAlchemy carries it to the driver: reading, writing, or writing for good.
-_MODE = "orchestrator_mode"
-_READING, _WRITING, _DURABLE = "reading", "writing", "durable"
+_POSTGRESQL = "postgresql+psycopg"
+# How a transaction begins, as SQLAlchemy carries it to the driver.
+_BEGIN = "orchestrator_begin"
+
+
+class _Mode(StrEnum):
+    """What a transaction is for: reading, writing, or writing for good; the fenced ones begin by a write."""
+
+    READING = "reading"
+    WRITING = "writing"
+    DURABLE = "durable"
+    FENCED = "fenced"
+    FENCED_DURABLE = "fenced durable"
+
 
 # Statements of the hot path are built once: building one costs as much as running it.
 _HOLD = update(runs).where(runs.c.id == bindparam("run_id"), runs.c.fence == bindparam("held_fence"))
@@ -32,8 +45,11 @@ _HOLD = update(runs).where(runs.c.id == bindparam("run_id"), runs.c.fence == bin
 class Database:
     """A database that holds the schema; `transaction` gives a connection whose writes commit together or not at all."""
 
-    def __init__(self, engine: AsyncEngine, clock: Callable[[], float]) -> None:
-        self._engine = engine
+    def __init__(self, engines: Mapping[_Mode, AsyncEngine], clock: Callable[[], float]) -> None:
+        self._engines = engines
+        # SQLite has one writer at a time, and who finds it busy sleeps before asking again: within a process it is
+        # better to queue.
+        self._turn = asyncio.Lock() if engines[_Mode.WRITING].dialect.name == "sqlite" else nullcontext()
         self.clock = clock
 
     @classmethod
@@ -44,13 +60,13 @@ class Database:
         A new SQLite file gets mode 0600. Raises `UsageError` for another kind of URL, `StoreError` when it does not
         open.
         """
-        engine = _engine(url)
+        engines = _engines(url)
         try:
             with _explained():
-                await finished(_create_tables(engine))
-            yield cls(engine, clock)
+                await finished(_create_tables(engines[_Mode.WRITING]))
+            yield cls(engines, clock)
         finally:
-            await finished(engine.dispose())
+            await finished(_dispose(engines.values()))
 
     @asynccontextmanager
     async def transaction(self, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -59,16 +75,20 @@ class Database:
         What is committed outlives the process in any case. A `durable` transaction, and all before it, outlives a
         loss of power too: it is for what must be known before something happens outside, such as a reservation.
         """
-        mode = _DURABLE if durable else _WRITING
+        async with self._writing(_Mode.DURABLE if durable else _Mode.WRITING) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _writing(self, mode: _Mode) -> AsyncIterator[AsyncConnection]:
         with _explained():
-            async with self._engine.execution_options(**{_MODE: mode}).begin() as connection:
+            async with self._turn, self._engines[mode].begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that reads one consistent snapshot and takes no write lock."""
         with _explained():
-            async with self._engine.execution_options(**{_MODE: _READING}).begin() as connection:
+            async with self._engines[_Mode.READING].begin() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -80,7 +100,7 @@ class Database:
         The check writes the run's `columns`, and locks its row, so that no other process can claim the run before
         this transaction ends.
         """
-        async with self.transaction(durable=durable) as connection:
+        async with self._writing(_Mode.FENCED_DURABLE if durable else _Mode.FENCED) as connection:
             held = await connection.execute(
                 _HOLD, {"run_id": run_id, "held_fence": fence, "updated_at": self.clock(), **columns}
             )
@@ -122,26 +142,32 @@ async def _create_tables(engine: AsyncEngine) -> None:
         await connection.run_sync(metadata.create_all)
 
 
-def _engine(url: str) -> AsyncEngine:
+async def _dispose(engines: Iterable[AsyncEngine]) -> None:
+    for engine in engines:
+        await engine.dispose()
+
+
+def _engines(url: str) -> dict[_Mode, AsyncEngine]:
+    """Return an engine for each mode; on SQLite durable writes have connections of their own."""
     try:
         parsed = make_url(url)
     except ArgumentError as error:
         raise UsageError(f"ORCHESTRATOR_DATABASE_URL is not a database URL: {error}") from error
     backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if parsed.database:
-            _create_private(Path(parsed.database))
-        # `transaction` and `reading` commit or roll back whatever happens: a connection needs no second rollback.
-        engine = create_async_engine(
-            parsed.set(drivername="sqlite+aiosqlite"),
-            connect_args={"timeout": _BUSY_SECONDS},
-            pool_reset_on_return=None,
-        )
-        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        return engine
+    if backend == "sqlite" and parsed.database:
+        _create_private(Path(parsed.database))
+        # With a write-ahead log NORMAL survives a dead process, FULL a dead machine; FULL costs a disk flush.
+        # Source: https://sqlite.org/pragma.html#pragma_synchronous
+        quick, durable = _sqlite(parsed, "NORMAL"), _sqlite(parsed, "FULL")
+        return {
+            _Mode.READING: quick.execution_options(**{_BEGIN: "BEGIN"}),
+            _Mode.WRITING: quick.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}),
+            _Mode.DURABLE: durable.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}),
+            _Mode.FENCED: quick,
+            _Mode.FENCED_DURABLE: durable,
+        }
     if backend == "postgresql":
-        return create_async_engine(parsed.set(drivername="postgresql+psycopg"))
+        return dict.fromkeys(_Mode, create_async_engine(parsed.set(drivername=_POSTGRESQL)))
     raise UsageError(
         f"ORCHESTRATOR_DATABASE_URL names {backend}, which is not supported.",
         hint="Use sqlite:///path/to/file.db or postgresql://user@host/database.",
@@ -154,23 +180,30 @@ def _create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
-def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
-    # The driver must not open transactions of its own: BEGIN IMMEDIATE takes the write lock up front, so that a
-    # transaction never fails half-way because another one wrote first.
-    # Source: https://docs.sqlalchemy.org/en/21/dialects/sqlite.html#pysqlite-serializable
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+def _sqlite(url: URL, synchronous: str) -> AsyncEngine:
+    # `transaction` and `reading` commit or roll back whatever happens: a connection needs no second rollback.
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        connect_args={"timeout": _BUSY_SECONDS},
+        pool_reset_on_return=None,
+    )
+
+    def prepare(connection: Any, _record: ConnectionPoolEntry) -> None:
+        # IMMEDIATE takes the write lock up front, so that a transaction never fails half-way because another one wrote
+        # first. The driver says it by itself before a write; where a read comes first, `_begin` has to.
+        # Source: https://docs.python.org/3.11/library/sqlite3.html#sqlite3-controlling-transactions
+        connection.isolation_level = "IMMEDIATE"
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"synchronous={synchronous}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    event.listen(engine.sync_engine, "connect", prepare)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    # With a write-ahead log NORMAL survives a dead process, FULL a dead machine; FULL costs a disk flush.
-    # Source: https://sqlite.org/pragma.html#pragma_synchronous
-    mode = connection.get_execution_options().get(_MODE, _DURABLE)
-    level = "FULL" if mode == _DURABLE else "NORMAL"
-    if mode != _READING and connection.info.get(_MODE) != level:
-        connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-        connection.info[_MODE] = level
-    connection.exec_driver_sql("BEGIN" if mode == _READING else "BEGIN IMMEDIATE")
+def _begin(connection: Connection) -> None:
+    statement = connection.get_execution_options().get(_BEGIN)
+    if statement is not None:
+        connection.exec_driver_sql(statement)

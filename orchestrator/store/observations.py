@@ -48,19 +48,24 @@ class ObservationStore:
         self._versions = versions
 
     async def read(self) -> tuple[Observation, ...]:
-        """Return what is known and not older than 90 days; what is older goes, whosever it is."""
+        """Return what is known and not older than 90 days."""
         oldest = self._database.clock() - KEPT_SECONDS
-        async with self._database.transaction() as connection:
-            await connection.execute(delete(observations).where(observations.c.updated_at < oldest))
-            rows = (await connection.execute(select(observations).where(observations.c.scope == self._scope))).all()
+        async with self._database.reading() as connection:
+            mine = select(observations).where(observations.c.scope == self._scope, observations.c.updated_at >= oldest)
+            rows = (await connection.execute(mine)).all()
         known = [_observation(row) for row in rows if self._versions.get(Purpose(row.purpose)) == row.prompt_version]
         return tuple(sorted(known, key=lambda one: one.work))
 
     async def add(self, learned: Sequence[tuple[Work, Paid | Attempt]], alpha: float) -> None:
-        """Add settled calls and first attempts to the averages, in their order, all of them or none."""
+        """Add settled calls and first attempts to the averages, in their order, all of them or none.
+
+        What is older than 90 days goes then, whosever it is.
+        """
         if not learned:
             return
         async with self._database.transaction() as connection:
+            oldest = self._database.clock() - KEPT_SECONDS
+            await connection.execute(delete(observations).where(observations.c.updated_at < oldest))
             # Sorted, so that two transactions on PostgreSQL lock the rows they share in the same order.
             for work in sorted({work for work, _ in learned}):
                 await self._add(connection, work, [seen for one, seen in learned if one == work], alpha)

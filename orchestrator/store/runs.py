@@ -110,11 +110,7 @@ class RunStore:
                     .returning(runs.c.fence)
                 )
             ).scalar_one()
-            await connection.execute(
-                update(tasks)
-                .where(tasks.c.run_id == run_id, tasks.c.status == TaskStatus.RUNNING.value)
-                .values(status=TaskStatus.PENDING.value)
-            )
+            await _put_back(connection, run_id)
             return int(fence)
 
     async def job(self, run_id: str) -> dict[str, Any] | None:
@@ -140,9 +136,13 @@ class RunStore:
 
     async def save(self, run_id: str, fence: int, **columns: Any) -> None:
         """Checkpoint columns of the run; values that are not plain are stored as JSON."""
-        values = {name: _column(value) for name, value in columns.items()}
-        async with self._database.fenced(run_id, fence, columns=values):
+        async with self._database.fenced(run_id, fence, columns=_columns(columns)):
             pass
+
+    async def conclude(self, run_id: str, fence: int, **columns: Any) -> None:
+        """Checkpoint how the run ended; tasks that were stopped in the middle are pending again, for a resume."""
+        async with self._database.fenced(run_id, fence, columns=_columns(columns)) as connection:
+            await _put_back(connection, run_id)
 
     async def save_plan(self, run_id: str, fence: int, plan: Sequence[Task], forecast: Forecast) -> None:
         """Checkpoint the plan: a row per task."""
@@ -333,6 +333,15 @@ class RunStore:
             return (await connection.execute(select(runs).where(runs.c.id == run_id))).one_or_none()
 
 
+async def _put_back(connection: AsyncConnection, run_id: str) -> None:
+    """Make the tasks pending that nobody works on any more."""
+    await connection.execute(
+        update(tasks)
+        .where(tasks.c.run_id == run_id, tasks.c.status == TaskStatus.RUNNING.value)
+        .values(status=TaskStatus.PENDING.value)
+    )
+
+
 async def _write_artifacts(
     connection: AsyncConnection, run_id: str, task_id: str, changes: Mapping[str, bytes | None]
 ) -> None:
@@ -384,6 +393,10 @@ def _must(kind: type[Value], text: str) -> Value:
 
 def _load(kind: type[Value], text: str | None) -> Value | None:
     return None if text is None else _must(kind, text)
+
+
+def _columns(values: Mapping[str, object]) -> dict[str, object]:
+    return {name: _column(value) for name, value in values.items()}
 
 
 def _column(value: object) -> object:

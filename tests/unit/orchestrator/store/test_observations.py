@@ -81,6 +81,7 @@ async def test_what_was_not_seen_for_ninety_days_is_gone(database: Database, clo
     assert len(await store(database).read()) == 2
     clock.now += 1
     assert [one.work for one in await store(database).read()] == [PLANNING]
+    await store(database, "other").add([(PLANNING, PAID)], 0.1)
     clock.now -= 60 * DAY
     assert [one.work for one in await store(database).read()] == [PLANNING]
 
