@@ -29,12 +29,11 @@ SECRET_TITLE = "Project Nightingale for ACME"
 
 @contextmanager
 def configured(config: TracingConfig) -> Iterator[None]:
-    before = tracing._configured
     configure_tracing(config)
     try:
         yield
     finally:
-        tracing._configured = before
+        configure_tracing(None)
 
 
 @contextmanager
@@ -245,6 +244,7 @@ def test_what_is_configured_wins_over_the_environment() -> None:
     assert tracing.tracer_for(environment) is tracing.tracer_for(environment) is not None
     with configured(TracingConfig(enabled=False)):
         assert tracing.tracer_for(environment) is None
+    assert tracing.tracer_for(environment) is not None
 
 
 def test_while_tracing_is_off_nothing_of_opentelemetry_is_imported(tmp_path: Path) -> None:
