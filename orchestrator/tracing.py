@@ -87,7 +87,8 @@ _configured: TracingConfig | None = None
 def configure_tracing(config: TracingConfig | None) -> None:
     """Trace every run that starts from now on in this process as the configuration says, whatever the environment.
 
-    None leaves it to the environment again. OpenTelemetry is imported when the first run starts. Its global tracer provider is left alone.
+    None leaves it to the environment again. OpenTelemetry is imported when the first run starts. Its global tracer
+    provider is left alone.
     """
     global _configured
     _configured = config
