@@ -21,6 +21,7 @@ from orchestrator.validators import (
     install,
     needs_environment,
     needs_packages,
+    nothing_to_check,
     npm_install,
     npm_key,
     requirement_key,
@@ -53,6 +54,8 @@ class Checker:
 
     async def check(self, workspace: Workspace, paths: Collection[str] | None) -> tuple[ValidationResult, ...]:
         """Check the named files, or the whole project when `paths` is None."""
+        if nothing_to_check(self._plan, paths):
+            return ()
         async with workspace.copy() as root:
             needed = needs_environment(root, self._plan, paths)
             environment = await self._installed(requirement_key(root), install, root) if needed else None

@@ -86,6 +86,13 @@ async def validate(
     return tuple(results)
 
 
+def nothing_to_check(plan: ValidationPlan, paths: Collection[str] | None) -> bool:
+    """Say whether no detected validator would look at any of these files, so that nobody need lay them out."""
+    if paths is None or plan.validators is not None:
+        return False
+    return not any(_concerned(name, paths) for name in SYNTAX if name not in ON_REQUEST)
+
+
 def needs_environment(root: Path, plan: ValidationPlan, paths: Collection[str] | None) -> bool:
     """Say whether `validate` would run the project's own code, and so needs what the project declares."""
     if paths is None and plan.commands:

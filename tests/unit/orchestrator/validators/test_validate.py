@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.sandbox import Rung, Sandbox, open_sandbox
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
-from orchestrator.validators import Environment, ValidationPlan, validate
+from orchestrator.validators import Environment, ValidationPlan, nothing_to_check, validate
 from tests.unit.orchestrator.validators.conftest import Write
 
 DETECT = ValidationPlan()
@@ -268,3 +268,19 @@ async def test_sec_21_without_isolation_only_static_checks_run(write: Write, env
         "python_syntax": "passed", "ruff": "passed", "pytest": "not_run", "touch made": "not_run",
     }  # fmt: skip
     assert not (root / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("paths", "validators", "nothing"),
+    [
+        (["a.md", "b.txt"], None, True),
+        (["a.md", "app.py"], None, False),
+        (["data.json"], None, False),
+        (["a.md"], ("length",), False),
+        (None, None, False),
+    ],
+)
+def test_files_that_no_detected_validator_looks_at_need_no_copy(
+    paths: list[str] | None, validators: tuple[str, ...] | None, nothing: bool
+) -> None:
+    assert nothing_to_check(ValidationPlan(validators), paths) is nothing
