@@ -349,13 +349,11 @@ def test_time_that_runs_out_exits_3(cli: CommandLine) -> None:
 
 @pytest.mark.slow
 def test_a_partial_run_exits_1(cli: CommandLine) -> None:
-    def review(asked: Asked) -> Answer:
-        finding = {"path": "b.md", "line": 1, "severity": "error", "message": "wrong"}
+    def judged(asked: Asked) -> Answer:
         bad = "Task: b\n" in asked.prompt
-        verdict = "request_changes" if bad else "approve"
-        return Answer({"score": 0.3 if bad else 0.9, "verdict": verdict, "findings": [finding] if bad else []})
+        return Answer({"score": 0.3 if bad else 0.9, "reason": "It says nothing of lakes." if bad else "All is there."})
 
-    with ModelServer(notes(review=review)) as server:
+    with ModelServer(notes(evaluate=judged)) as server:
         cli.env = server.environment(("openai", "anthropic"))
         ended = cli("--project", "Notes")
     assert ended.status == 1
