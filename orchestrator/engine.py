@@ -13,7 +13,15 @@ from orchestrator.budget import to_usd
 from orchestrator.checks import Checker, checked
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
-from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict, StoreError
+from orchestrator.errors import (
+    BudgetError,
+    NoModel,
+    NoReviewer,
+    OrchestratorError,
+    OutOfTime,
+    OutputConflict,
+    StoreError,
+)
 from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
@@ -231,7 +239,7 @@ class Engine:
                 try:
                     assignment = Assignment(task, tasks, decision, rounds.get(task.id, 0))
                     results[task.id] = await self._one(desk, checker, assignment)
-                except (BudgetError, NoModel) as error:
+                except (BudgetError, NoModel, NoReviewer) as error:
                     stops.append(error)
                 followed = asyncio.Event()
                 finished.put_nowait((task.id, followed))
@@ -352,7 +360,8 @@ class Engine:
         if isinstance(error, BudgetError):
             return ProjectStatus.BUDGET_EXHAUSTED, Outcome("incomplete", error.message)
         status = ProjectStatus.PARTIAL if built(desk.run.workspace) else ProjectStatus.FAILED
-        return status, Outcome("no_model" if isinstance(error, NoModel) else "failed", str(error))
+        code = "no_model" if isinstance(error, NoModel) else "incomplete" if isinstance(error, NoReviewer) else "failed"
+        return status, Outcome(code, str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
         notes = [*desk.state.notes, *desk.policy_notes()]

@@ -261,22 +261,37 @@ async def test_when_every_provider_is_down_in_the_middle_what_was_built_stays(tm
     assert [task["status"] for task in report(state)["tasks"]] == ["completed", "pending"]
 
 
-async def test_a_broken_reviewer_is_replaced_by_the_writers_own_provider_and_the_result_says_so(
-    tmp_path: Path,
+@pytest.mark.parametrize("failure", ["key", "down"])
+async def test_without_another_providers_review_nothing_is_passed_and_a_resume_goes_on_from_what_is_written(
+    tmp_path: Path, failure: str
 ) -> None:
-    # given: one of the two keys is wrong
+    # given: the provider that must review is allowed, and fails
+    models = Models()
+
     def say(request: CompletionRequest) -> str | Exception:
-        if request.model.provider == "anthropic":
-            return ProviderRejected("wrong key", provider="anthropic", model=request.model.id, status=401)
-        return json.dumps(APPROVED)
+        provider, model = request.model.provider, request.model.id
+        if provider == models.of(Purpose.GENERATE)[0].model.provider:
+            return json.dumps(APPROVED)
+        if failure == "key":
+            return ProviderRejected("wrong key", provider=provider, model=model, status=401)
+        return ProviderUnavailable("down", provider=provider, model=model)
 
     # when
-    state = await Models(say={"review": say}).run(tmp_path)
+    models.say = {"review": say}
+    state = await models.run(tmp_path)
+    # then: the writer's own provider, which would approve, is not asked
+    writer = models.of(Purpose.GENERATE)[0].model.provider
+    assert writer not in {request.model.provider for request in models.of(Purpose.REVIEW)}
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "incomplete")
+    assert [task["status"] for task in report(state)["tasks"]] == ["pending"]
+    assert state.outcome.reason.startswith(f"Task a was written by {writer}, which may not approve its own work")
+    assert "Go on with the run once" in state.outcome.reason
+    # when: the reviewer is back
+    models.say = {}
+    state = await models.run(tmp_path, retry_failed=True)
     # then
-    review = state.results["a"].review
     assert state.status is ProjectStatus.COMPLETED
-    assert review is not None
-    assert (review.provider, review.same_provider) == ("openai", True)
+    assert len(models.of(Purpose.GENERATE)) == 1
 
 
 async def test_a_plan_only_run_generates_nothing_and_goes_on_with_the_same_plan(tmp_path: Path) -> None:
