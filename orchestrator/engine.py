@@ -337,14 +337,14 @@ class Engine:
         return validation
 
     async def _evaluate(self, desk: Desk, *, again: bool) -> str:
-        """Judge the result against the criteria; returns a note when that could not be paid or answered."""
+        """Judge the result against the criteria; returns a note when nobody answered that."""
         if not built(desk.run.workspace) or (desk.state.evaluation and not again):
             return ""
         state = await self._state(desk)
         try:
             async with desk.run.gateway.slots.held():
                 judgement = await evaluate(desk.run, state)
-        except (BudgetError, UnusableAnswers, NoModel) as error:
+        except (UnusableAnswers, NoModel) as error:
             return f"The final evaluation is missing: {error.message}"
         await self._save(desk, evaluation=judgement)
         return ""

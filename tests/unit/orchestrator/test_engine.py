@@ -375,10 +375,45 @@ async def test_a_project_that_cannot_be_repaired_is_partial_and_keeps_what_the_t
         assert (await plane.changes("run-1"))["a.md"] == b"# a.md\n"
 
 
-async def test_a_run_goes_on_without_an_evaluation_that_nobody_gives_and_says_so(tmp_path: Path) -> None:
-    state = await Models(say={"evaluate": lambda _: "no JSON"}).run(tmp_path)
-    assert state.status is ProjectStatus.COMPLETED
+@pytest.mark.parametrize("silent", ["no JSON", ProviderUnavailable("down", provider="anthropic", model="m")])
+async def test_a_run_that_nobody_judged_is_never_completed_until_somebody_does(
+    tmp_path: Path, silent: str | Exception
+) -> None:
+    # given
+    models = Models(say={"evaluate": lambda _: silent})
+    # when
+    state = await models.run(tmp_path)
+    # then
+    assert [task["status"] for task in report(state)["tasks"]] == ["completed"]
+    assert (state.status, state.outcome.code) == (ProjectStatus.PARTIAL, "incomplete")
     assert state.outcome.reason.startswith("The final evaluation is missing")
+    # when
+    models.say = {}
+    state = await models.run(tmp_path, retry_failed=True)
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert len(models.of(Purpose.GENERATE)) == 1
+
+
+async def test_a_run_that_cannot_pay_for_its_evaluation_is_budget_exhausted_and_goes_on_with_more(
+    tmp_path: Path,
+) -> None:
+    # given: the review costs so much that little is left
+    def dear(request: CompletionRequest) -> Completion:
+        return Completion(json.dumps(APPROVED), Usage(1_000, 400_000))
+
+    models = Models(say={"review": dear})
+    # when
+    state = await models.run(tmp_path, job=a_job(max_usd=0.7))
+    # then
+    assert [task["status"] for task in report(state)["tasks"]] == ["completed"]
+    assert (state.status, state.outcome.code) == (ProjectStatus.BUDGET_EXHAUSTED, "incomplete")
+    assert models.of(Purpose.EVALUATE) == []
+    # when
+    state = await models.run(tmp_path, job=a_job(), retry_failed=True)
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert models.counts() == {"architecture": 1, "decompose": 1, "generate": 1, "review": 1, "evaluate": 1}
 
 
 async def test_files_of_the_user_that_the_plan_would_write_over_stop_the_run_before_it_generates(
