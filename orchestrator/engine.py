@@ -13,7 +13,15 @@ from orchestrator.budget import to_usd
 from orchestrator.checks import Checker, checked
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
-from orchestrator.errors import BudgetError, NoModel, OrchestratorError, OutOfTime, OutputConflict, StoreError
+from orchestrator.errors import (
+    BudgetError,
+    NoModel,
+    NoReviewer,
+    OrchestratorError,
+    OutOfTime,
+    OutputConflict,
+    StoreError,
+)
 from orchestrator.evaluation import evaluate
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.executor import Assignment, execute
@@ -231,7 +239,7 @@ class Engine:
                 try:
                     assignment = Assignment(task, tasks, decision, rounds.get(task.id, 0))
                     results[task.id] = await self._one(desk, checker, assignment)
-                except (BudgetError, NoModel) as error:
+                except (BudgetError, NoModel, NoReviewer) as error:
                     stops.append(error)
                 followed = asyncio.Event()
                 finished.put_nowait((task.id, followed))
@@ -329,14 +337,14 @@ class Engine:
         return validation
 
     async def _evaluate(self, desk: Desk, *, again: bool) -> str:
-        """Judge the result against the criteria; returns a note when that could not be paid or answered."""
+        """Judge the result against the criteria; returns a note when nobody answered that."""
         if not built(desk.run.workspace) or (desk.state.evaluation and not again):
             return ""
         state = await self._state(desk)
         try:
             async with desk.run.gateway.slots.held():
                 judgement = await evaluate(desk.run, state)
-        except (BudgetError, UnusableAnswers, NoModel) as error:
+        except (UnusableAnswers, NoModel) as error:
             return f"The final evaluation is missing: {error.message}"
         await self._save(desk, evaluation=judgement)
         return ""
@@ -352,7 +360,8 @@ class Engine:
         if isinstance(error, BudgetError):
             return ProjectStatus.BUDGET_EXHAUSTED, Outcome("incomplete", error.message)
         status = ProjectStatus.PARTIAL if built(desk.run.workspace) else ProjectStatus.FAILED
-        return status, Outcome("no_model" if isinstance(error, NoModel) else "failed", str(error))
+        code = "no_model" if isinstance(error, NoModel) else "incomplete" if isinstance(error, NoReviewer) else "failed"
+        return status, Outcome(code, str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
         notes = [*desk.state.notes, *desk.policy_notes()]

@@ -12,6 +12,7 @@ command line ends with (CONTRACT section 2).
     │   ├── BudgetHierarchyExceeded           a run's cap does not fit into what org, team or job have left
     │   └── OutOfTime                         the time limit is reached
     ├── NoModel                       exit 4  no model is available, allowed and able
+    ├── NoReviewer                    exit 1  another provider must review, and none of those allowed answered
     ├── RunCancelled                  exit 1  somebody cancelled the run
     ├── RunLost                       exit 1  another process has taken this run over
     ├── StoreError                    exit 1  the database cannot be read or written: full, locked, gone
@@ -119,6 +120,10 @@ class NoModel(OrchestratorError):
     def __init__(self, message: str, *, hint: str = "", excluded: dict[str, str] | None = None) -> None:
         super().__init__(message, hint=hint)
         self.excluded = excluded or {}
+
+
+class NoReviewer(OrchestratorError):
+    """Another provider than the writer's is allowed, so that it must review, and none of them answered."""
 
 
 class RunCancelled(OrchestratorError):

@@ -125,7 +125,7 @@ class _Progress:
 async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOutcome:
     """Work on one task until it passes.
 
-    Raises what stops the whole run (`BudgetError`, `NoModel`, `RunLost`); everything else ends in the result.
+    Raises what stops the whole run (`BudgetError`, `NoModel`, `NoReviewer`, `RunLost`); all else ends in the result.
     """
     progress = _Progress(feedback=checks_section(assignment.findings) if assignment.findings else "")
     attempt = 0

@@ -57,17 +57,13 @@ _ACCOUNT_REFUSED = frozenset({401, 402, 403, 429})
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: `label` tells this attempt from every other one of the run, so that none answers another's.
-
-    `last_resort` is a provider that is asked only when no other one can be reached: the writer's own, for a review.
-    """
+    """What is asked: `label` tells this attempt from every other one of the run, so that none answers another's."""
 
     task_id: str
     purpose: Purpose
     prompt: Rendered
     output_tokens: int
     label: str
-    last_resort: str = ""
     task_type: str = ""
 
 
@@ -156,10 +152,7 @@ class Gateway:
         failures: list[tuple[str, str]] = []
         hints: dict[str, None] = {}
         unusable: list[str] = []
-        others_reached = False
         for model in route.chain:
-            if model.provider == question.last_resort and others_reached:
-                break  # no money for another's judgement, or a refusal, is no reason to judge oneself
             if model.provider in self._down:
                 failures.append((model.id, self._down[model.provider]))
                 continue
@@ -167,7 +160,6 @@ class Gateway:
                 reply = await self._usable(question, model, kind)
             except BudgetExhausted as error:
                 poor = error
-                others_reached |= model.provider != question.last_resort
             except ProviderError as error:
                 failures.append((model.id, error.message))
                 if error.hint:
@@ -176,7 +168,6 @@ class Gateway:
                     self._down[model.provider] = error.message
             except UnusableAnswers as error:
                 unusable.append(model.id)
-                others_reached |= model.provider != question.last_resort
                 failures.append((model.id, error.message))
             else:
                 return Answer(reply, model, tuple(unusable))

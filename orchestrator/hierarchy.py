@@ -17,11 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 class BudgetHierarchy:
     """Caps over many runs, in USD: for the organisation, by team and by job; None caps nothing.
 
-    What runs spend adds up in the store, across processes: two hierarchies over one store share its accounts, and the
-    caps of the latest run hold. A run whose own cap does not fit into what is left is refused before it spends anything
-    (`BudgetHierarchyExceeded`, a `ValueError`); what it was admitted with stays promised to it until it ends. Raises
-    `ValueError` for an amount that is no number from 0 up, and for a name that is not of letters, digits, `.`, `_`,
-    `-`.
+    What runs spend adds up in the store, across processes: two hierarchies over one store share its accounts, and a
+    run stays under the lower of its own caps and the latest run's. A run whose own cap does not fit into what is left
+    is refused before it spends anything (`BudgetHierarchyExceeded`, a `ValueError`); what it was admitted with stays
+    promised to it until it ends. Raises `ValueError` for an amount that is no number from 0 up, and for a name that is
+    not of letters, digits, `.`, `_`, `-`.
     """
 
     org_max_usd: float | None = None

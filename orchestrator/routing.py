@@ -86,8 +86,8 @@ class Router:
     def route(self, need: Need) -> Route:
         """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
 
-        A provider or model to avoid (the writer's own, for a review; one that failed twice) comes last: it is asked
-        when no other one is eligible, or none of them answers; for an impartial call in the first case only.
+        A provider or model to avoid comes last: one that failed twice is asked when no other one is eligible, or none
+        of them answers; for an impartial call (the writer's own, for a review) in the first case only.
         """
         excluded: list[tuple[str, str]] = []
         candidates: list[Candidate] = []

@@ -104,7 +104,6 @@ class Run:
             prompt=prompt,
             output_tokens=limit,
             label=asking.label if asking.task_id else f"{self.round}.{asking.label}",
-            last_resort=asking.avoid_provider,
             task_type=asking.task_type,
         )
         answer = await self.gateway.ask(question, route, kind)

@@ -90,7 +90,7 @@ def review_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     if not approved or len(approved) < len(state.tasks):
         return "failure", f"{len(approved)} of {len(state.tasks)} tasks approved"
     if any(it.review and it.review.same_provider for it in built):
-        return "success", f"{len(approved)} tasks approved, by the provider that wrote them: no other was reached"
+        return "success", f"{len(approved)} tasks approved, by the provider that wrote them: no other is allowed"
     return "success", f"{len(approved)} of {len(state.tasks)} tasks approved"
 
 

@@ -232,7 +232,7 @@ def review_section(state: ProjectState) -> str:
         rows.append([f"`{code(task.id)}`", writer, *_judgement(result), str(result.attempts)])
     parts = [table(["Task", "Written by", "Reviewed by", "Score", "Verdict", "Attempts"], rows)] if rows else []
     if alone:
-        parts.append("No other provider was allowed and could be reached, so the writer's own model reviewed its work.")
+        parts.append("No other provider is allowed, so the writer's own model reviewed its work.")
     findings = open_findings(state)
     listed = [f"- {f.severity.value} · `{code(f.path)}:{f.line}` {one_line(f.message)}" for f in findings]
     parts.append("Open findings:\n\n" + "\n".join(listed) if listed else "No open findings.")

@@ -167,7 +167,10 @@ def _engines(url: str) -> dict[_Mode, AsyncEngine]:
             _Mode.FENCED_DURABLE: durable,
         }
     if backend == "postgresql":
-        return dict.fromkeys(_Mode, create_async_engine(parsed.set(drivername=_POSTGRESQL)))
+        engine = create_async_engine(parsed.set(drivername=_POSTGRESQL))
+        # By default each statement there sees what was committed before it, and not before its transaction.
+        snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
+        return {**dict.fromkeys(_Mode, engine), _Mode.READING: snapshot}
     raise UsageError(
         f"ORCHESTRATOR_DATABASE_URL names {backend}, which is not supported.",
         hint="Use sqlite:///path/to/file.db or postgresql://user@host/database.",

@@ -7,6 +7,7 @@ tasks, processes and machines. Amounts are picodollars.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,12 +24,15 @@ from orchestrator.store.database import Database
 from orchestrator.store.schema import accounts, calls
 from orchestrator.store.uninterrupted import uninterrupted
 
+# More than any account holds: the cap of an account that was not opened with one.
+_NO_CAP = 2**63 - 1
 # Statements of the hot path are built once: building one costs as much as running it.
 _TAKE = (
     update(accounts)
     .where(
         accounts.c.id == bindparam("account"),
         accounts.c.spent + accounts.c.reserved + bindparam("amount") <= accounts.c.cap,
+        accounts.c.spent + accounts.c.reserved + bindparam("amount") <= bindparam("own_cap"),
     )
     .values(reserved=accounts.c.reserved + bindparam("amount"))
 )
@@ -73,10 +77,17 @@ class Ledger:
         self._database = database
         self._run_id = run_id
         self._fence = fence
+        self._caps: dict[str, int] = {}
         self._known: _Billed | None = None
+        # What is billed while the memory of it is read would be missed there, or counted twice.
+        self._remembering = asyncio.Lock()
 
     async def open_accounts(self, caps: Mapping[str, int]) -> None:
-        """Create the run's accounts, or move the caps of those that exist to these (picodollars)."""
+        """Create the run's accounts, or move the caps of those that exist to these (picodollars).
+
+        A later run may move the cap of an account they share: this one stays under its own and under that one.
+        """
+        self._caps = dict(caps)
         async with self._database.fenced(self._run_id, self._fence) as connection:
             for account, cap in sorted(caps.items()):
                 await upsert_account(connection, account, cap)
@@ -85,7 +96,7 @@ class Ledger:
         """Return what each account could still reserve, in picodollars; negative where a vendor billed too much."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(accounts).where(accounts.c.id.in_(charged)))
-            return {row.id: row.cap - row.spent - row.reserved for row in rows}
+            return {row.id: min(row.cap, self._caps.get(row.id, _NO_CAP)) - row.spent - row.reserved for row in rows}
 
     async def reserve(
         self,
@@ -101,7 +112,7 @@ class Ledger:
     ) -> LedgerCall:
         """Set `amount` aside on every account, or on none; raises `BudgetExhausted` naming the account that is full."""
         async with self._database.fenced(self._run_id, self._fence, durable=True) as connection:
-            await _reserve(connection, charged, amount)
+            await _reserve(connection, charged, amount, self._caps)
             added = await connection.execute(
                 _CALL,
                 {
@@ -124,21 +135,22 @@ class Ledger:
         self, call: LedgerCall, *, cost: int, input_tokens: int, output_tokens: int, key: str, answer: str
     ) -> None:
         """Book what the call really cost, and keep its answer under `key` in the same transaction."""
-        async with self._database.fenced(self._run_id, self._fence) as connection:
-            await _book(connection, call.accounts, call.reserved, cost)
-            await connection.execute(
-                _SETTLED,
-                {
-                    "call_id": call.id,
-                    "cost": cost,
-                    "input_tokens": input_tokens,
-                    "output_tokens": output_tokens,
-                    "key": key,
-                    "answer": answer,
-                },
-            )
-        if self._known is not None:
-            self._known.add(call.task_id, cost, input_tokens, output_tokens, key)
+        async with self._remembering:
+            async with self._database.fenced(self._run_id, self._fence) as connection:
+                await _book(connection, call.accounts, call.reserved, cost)
+                await connection.execute(
+                    _SETTLED,
+                    {
+                        "call_id": call.id,
+                        "cost": cost,
+                        "input_tokens": input_tokens,
+                        "output_tokens": output_tokens,
+                        "key": key,
+                        "answer": answer,
+                    },
+                )
+            if self._known is not None:
+                self._known.add(call.task_id, cost, input_tokens, output_tokens, key)
 
     async def release(self, call: LedgerCall) -> None:
         """Give the reservation back: the provider did not bill the call."""
@@ -148,9 +160,10 @@ class Ledger:
 
     async def lose(self, call: LedgerCall) -> None:
         """Count the call as spent at its reservation: its answer was lost, and the provider may have billed it."""
-        async with self._database.fenced(self._run_id, self._fence) as connection:
-            await _lose(connection, call)
-        self._known = None
+        async with self._remembering:
+            async with self._database.fenced(self._run_id, self._fence) as connection:
+                await _lose(connection, call)
+            self._known = None
 
     async def recover(self) -> int:
         """Count every call that a dead process left in flight as spent at its reservation; returns how many."""
@@ -183,18 +196,19 @@ class Ledger:
 
     async def _billed(self) -> _Billed:
         """Return what the run was billed for, read once: after that only this process adds to it."""
-        if self._known is None:
-            known = _Billed()
-            async with self._database.reading() as connection:
-                rows = await connection.execute(
-                    select(
-                        calls.c.task_id, calls.c.cost, calls.c.input_tokens, calls.c.output_tokens, calls.c.key
-                    ).where(calls.c.run_id == self._run_id, calls.c.state.in_(("settled", "lost")))
-                )
-                for row in rows:
-                    known.add(row.task_id, row.cost, row.input_tokens, row.output_tokens, row.key)
-            self._known = known
-        return self._known
+        async with self._remembering:
+            if self._known is None:
+                known = _Billed()
+                async with self._database.reading() as connection:
+                    rows = await connection.execute(
+                        select(
+                            calls.c.task_id, calls.c.cost, calls.c.input_tokens, calls.c.output_tokens, calls.c.key
+                        ).where(calls.c.run_id == self._run_id, calls.c.state.in_(("settled", "lost")))
+                    )
+                    for row in rows:
+                        known.add(row.task_id, row.cost, row.input_tokens, row.output_tokens, row.key)
+                self._known = known
+            return self._known
 
     async def spent_by_phase(self) -> dict[Phase, int]:
         """Return what the run's calls of each phase cost so far, in picodollars."""
@@ -261,15 +275,17 @@ async def upsert_account(connection: AsyncConnection, account: str, cap: int) ->
     await connection.execute(statement.on_conflict_do_update(index_elements=[accounts.c.id], set_={"cap": cap}))
 
 
-async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount: int) -> None:
+async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount: int, caps: Mapping[str, int]) -> None:
     # Sorted, so that two transactions on PostgreSQL lock shared accounts in the same order.
     for account in sorted(charged):
-        taken = await connection.execute(_TAKE, {"account": account, "amount": amount})
+        own_cap = caps.get(account, _NO_CAP)
+        taken = await connection.execute(_TAKE, {"account": account, "amount": amount, "own_cap": own_cap})
         if taken.rowcount == 0:
             row = (await connection.execute(select(accounts).where(accounts.c.id == account))).one()
+            cap = min(row.cap, own_cap)
             raise BudgetExhausted(
                 f"The next call could cost ${to_usd(amount):.4f}; the budget of {account} has "
-                f"${to_usd(max(0, row.cap - row.spent - row.reserved)):.4f} of ${to_usd(row.cap):.2f} left.",
+                f"${to_usd(max(0, cap - row.spent - row.reserved)):.4f} of ${to_usd(cap):.2f} left.",
                 account=account,
             )
 

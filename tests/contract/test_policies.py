@@ -20,9 +20,9 @@ from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted, ScriptedProvider
 from orchestrator.runtime import Runtime
-from orchestrator.state import ProjectState
+from orchestrator.state import ProjectState, Purpose
 from orchestrator.store import Database, RunStore
-from tests.unit.orchestrator.models import AT_ONCE, Models, a_job
+from tests.unit.orchestrator.models import AT_ONCE, Models, a_job, sent_back
 
 VENDORS = ("openai", "anthropic", "google", "deepseek")
 REGIONS = ("eu", "us", "cn", "global")
@@ -111,6 +111,8 @@ def _faulty(models: Models, faults: Iterator[str]) -> ScriptedProvider:
                 return ProviderRejected("no", provider=provider, model=name, status=400)
             case "unusable":
                 return "{"
+            case "sent back" if request.purpose is Purpose.REVIEW:
+                return sent_back("wrong")
         return good
 
     return ScriptedProvider(answer)
@@ -142,7 +144,7 @@ async def _run(
     catalog=CATALOGS,
     available=st.just(frozenset(VENDORS)) | st.sets(st.sampled_from(VENDORS), min_size=2).map(frozenset),
     policies=st.lists(POLICIES, min_size=1, max_size=3).map(PolicySet),
-    faults=st.lists(st.sampled_from(["good", "good", "good", "down", "rejected", "unusable"]), max_size=8),
+    faults=st.lists(st.sampled_from(["good", "good", "good", "down", "rejected", "unusable", "sent back"]), max_size=8),
 )
 def test_no_request_leaves_to_a_forbidden_model_and_none_at_all_when_nothing_is_left(
     tmp_path_factory: pytest.TempPathFactory,
@@ -184,6 +186,27 @@ def test_a_writer_that_fails_is_never_followed_by_a_forbidden_model_that_would_a
     assert {request.model.id for request in asked} == {"m0"}
     assert state is not None
     assert state.status.value == "failed"
+
+
+def test_who_mends_what_was_sent_back_is_no_forbidden_model_either(tmp_path: Path) -> None:
+    # given: a reviewer that sends the first version back, and a better and cheaper model that is forbidden
+    catalog = Catalog(
+        {
+            "m0": _model(0, "openai", ["eu"], False, 0.85, 5.0),
+            "m1": _model(1, "anthropic", ["us"], False, 0.95, 0.1),
+        },
+        {},
+    )
+    policies = PolicySet([Policy(name="eu", allowed_regions=["eu"])])
+    # when: architecture, plan and the first version are good
+    faults = ["good", "good", "good", "sent back"]
+    state, asked = asyncio.run(_run(tmp_path, catalog, frozenset({"openai", "anthropic"}), policies, faults))
+    # then
+    purposes = ["architecture", "decompose", "generate", "review", "revise", "review", "evaluate"]
+    assert [request.purpose.value for request in asked] == purposes
+    assert {request.model.id for request in asked} == {"m0"}
+    assert state is not None
+    assert state.status.value == "completed"
 
 
 def test_the_only_allowed_provider_reviews_itself_rather_than_a_forbidden_one(tmp_path: Path) -> None:

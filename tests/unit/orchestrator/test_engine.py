@@ -261,22 +261,37 @@ async def test_when_every_provider_is_down_in_the_middle_what_was_built_stays(tm
     assert [task["status"] for task in report(state)["tasks"]] == ["completed", "pending"]
 
 
-async def test_a_broken_reviewer_is_replaced_by_the_writers_own_provider_and_the_result_says_so(
-    tmp_path: Path,
+@pytest.mark.parametrize("failure", ["key", "down"])
+async def test_without_another_providers_review_nothing_is_passed_and_a_resume_goes_on_from_what_is_written(
+    tmp_path: Path, failure: str
 ) -> None:
-    # given: one of the two keys is wrong
+    # given: the provider that must review is allowed, and fails
+    models = Models()
+
     def say(request: CompletionRequest) -> str | Exception:
-        if request.model.provider == "anthropic":
-            return ProviderRejected("wrong key", provider="anthropic", model=request.model.id, status=401)
-        return json.dumps(APPROVED)
+        provider, model = request.model.provider, request.model.id
+        if provider == models.of(Purpose.GENERATE)[0].model.provider:
+            return json.dumps(APPROVED)
+        if failure == "key":
+            return ProviderRejected("wrong key", provider=provider, model=model, status=401)
+        return ProviderUnavailable("down", provider=provider, model=model)
 
     # when
-    state = await Models(say={"review": say}).run(tmp_path)
+    models.say = {"review": say}
+    state = await models.run(tmp_path)
+    # then: the writer's own provider, which would approve, is not asked
+    writer = models.of(Purpose.GENERATE)[0].model.provider
+    assert writer not in {request.model.provider for request in models.of(Purpose.REVIEW)}
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "incomplete")
+    assert [task["status"] for task in report(state)["tasks"]] == ["pending"]
+    assert state.outcome.reason.startswith(f"Task a was written by {writer}, which may not approve its own work")
+    assert "Go on with the run once" in state.outcome.reason
+    # when: the reviewer is back
+    models.say = {}
+    state = await models.run(tmp_path, retry_failed=True)
     # then
-    review = state.results["a"].review
     assert state.status is ProjectStatus.COMPLETED
-    assert review is not None
-    assert (review.provider, review.same_provider) == ("openai", True)
+    assert len(models.of(Purpose.GENERATE)) == 1
 
 
 async def test_a_plan_only_run_generates_nothing_and_goes_on_with_the_same_plan(tmp_path: Path) -> None:
@@ -360,10 +375,45 @@ async def test_a_project_that_cannot_be_repaired_is_partial_and_keeps_what_the_t
         assert (await plane.changes("run-1"))["a.md"] == b"# a.md\n"
 
 
-async def test_a_run_goes_on_without_an_evaluation_that_nobody_gives_and_says_so(tmp_path: Path) -> None:
-    state = await Models(say={"evaluate": lambda _: "no JSON"}).run(tmp_path)
-    assert state.status is ProjectStatus.COMPLETED
+@pytest.mark.parametrize("silent", ["no JSON", ProviderUnavailable("down", provider="anthropic", model="m")])
+async def test_a_run_that_nobody_judged_is_never_completed_until_somebody_does(
+    tmp_path: Path, silent: str | Exception
+) -> None:
+    # given
+    models = Models(say={"evaluate": lambda _: silent})
+    # when
+    state = await models.run(tmp_path)
+    # then
+    assert [task["status"] for task in report(state)["tasks"]] == ["completed"]
+    assert (state.status, state.outcome.code) == (ProjectStatus.PARTIAL, "incomplete")
     assert state.outcome.reason.startswith("The final evaluation is missing")
+    # when
+    models.say = {}
+    state = await models.run(tmp_path, retry_failed=True)
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert len(models.of(Purpose.GENERATE)) == 1
+
+
+async def test_a_run_that_cannot_pay_for_its_evaluation_is_budget_exhausted_and_goes_on_with_more(
+    tmp_path: Path,
+) -> None:
+    # given: the review costs so much that little is left
+    def dear(request: CompletionRequest) -> Completion:
+        return Completion(json.dumps(APPROVED), Usage(1_000, 400_000))
+
+    models = Models(say={"review": dear})
+    # when
+    state = await models.run(tmp_path, job=a_job(max_usd=0.7))
+    # then
+    assert [task["status"] for task in report(state)["tasks"]] == ["completed"]
+    assert (state.status, state.outcome.code) == (ProjectStatus.BUDGET_EXHAUSTED, "incomplete")
+    assert models.of(Purpose.EVALUATE) == []
+    # when
+    state = await models.run(tmp_path, job=a_job(), retry_failed=True)
+    # then
+    assert state.status is ProjectStatus.COMPLETED
+    assert models.counts() == {"architecture": 1, "decompose": 1, "generate": 1, "review": 1, "evaluate": 1}
 
 
 async def test_files_of_the_user_that_the_plan_would_write_over_stop_the_run_before_it_generates(

@@ -61,8 +61,9 @@ def need(
     avoid_provider: str = "",
     avoid_models: frozenset[str] = frozenset(),
     prefer: tuple[str, ...] = (),
+    impartial: bool = False,
 ) -> Need:
-    return Need(purpose, 2_000, 8_000, critical, avoid_provider, avoid_models, prefer=prefer)
+    return Need(purpose, 2_000, 8_000, critical, avoid_provider, avoid_models, prefer=prefer, impartial=impartial)
 
 
 def chain(of: Router, asked: Need) -> list[str]:
@@ -174,16 +175,16 @@ def test_the_judge_is_a_writer_only_where_every_allowed_model_is_one(wrote: set[
     assert asked == (allowed - wrote or allowed)
 
 
-def test_a_review_asks_the_writers_provider_only_when_no_other_one_answers() -> None:
-    route = router().route(need(Purpose.REVIEW, avoid_provider="anthropic"))
-    assert [one.id for one in route.chain] == ["cheap", "dear", "weak", "other"]
+def test_a_review_never_asks_the_writers_provider_where_another_one_is_allowed() -> None:
+    route = router().route(need(Purpose.REVIEW, avoid_provider="anthropic", impartial=True))
+    assert [one.id for one in route.chain] == ["cheap", "dear", "weak"]
     assert dict(route.choice.excluded)["other"] == "its provider wrote what is reviewed"
     assert route.choice.reason == "greedy: first of 3 eligible"
 
 
 def test_where_only_the_writers_provider_is_allowed_it_reviews_itself() -> None:
     policy = Policy(allowed_providers=["anthropic"])
-    assert chain(router(policy), need(Purpose.REVIEW, avoid_provider="anthropic")) == ["other"]
+    assert chain(router(policy), need(Purpose.REVIEW, avoid_provider="anthropic", impartial=True)) == ["other"]
 
 
 def test_a_model_that_failed_is_asked_last() -> None:
