@@ -17,7 +17,8 @@ from pathlib import Path
 from orchestrator import Budget, ControlPlane, CostForecaster, CostPredictor, JobSpec, PolicySet, ProjectState
 from orchestrator.catalog import load_catalog
 from orchestrator.providers.offline import OfflineProvider
-from orchestrator.specs import RoutingSpec, ValidationSpec, load_spec_file
+from orchestrator.sections import RoutingSpec, ValidationSpec
+from orchestrator.specs import load_spec_file
 from orchestrator.state import Forecast
 
 PROJECTS = Path(__file__).parents[1] / "projects"

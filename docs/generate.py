@@ -22,7 +22,8 @@ from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumB
 from orchestrator.policy import Policy
 from orchestrator.prometheus import prometheus_text
 from orchestrator.providers.registry import KEY_VARIABLES
-from orchestrator.specs import APP_TYPES, VALIDATORS, load_spec_file
+from orchestrator.sections import APP_TYPES, VALIDATORS
+from orchestrator.specs import load_spec_file
 from orchestrator.state import ApiParadigm, DataParadigm, StructuralPattern, Topology
 from orchestrator.strict import Form
 from orchestrator.task_types import RULES

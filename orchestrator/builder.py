@@ -16,7 +16,8 @@ from orchestrator.events import Event
 from orchestrator.policy import PolicySet
 from orchestrator.progress import architecture_block, show
 from orchestrator.providers.base import Provider
-from orchestrator.specs import BudgetSpec, narrow, spec_from_text
+from orchestrator.sections import BudgetSpec
+from orchestrator.specs import narrow, spec_from_text
 from orchestrator.state import ProjectState, ProjectStatus
 
 

@@ -20,7 +20,8 @@ from orchestrator.optimization import OptimizationBackend
 from orchestrator.policy import PolicySet, combine
 from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
-from orchestrator.specs import BudgetSpec, JobSpec, narrow, spec_from_text
+from orchestrator.sections import BudgetSpec
+from orchestrator.specs import JobSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import new_run_id

@@ -16,7 +16,8 @@ from orchestrator.policy import PROVIDERS, Policy, PolicySet
 from orchestrator.prompts import fence
 from orchestrator.providers.base import Provider
 from orchestrator.run import Asking, Run
-from orchestrator.specs import APP_TYPES, BudgetSpec, JobSpec, read_sections, spec_from_text
+from orchestrator.sections import APP_TYPES, BudgetSpec
+from orchestrator.specs import JobSpec, read_sections, spec_from_text
 from orchestrator.state import Outcome, Purpose
 from orchestrator.strict import nearest
 from orchestrator.titles import new_run_id

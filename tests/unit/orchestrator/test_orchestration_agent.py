@@ -17,7 +17,8 @@ from orchestrator.errors import BudgetError, NoModel, PlanError, UsageError
 from orchestrator.orchestration_agent import Draft, patched
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.providers.scripted import ScriptedProvider
-from orchestrator.specs import APP_TYPES, BudgetSpec, JobSpec, RoutingSpec, ValidationSpec, spec_from_text
+from orchestrator.sections import APP_TYPES, BudgetSpec, RoutingSpec, ValidationSpec
+from orchestrator.specs import JobSpec, spec_from_text
 from orchestrator.state import Purpose
 from orchestrator.store import Ledger, RunStore
 from orchestrator.wire import DraftJob, DraftPolicy, DraftReply, parse

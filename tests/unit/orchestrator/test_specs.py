@@ -14,17 +14,19 @@ from jsonschema import Draft202012Validator
 
 from orchestrator.errors import SpecError, SpecFinding, UsageError
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
-from orchestrator.specs import (
+from orchestrator.sections import (
     APP_TYPES,
     VALIDATORS,
     BudgetSpec,
     ContextSpec,
     GitHubSpec,
-    JobSpec,
-    ProjectFile,
     RoutingSpec,
     ValidationSpec,
     Weights,
+)
+from orchestrator.specs import (
+    JobSpec,
+    ProjectFile,
     from_json,
     json_schema,
     load_project_file,
