@@ -249,11 +249,6 @@ def combine(*sets: PolicySet) -> PolicySet:
     return PolicySet(tuple(joined), tuple(joined.values()))
 
 
-def narrower(base: PolicySet, extra: PolicySet) -> PolicySet:
-    """Return `base` narrowed by `extra`; nothing that `base` forbids becomes allowed."""
-    return combine(base, extra)
-
-
 def _broken(model: ModelProfile, policy: Policy, catalog: Catalog, cost_usd: float) -> Iterator[tuple[str, str]]:
     """Yield each rule of the policy that the model does not meet, and the sentence for people.
 

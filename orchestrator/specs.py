@@ -132,9 +132,10 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
 
 
 def load_project_file(path: Path) -> ProjectFile:
-    """Return what `--file` names, in the sections of a spec or in the older flat form, which gets a note.
+    """Return what `--file` names, which must say what to build; the older flat form gets a note.
 
-    Raises as `load_spec_file` does.
+    Raises `UsageError` when it cannot be read, is no file, over 1 MiB or not UTF-8, and `SpecError` when it does not
+    parse.
     """
     text = read_file(path)
     job = parse_spec(text, str(path), require_project=True)
@@ -147,15 +148,6 @@ def load_project_file(path: Path) -> ProjectFile:
 def read_sections(sections: Mapping[str, Any]) -> SpecFile:
     """Return sections of a spec file that no text stands behind; raises `SpecError` with every finding."""
     return _file_form().read(Document("draft", dict(sections), {}, {}))
-
-
-def load_spec_file(path: Path) -> JobSpec:
-    """Return the spec of `--file`, which must say what to build.
-
-    Raises `UsageError` when it cannot be read, is no file, over 1 MiB or not UTF-8, and `SpecError` when it does not
-    parse.
-    """
-    return parse_spec(read_file(path), str(path), require_project=True)
 
 
 def spec_from_text(project: str, criteria: str = "") -> JobSpec:
