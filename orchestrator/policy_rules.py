@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from orchestrator.catalog import Catalog
-from orchestrator.policy import EnforcementMode, Policy
+from orchestrator.policy import EnforcementMode, Policy, folded, ids_of
 from orchestrator.strict import nearest
 
 ALLOWED = ("allowed_models", "allowed_providers", "allowed_regions")
@@ -31,10 +31,7 @@ def names_of(policy: Policy, rule: str, catalog: Catalog) -> frozenset[str] | No
     names = getattr(policy, rule)
     if names is None:
         return None
-    if rule.endswith("_models"):
-        resolved = ((name, catalog.resolve(name)) for name in names)
-        names = [model.id if model else name for name, model in resolved]
-    return frozenset(name.casefold() for name in names)
+    return ids_of(names, catalog) if rule.endswith("_models") else folded(names)
 
 
 def regions_of(catalog: Catalog) -> list[str]:
@@ -46,19 +43,19 @@ def unknown_names(rule: str, names: Iterable[str], catalog: Catalog) -> Iterator
     """Yield a sentence for each name under a rule of `NAMING` that the catalog does not know, with the nearest one."""
     if rule == "allowed_regions":
         regions = regions_of(catalog)
-        folded = {region.casefold() for region in regions}
+        known = folded(regions)
         yield from (
             f"{name!r} is not a region of the catalog{nearest(name, regions)}"
             for name in names
-            if name.casefold() not in folded
+            if name.casefold() not in known
         )
         return
-    known = [*catalog.models, *catalog.aliases]
+    models = [*catalog.models, *catalog.aliases]
     for name in names:
         if name in catalog.unpriced:
             yield f"{name!r} has no list price and is never used; the operator can give one under `models:`"
         elif catalog.resolve(name) is None and name.casefold() != "offline":
-            yield f"{name!r} is not a model of the catalog{nearest(name, known)}"
+            yield f"{name!r} is not a model of the catalog{nearest(name, models)}"
 
 
 def overlap(allowing: Policy, blocking: Policy, kind: str, catalog: Catalog) -> frozenset[str]:
