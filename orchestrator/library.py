@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
@@ -17,6 +16,7 @@ from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.hooks import Hook, Hooks
 from orchestrator.metrics import MetricsExporter
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.output import OutputFolder
 from orchestrator.policy import PolicySet, combine
 from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
