@@ -28,7 +28,6 @@ from action.outputs import (
     write_summary,
 )
 from action.plane import InputPlane
-from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
@@ -37,6 +36,7 @@ from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
+from orchestrator.output import OutputFolder
 from orchestrator.store import EffectStore
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane, Source
 from orchestrator.events import Event
+from orchestrator.output import OutputFolder
 from orchestrator.progress import line
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState

@@ -17,7 +17,8 @@ from pathlib import Path
 from orchestrator import Budget, ControlPlane, CostForecaster, CostPredictor, JobSpec, PolicySet, ProjectState
 from orchestrator.catalog import load_catalog
 from orchestrator.providers.offline import OfflineProvider
-from orchestrator.specs import RoutingSpec, ValidationSpec, load_spec_file
+from orchestrator.sections import RoutingSpec, ValidationSpec
+from orchestrator.specs import load_project_file
 from orchestrator.state import Forecast
 
 PROJECTS = Path(__file__).parents[1] / "projects"
@@ -68,7 +69,7 @@ async def measure() -> dict[str, list[Row]]:
 def _job(path: Path) -> JobSpec:
     """Return an example as it is measured: which vendors a user has, and checks, which cost no money, are left out."""
     validation = ValidationSpec(validators=("python_syntax",))
-    return replace(load_spec_file(path), policies=PolicySet(), routing=RoutingSpec(), validation=validation)
+    return replace(load_project_file(path).job, policies=PolicySet(), routing=RoutingSpec(), validation=validation)
 
 
 async def _built(plane: ControlPlane, job: JobSpec, run_id: str) -> ProjectState:

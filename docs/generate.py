@@ -22,7 +22,8 @@ from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumB
 from orchestrator.policy import Policy
 from orchestrator.prometheus import prometheus_text
 from orchestrator.providers.registry import KEY_VARIABLES
-from orchestrator.specs import APP_TYPES, VALIDATORS, load_spec_file
+from orchestrator.sections import APP_TYPES, VALIDATORS
+from orchestrator.specs import load_project_file
 from orchestrator.state import ApiParadigm, DataParadigm, StructuralPattern, Topology
 from orchestrator.strict import Form
 from orchestrator.task_types import RULES
@@ -173,7 +174,7 @@ def app_types() -> str:
     """Return the app types with the examples that show each."""
     shown: dict[str, list[str]] = {name: [] for name in APP_TYPES}
     for path in sorted((ROOT / "projects").glob("*.yaml")):
-        app_type = load_spec_file(path).app_type
+        app_type = load_project_file(path).job.app_type
         if app_type is not None:
             shown[app_type].append(f"[{path.name}](projects/{path.name})")
     return table(("app type", "examples"), ((f"`{name}`", ", ".join(paths)) for name, paths in shown.items()))

@@ -9,7 +9,8 @@ from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
 from orchestrator.policy import PolicySet
 from orchestrator.providers.base import Provider
-from orchestrator.specs import BudgetSpec, narrow, spec_from_text
+from orchestrator.sections import BudgetSpec
+from orchestrator.specs import narrow, spec_from_text
 from orchestrator.state import ArchitectureDecision
 
 # What the catalog's dearest model takes for a description of 20 kB, twice because of one answer out of the vocabulary.

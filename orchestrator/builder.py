@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
 from orchestrator.events import Event
+from orchestrator.output import OutputFolder
 from orchestrator.policy import PolicySet
 from orchestrator.progress import architecture_block, show
 from orchestrator.providers.base import Provider
-from orchestrator.specs import BudgetSpec, narrow, spec_from_text
+from orchestrator.sections import BudgetSpec
+from orchestrator.specs import narrow, spec_from_text
 from orchestrator.state import ProjectState, ProjectStatus
 
 

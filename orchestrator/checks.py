@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.events import EventType
 from orchestrator.run import Run
 from orchestrator.sandbox import Sandbox
-from orchestrator.specs import ValidationSpec
+from orchestrator.sections import ValidationSpec
 from orchestrator.state import ValidationResult, ValidationStatus
 from orchestrator.validators import (
     Environment,

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import StoreError, UsageError
 from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
+from orchestrator.output import OutputFolder
 from orchestrator.policy import combine
 from orchestrator.policy_files import load_policy_file
 from orchestrator.progress import follow, plan_text, summary

@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.app_builder import OutputFolder, detect_app_type
+from orchestrator.app_types import detect_app_type
 from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.output import OutputFolder
 from orchestrator.persistence import Persistence
 from orchestrator.policy import Policy, PolicySet, combine
 from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport

@@ -1,7 +1,7 @@
 """What happens in a run, as it happens: one set of event names, and a bus that hands events to every subscriber.
 
 A subscriber gets the history first, then what follows, and ends by itself when the run does. A slow one is bounded:
-past its capacity its oldest events are dropped and counted, and the run never waits for it.
+past its capacity its oldest events are dropped, and the run never waits for it.
 """
 
 from __future__ import annotations
@@ -48,16 +48,13 @@ class Event:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """One subscriber's queue; `dropped` counts what it was too slow for."""
+    """One subscriber's queue: when it is full, its oldest event makes room for the next."""
 
     pending: deque[Event]
     ready: asyncio.Event = field(default_factory=asyncio.Event)
-    dropped: int = 0
 
     def push(self, event: Event) -> None:
         """Queue an event, dropping the oldest when the subscriber is too slow."""
-        if len(self.pending) == self.pending.maxlen:
-            self.dropped += 1
         self.pending.append(event)
         self.ready.set()
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Generator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.budget import Budget
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
@@ -17,10 +16,12 @@ from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.hooks import Hook, Hooks
 from orchestrator.metrics import MetricsExporter
 from orchestrator.optimization import OptimizationBackend
+from orchestrator.output import OutputFolder
 from orchestrator.policy import PolicySet, combine
 from orchestrator.prediction import CostPredictor
 from orchestrator.providers.base import Provider
-from orchestrator.specs import BudgetSpec, JobSpec, narrow, spec_from_text
+from orchestrator.sections import BudgetSpec
+from orchestrator.specs import JobSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import new_run_id

@@ -20,7 +20,8 @@ from pydantic.dataclasses import dataclass
 from orchestrator.errors import UsageError
 from orchestrator.policy import PROVIDERS, NamedPolicy, Policy, PolicySet, combine, in_file
 from orchestrator.policy_files import GLOBAL, JOB, TEAM, PolicyHierarchy, levels_at
-from orchestrator.specs import PERMISSIONS, AccountName, Flag, Glob, JobSpec, Permission, Seconds, Usd, narrow
+from orchestrator.sections import PERMISSIONS, AccountName, Flag, Glob, Permission, Seconds, Usd
+from orchestrator.specs import JobSpec, narrow
 from orchestrator.strict import STRICT, Form, nearest
 from orchestrator.yaml_marks import read_file, read_yaml
 

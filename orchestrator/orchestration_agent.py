@@ -13,12 +13,13 @@ from orchestrator.catalog import Catalog
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import PlanError, SpecError, UsageError
 from orchestrator.policy import PROVIDERS, Policy, PolicySet
+from orchestrator.policy_rules import NAMING, regions_of, unknown_names
 from orchestrator.prompts import fence
 from orchestrator.providers.base import Provider
 from orchestrator.run import Asking, Run
-from orchestrator.specs import APP_TYPES, BudgetSpec, JobSpec, read_sections, spec_from_text
+from orchestrator.sections import APP_TYPES, BudgetSpec
+from orchestrator.specs import JobSpec, read_sections, spec_from_text
 from orchestrator.state import Outcome, Purpose
-from orchestrator.strict import nearest
 from orchestrator.titles import new_run_id
 from orchestrator.wire import DraftReply
 
@@ -162,29 +163,18 @@ def _faults(reply: DraftReply, catalog: Catalog) -> Iterator[str]:
     for rule in reply.policy.remove:
         if rule in policy:
             yield f"policy.{rule}: is both given and removed"
-    for field in ("allowed_models", "blocked_models"):
-        names = [*catalog.models, *catalog.aliases]
-        for name in policy.get(field, ()):
-            if catalog.resolve(name) is None and name.casefold() not in {one.casefold() for one in names}:
-                yield f"policy.{field}: {name!r} is not a model{nearest(name, names)}"
-    regions = _regions(catalog)
-    for name in policy.get("allowed_regions", ()):
-        if name.casefold() not in regions:
-            yield f"policy.allowed_regions: {name!r} is not a region{nearest(name, regions)}"
+    for naming in NAMING:
+        yield from (f"policy.{naming}: {said}" for said in unknown_names(naming, policy.get(naming, ()), catalog))
 
 
 def _differ(before: object, after: object, name: str) -> bool:
     return bool(getattr(before, name) != getattr(after, name))
 
 
-def _regions(catalog: Catalog) -> list[str]:
-    return sorted({region for model in catalog.models.values() for region in model.regions})
-
-
 def _known(catalog: Catalog) -> str:
     return (
         f"App types: {', '.join(APP_TYPES)}\nProviders: {', '.join(PROVIDERS)}\n"
-        f"Regions: {', '.join(_regions(catalog))}\nModels: {', '.join([*catalog.models, *catalog.aliases])}"
+        f"Regions: {', '.join(regions_of(catalog))}\nModels: {', '.join([*catalog.models, *catalog.aliases])}"
     )
 
 

@@ -249,26 +249,21 @@ def combine(*sets: PolicySet) -> PolicySet:
     return PolicySet(tuple(joined), tuple(joined.values()))
 
 
-def narrower(base: PolicySet, extra: PolicySet) -> PolicySet:
-    """Return `base` narrowed by `extra`; nothing that `base` forbids becomes allowed."""
-    return combine(base, extra)
-
-
 def _broken(model: ModelProfile, policy: Policy, catalog: Catalog, cost_usd: float) -> Iterator[tuple[str, str]]:
     """Yield each rule of the policy that the model does not meet, and the sentence for people.
 
     Comparisons are written so that a NaN, which compares with nothing, breaks the rule.
     """
     name = model.id.casefold()
-    if policy.allowed_models is not None and name not in _ids(policy.allowed_models, catalog):
+    if policy.allowed_models is not None and name not in ids_of(policy.allowed_models, catalog):
         yield "allowed_models", f"{model.id} is not among {_listed(policy.allowed_models)}"
-    if policy.blocked_models is not None and name in _ids(policy.blocked_models, catalog):
+    if policy.blocked_models is not None and name in ids_of(policy.blocked_models, catalog):
         yield "blocked_models", f"{model.id} is blocked"
     if policy.allowed_providers is not None and model.provider not in policy.allowed_providers:
         yield "allowed_providers", f"{model.provider} is not among {_listed(policy.allowed_providers)}"
     if policy.blocked_providers is not None and model.provider in policy.blocked_providers:
         yield "blocked_providers", f"{model.provider} is blocked"
-    if policy.allowed_regions is not None and not _folded(model.regions) & _folded(policy.allowed_regions):
+    if policy.allowed_regions is not None and not folded(model.regions) & folded(policy.allowed_regions):
         yield (
             "allowed_regions",
             f"{model.id} is served in {_listed(model.regions)}, not in {_listed(policy.allowed_regions)}",
@@ -291,7 +286,7 @@ def resolutions(policies: PolicySet, catalog: Catalog) -> tuple[str, ...]:
 
     An exact id is no name of a family, unless the catalog's `aliases` lists it as one too.
     """
-    families = _folded(catalog.aliases)
+    families = folded(catalog.aliases)
     return tuple(
         dict.fromkeys(
             f"policy {policy.name}: {name} is {model.id}"
@@ -302,13 +297,14 @@ def resolutions(policies: PolicySet, catalog: Catalog) -> tuple[str, ...]:
     )
 
 
-def _ids(names: Sequence[str], catalog: Catalog) -> frozenset[str]:
+def ids_of(names: Sequence[str], catalog: Catalog) -> frozenset[str]:
     """Return the ids, in one case, that the names stand for."""
     resolved = ((name, catalog.resolve(name)) for name in names)
-    return _folded(model.id if model else name for name, model in resolved)
+    return folded(model.id if model else name for name, model in resolved)
 
 
-def _folded(names: Iterable[str]) -> frozenset[str]:
+def folded(names: Iterable[str]) -> frozenset[str]:
+    """Return names in one case, in which they are compared."""
     return frozenset(name.casefold() for name in names)
 
 

@@ -18,12 +18,11 @@ from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.optimization import GreedyBackend
 from orchestrator.policy import EnforcementMode, Origin, Policy, PolicySet, judge
 from orchestrator.policy_files import PolicyHierarchy
-from orchestrator.policy_rules import ALLOWED, RULES, contains, names_of, overlap, strength
+from orchestrator.policy_rules import ALLOWED, NAMING, RULES, contains, names_of, overlap, strength, unknown_names
 from orchestrator.routing import ESTIMATE_TOKENS, Need, Router
 from orchestrator.state import Purpose, TaskType
 from orchestrator.strict import nearest
 
-REGIONS = ("eu", "us", "cn", "sg", "global", "local")
 # A placeholder for the server of LOCAL_LLM_BASE_URL, for policies that name it on a machine without one.
 _LOCAL = ModelProfile(
     id="local",
@@ -186,7 +185,9 @@ def _of_one(policy: Policy, origin: Origin, catalog: Catalog) -> Iterator[Policy
     if cap is not None and cheapest is not None and cap < cheapest[0]:
         message = f"${cap:g} is below the cheapest possible call, ${cheapest[0]:.6f} with {cheapest[1]}"
         yield _finding(Kind.CAP, policy, origin, "max_cost_per_task_usd", message, error=hard)
-    yield from _unknown(policy, origin, catalog)
+    for rule in NAMING:
+        for message in unknown_names(rule, getattr(policy, rule) or (), catalog):
+            yield _finding(Kind.UNKNOWN, policy, origin, rule, message)
 
 
 def _costs(catalog: Catalog) -> list[tuple[float, str]]:
@@ -196,24 +197,6 @@ def _costs(catalog: Catalog) -> list[tuple[float, str]]:
         (to_usd(model.price.cost(ESTIMATE_TOKENS, min(least, model.max_output_tokens))), model.id)
         for model in catalog.models.values()
     ]
-
-
-def _unknown(policy: Policy, origin: Origin, catalog: Catalog) -> Iterator[PolicyFinding]:
-    known = [*catalog.models, *catalog.aliases]
-    for rule in ("allowed_models", "blocked_models"):
-        for name in getattr(policy, rule) or ():
-            if name in catalog.unpriced:
-                message = f"{name!r} has no list price and is never used; the operator can give one under `models:`"
-            elif catalog.resolve(name) is None and name.casefold() != "offline":
-                message = f"{name!r} is not a model of the catalog{nearest(name, known)}"
-            else:
-                continue
-            yield _finding(Kind.UNKNOWN, policy, origin, rule, message)
-    regions = list(dict.fromkeys((*REGIONS, *(region for one in catalog.models.values() for region in one.regions))))
-    for name in policy.allowed_regions or ():
-        if name.casefold() not in (region.casefold() for region in regions):
-            message = f"{name!r} is not a region of the catalog{nearest(name, regions)}"
-            yield _finding(Kind.UNKNOWN, policy, origin, "allowed_regions", message)
 
 
 def _of_two(first: Policy, above: Origin, second: Policy, below: Origin, catalog: Catalog) -> Iterator[PolicyFinding]:

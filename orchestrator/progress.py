@@ -17,7 +17,7 @@ from rich.text import Text
 
 from orchestrator.control_plane import OnEvent
 from orchestrator.events import Event, EventType
-from orchestrator.specs import BudgetSpec
+from orchestrator.sections import BudgetSpec
 from orchestrator.state import ProjectState, TaskStatus
 
 DEFAULT_USD = BudgetSpec().max_usd

@@ -6,162 +6,36 @@ A `JobSpec` travels one way, from file, issue, comment or flags to the run, and 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
-import yaml
-from pydantic import AfterValidator, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import ConfigDict, Field, StrictInt, ValidationError
 from pydantic.dataclasses import dataclass
 
-from orchestrator.budget import DEFAULT_MAX_TIME_SECONDS, DEFAULT_MAX_USD
 from orchestrator.errors import SpecError, SpecFinding, UsageError
+from orchestrator.flat_file import FlatFile, deprecation, flat_schema, is_flat, read_flat
 from orchestrator.policy import MAX_USD, NamedPolicy, Policy, PolicySet, in_file
+from orchestrator.sections import (
+    APP_TYPES,
+    MAX_TIME_SECONDS,
+    AppType,
+    BudgetSpec,
+    ContextSpec,
+    Flag,
+    GitHubSpec,
+    ProjectSection,
+    RoutingSpec,
+    ValidationSpec,
+)
 from orchestrator.strict import STRICT, Form, nearest
 from orchestrator.yaml_marks import Document, read_file, read_yaml
 
 SPEC_PATH = ".orchestrator.yaml"
 TITLE_CHARACTERS = 72
-MAX_TIME_SECONDS = 30 * 24 * 3600.0
-
-AppType = Literal["fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic"]
-Strategy = Literal["greedy", "weighted_sum", "pareto"]
-Validator = Literal[
-    "python_syntax", "ruff", "pytest", "json_schema", "length", "yaml_syntax", "json_syntax", "toml_syntax",
-    "npm_install", "npm_lint", "npm_build", "npm_test",
-]  # fmt: skip
-Permission = Literal["triage", "write", "maintain", "admin"]
-Checks = Literal["four", "one"]
-
-APP_TYPES: tuple[str, ...] = get_args(AppType)
-VALIDATORS: tuple[str, ...] = get_args(Validator)
-PERMISSIONS: tuple[str, ...] = get_args(Permission)
-
-
-def _branch_prefix(prefix: str) -> str:
-    """Check what git-check-ref-format(1) asks of the start of a branch name, within our own alphabet."""
-    if not re.fullmatch(r"[a-z0-9._/-]{1,60}", prefix):
-        raise ValueError(f"must be 1 to 60 of a-z 0-9 . _ / -, not {prefix!r}")
-    if prefix[0] in "/-." or prefix.startswith("refs/"):
-        raise ValueError(f"must not begin with '/', '-', '.' or 'refs/', as {prefix!r} does")
-    for part in ("..", "//", "/.", ".lock/"):
-        if part in prefix:
-            raise ValueError(f"must not contain {part!r}, as {prefix!r} does")
-    return prefix
-
-
-def path_glob(glob: str) -> str:
-    """Return a glob over paths of the repository unchanged; raises `ValueError` for one that could match nothing."""
-    if not glob or glob.startswith(("/", "!", "~")):
-        raise ValueError(f"must be a glob relative to the repository's top, such as 'infra/**', not {glob!r}")
-    if "\\" in glob or ".." in glob.split("/"):
-        raise ValueError(f"must use '/' and no '..', as {glob!r} does not")
-    return glob
-
-
-Usd = Annotated[float, Field(strict=True, ge=0, le=MAX_USD)]
-Seconds = Annotated[float, Field(strict=True, gt=0, le=MAX_TIME_SECONDS)]
-_Weight = Annotated[float, Field(strict=True, ge=0, le=1000)]
-Flag = Annotated[bool, Field(strict=True)]
-AccountName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
-Glob = Annotated[str, Field(max_length=200), AfterValidator(path_glob)]
-_Label = Annotated[str, Field(min_length=1, max_length=50)]
-_Command = Annotated[str, Field(min_length=1, max_length=2000)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ProjectSection:
-    """What the file says of the job; in a repository it is the background of every issue."""
-
-    title: Annotated[str, Field(max_length=256, description="A name in a few words.")] = ""
-    description: Annotated[str, Field(max_length=65_536, description="What to build.")] = ""
-    success_criteria: Annotated[str, Field(max_length=65_536, description="When it is done.")] = ""
-    app_type: Annotated[AppType | None, Field(description="The kind of project; detected when left out.")] = None
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class BudgetSpec:
-    """Hard caps in USD and seconds; `team` and `job` name the operator's budgets that are charged too."""
-
-    max_usd: Annotated[Usd, Field(description="Hard cap on what one run spends, in USD.")] = DEFAULT_MAX_USD
-    max_time_seconds: Annotated[Seconds, Field(description="Hard cap on one run's time, in seconds.")] = (
-        DEFAULT_MAX_TIME_SECONDS
-    )
-    team: Annotated[AccountName | None, Field(description="Charge the operator's budget of this team too.")] = None
-    job: Annotated[AccountName | None, Field(description="Charge the operator's budget of this job too.")] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class Weights:
-    """How much each term counts in ranking; only their proportions matter, and one left out counts nothing."""
-
-    quality: Annotated[_Weight, Field(description="Weight of quality.")] = 0.0
-    cost: Annotated[_Weight, Field(description="Weight of low cost.")] = 0.0
-    trust: Annotated[_Weight, Field(description="Weight of trust.")] = 0.0
-
-    def __post_init__(self) -> None:
-        if not self.quality + self.cost + self.trust > 0:
-            raise ValueError("at least one weight must be more than 0")
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class RoutingSpec:
-    """How models are ranked; the weights count for `weighted_sum` only."""
-
-    strategy: Annotated[Strategy, Field(description="How models are ranked.")] = "greedy"
-    weights: Weights = Weights(quality=0.6, cost=0.2, trust=0.2)
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class ValidationSpec:
-    """Which deterministic checks run; `validators` None means that they are detected."""
-
-    validators: Annotated[
-        tuple[Validator, ...] | None,
-        Field(max_length=50, description="Built-in validators; detected from the files when left out."),
-    ] = None
-    commands: Annotated[
-        tuple[_Command, ...],
-        Field(max_length=20, description="Each run by `sh -c` inside the sandbox; non-zero fails."),
-    ] = ()
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class GitHubSpec:
-    """How the bot and the Action behave in this repository; `require_approval_above_usd` is in USD."""
-
-    trigger_permission: Annotated[Permission, Field(description="The least permission that may command.")] = "write"
-    require_approval_above_usd: Annotated[
-        Usd | None, Field(description="A forecast above this many USD waits for `/orchestrate approve`.")
-    ] = None
-    branch_prefix: Annotated[
-        str,
-        AfterValidator(_branch_prefix),
-        Field(description="How our branches begin.", json_schema_extra={"pattern": "^[a-z0-9_][a-z0-9._/-]{0,59}$"}),
-    ] = "orchestrator/"
-    draft: Annotated[Flag, Field(description="Open pull requests as drafts.")] = True
-    labels: Annotated[tuple[_Label, ...], Field(max_length=20, description="Labels of our pull requests.")] = ()
-    checks: Annotated[Checks, Field(description="`one` puts all four check runs into `orchestrator/run`.")] = "four"
-    staged: Annotated[Flag, Field(description="Run everything, show every write as a preview, make none.")] = False
-    protected_paths: Annotated[
-        tuple[Glob, ...], Field(max_length=200, description="Globs that are never written, added to the built-in list.")
-    ] = ()
-
-
-@dataclass(frozen=True, slots=True, config=STRICT)
-class ContextSpec:
-    """Which files of an existing repository a model may see; an empty `include` means all."""
-
-    include: Annotated[
-        tuple[Glob, ...], Field(max_length=200, description="Only files that match one of these globs.")
-    ] = ()
-    exclude: Annotated[
-        tuple[Glob, ...], Field(max_length=200, description="No file that matches one of these globs.")
-    ] = ()
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -209,23 +83,6 @@ class SpecFile:
     context: ContextSpec = ContextSpec()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class FlatFile:
-    """The older flat form of a project file: deprecated, and read into the same job."""
-
-    project: Annotated[
-        str, Field(min_length=1, max_length=65_536, description="What to build.", json_schema_extra={"pattern": "\\S"})
-    ]
-    criteria: Annotated[str, Field(max_length=65_536, description="When it is done.")] = ""
-    budget_usd: Annotated[Usd, Field(description="Hard cap on what one run spends, in USD.")] = DEFAULT_MAX_USD
-    time_seconds: Annotated[Seconds, Field(description="Hard cap on one run's time, in seconds.")] = (
-        DEFAULT_MAX_TIME_SECONDS
-    )
-    concurrency: Annotated[
-        StrictInt | None, Field(ge=1, le=100, description="How many tasks are worked on at once.")
-    ] = None
-
-
 @plain_dataclass(frozen=True, slots=True)
 class ProjectFile:
     """What `--file` names: its job; of the older flat form also how many tasks at once, and a note on its form."""
@@ -241,11 +98,6 @@ def _file_form() -> Form[SpecFile]:
 
 
 @cache
-def _flat_form() -> Form[FlatFile]:
-    return Form(FlatFile)
-
-
-@cache
 def _job_form() -> Form[JobSpec]:
     return Form(JobSpec)
 
@@ -256,8 +108,8 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
     With `require_project` the file must say what to build. Raises `SpecError` with every finding.
     """
     document = read_yaml(text, path)
-    if _is_flat(document):
-        return _job_of_flat(_flat_form().read(document))
+    if is_flat(document):
+        return _job_of_flat(read_flat(document))
     file = _file_form().read(document)
     project = file.project
     if require_project and not (project.title or project.description):
@@ -280,30 +132,22 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
 
 
 def load_project_file(path: Path) -> ProjectFile:
-    """Return what `--file` names, in the sections of a spec or in the older flat form, which gets a note.
+    """Return what `--file` names, which must say what to build; the older flat form gets a note.
 
-    Raises as `load_spec_file` does.
+    Raises `UsageError` when it cannot be read, is no file, over 1 MiB or not UTF-8, and `SpecError` when it does not
+    parse.
     """
     text = read_file(path)
     job = parse_spec(text, str(path), require_project=True)
     document = read_yaml(text, str(path))
-    if not _is_flat(document):
+    if not is_flat(document):
         return ProjectFile(job)
-    return ProjectFile(job, _flat_form().read(document).concurrency, _deprecation(document, job))
+    return ProjectFile(job, read_flat(document).concurrency, deprecation(document))
 
 
 def read_sections(sections: Mapping[str, Any]) -> SpecFile:
     """Return sections of a spec file that no text stands behind; raises `SpecError` with every finding."""
     return _file_form().read(Document("draft", dict(sections), {}, {}))
-
-
-def load_spec_file(path: Path) -> JobSpec:
-    """Return the spec of `--file`, which must say what to build.
-
-    Raises `UsageError` when it cannot be read, is no file, over 1 MiB or not UTF-8, and `SpecError` when it does not
-    parse.
-    """
-    return parse_spec(read_file(path), str(path), require_project=True)
 
 
 def spec_from_text(project: str, criteria: str = "") -> JobSpec:
@@ -399,7 +243,7 @@ def json_schema() -> dict[str, Any]:
 
     A file whose `project` is text is the older flat one, every other the sections of `SpecFile`.
     """
-    nested, flat = dict(_file_form().schema), dict(_flat_form().schema)
+    nested, flat = dict(_file_form().schema), dict(flat_schema())
     parts = {**nested.pop("$defs"), **flat.pop("$defs", {})}
     return {
         "$schema": nested.pop("$schema"),
@@ -411,37 +255,12 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _is_flat(document: Document) -> bool:
-    return isinstance(document.value, dict) and isinstance(document.value.get("project"), str)
-
-
 def _job_of_flat(flat: FlatFile) -> JobSpec:
     return JobSpec(
         title=title_of(flat.project),
         description=flat.project,
         criteria=flat.criteria,
         budget=BudgetSpec(flat.budget_usd, flat.time_seconds),
-    )
-
-
-def _deprecation(document: Document, job: JobSpec) -> str:
-    """Return what to write instead: the place of the old form, and the same job in sections."""
-    given = document.value
-    sections: dict[str, dict[str, Any]] = {"project": {"description": job.description}}
-    if "criteria" in given:
-        sections["project"]["success_criteria"] = job.criteria
-    caps = {"budget_usd": "max_usd", "time_seconds": "max_time_seconds"}
-    if budget := {new: given[old] for old, new in caps.items() if old in given}:
-        sections["budget"] = budget
-    place = document.place(("project",), key=True)
-    lines = yaml.safe_dump(sections, allow_unicode=True, sort_keys=False, width=10**6).splitlines()
-    if given.get("concurrency"):
-        lines.append(f"# and on the command line: --concurrency {given['concurrency']}")
-    return "\n".join(
-        [
-            f"{document.path}:{place.line}: this flat form is deprecated; the same in the form that replaces it:",
-            *(f"    {line}" for line in lines),
-        ]
     )
 
 

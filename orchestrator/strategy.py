@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.optimization import GreedyBackend, OptimizationBackend, ParetoBackend, WeightedSumBackend
-from orchestrator.specs import RoutingSpec
+from orchestrator.sections import RoutingSpec
 
 
 def backend_for(routing: RoutingSpec) -> OptimizationBackend:

@@ -23,7 +23,7 @@ class TaskRules:
     output_tokens: int
 
 
-# Thresholds: issue 3. Short texts are not tried as often, and need less room, than code.
+# The thresholds are requirements of the project. Short texts are not tried as often, and need less room, than code.
 _WHOLE = OUTPUT_TOKENS[Purpose.GENERATE]
 RULES: dict[TaskType, TaskRules] = {
     TaskType.CODE_GENERATION: TaskRules(0.85, 3, _WHOLE),

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
 
+from orchestrator.sections import APP_TYPES
+
 NAMES = ("run", "plan", "approve", "status", "cancel", "resume", "revise", "review", "ci", "help")
-APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic")
 
 MAX_CHARACTERS = 65_536
 """GitHub's limit for the text of an issue or comment; what follows cannot have come from there."""
@@ -72,11 +73,6 @@ def parse_command(text: str, *, app_slug: str | None = None, on_pull_request: bo
     last = found[1][0] if len(found) > 1 else len(lines)
     rest = "\n".join([lines[first][match.end() :], *lines[first + 1 : last]])
     return _read(rest, on_pull_request=on_pull_request)
-
-
-def nearest_command(word: str) -> str:
-    """Return the command that a word resembles most."""
-    return min(NAMES, key=lambda name: (distance(word.lower(), name), NAMES.index(name)))
 
 
 def distance(left: str, right: str) -> int:

@@ -15,6 +15,7 @@ from orchestrator.github import report
 from orchestrator.github.checks import spec_check
 from orchestrator.github.client import RepositoryClient
 from orchestrator.github.command import Command
+from orchestrator.github.markdown import one_line
 from orchestrator.github.publisher import Effects, Publisher, Reaction
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
@@ -211,7 +212,7 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -
 async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
-    body = f"{report.ENDINGS[status]}: {report.one_line(error.message)}\n\n{report.one_line(error.hint)}".rstrip()
+    body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
     await desk.comment(report.status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)

@@ -34,6 +34,7 @@ from orchestrator.github.desk import (
     refuse,
     refuse_spec,
 )
+from orchestrator.github.markdown import code, one_line
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     OpenedPullRequest,
@@ -141,7 +142,7 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
     base = command.base or trigger.default_branch
     base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
     if not base_sha:
-        return await refuse(desk, f"there is no branch `{report.code(base)}`, or it has no commit.")
+        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
     branch, open_url = await _branch(desk, job.github.branch_prefix)
     if open_url:
         return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
@@ -315,4 +316,4 @@ def _above_threshold(job: JobSpec, state: ProjectState) -> bool:
 
 
 def _summary(state: ProjectState) -> str:
-    return "\n".join(f"- {report.one_line(task.title)}" for task in state.tasks[:50])
+    return "\n".join(f"- {one_line(task.title)}" for task in state.tasks[:50])

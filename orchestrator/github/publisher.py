@@ -15,7 +15,7 @@ from github.Repository import Repository
 
 from orchestrator.github.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun
 from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
-from orchestrator.github.report import fit
+from orchestrator.github.markdown import fit
 from orchestrator.github.sanitize import Redactor, inert
 
 EffectState = Literal["new", "ambiguous", "done"]

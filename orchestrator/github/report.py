@@ -21,6 +21,7 @@ from orchestrator.github.checks import (
     review_verdict,
     validation_verdict,
 )
+from orchestrator.github.markdown import cell, code, duration, fit, one_line, table, usd
 from orchestrator.state import (
     CallRecord,
     ProjectState,
@@ -32,8 +33,6 @@ from orchestrator.state import (
     ValidationStatus,
 )
 
-MAX_COMMENT = 60_000
-CUT_NOTE = "\n\n… cut here: GitHub takes no longer text. The run's page and the pull request hold the rest."
 OFFLINE_NOTE = "Built by the **offline model** from tested starter projects; no language model was asked."
 
 ENDINGS = {
@@ -278,6 +277,11 @@ def task_graph(tasks: Sequence[Task]) -> str:
     return "\n".join([*lines, "```"])
 
 
+def _mermaid(text: str) -> str:
+    flat = "".join(letter if letter.isalnum() or letter in " .,_/()-:" else " " for letter in " ".join(text.split()))
+    return " ".join(flat.split())[:80]
+
+
 def validation_section(state: ProjectState) -> str:
     """Return what ran, where, what did not and why, and every finding."""
     rung = f"Sandbox: {cell(state.sandbox).rstrip('.')}." if state.sandbox else "No sandbox was used."
@@ -365,63 +369,6 @@ def spec_comment(findings: Sequence[SpecFinding]) -> str:
     return fit(
         f"Not started: `{path}` has errors. Correct them on the default branch and ask again.\n\n" + "\n".join(lines)
     )
-
-
-# the parts
-
-
-def usd(amount: float) -> str:
-    """Return an amount in USD with cents, or as many places as a smaller one needs to be more than zero."""
-    return f"${amount:.4f}" if 0 < amount < 0.01 else f"${amount:,.2f}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it: `45 s`, `6 min`, `1 h 30 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if not hours:
-        return f"{minutes} min"
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table; cells are taken as they are."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line, at most 2,000 letters, so that it can open no block of its own."""
-    flat = " ".join(text.split())
-    flat = flat if len(flat) <= 2000 else f"{flat[:1999]}…"
-    return f"\\{flat}" if flat[:1] in ("#", ">", "-", "+", "*", "|", "`", "~", "=") else flat
-
-
-def cell(text: str) -> str:
-    """Return a text for a table's cell."""
-    return one_line(text).replace("\\|", "|").replace("|", "\\|").replace("`", "'")[:500]
-
-
-def code(text: str) -> str:
-    """Return a text for a code span: on one line, without marks that would end it or its cell."""
-    return " ".join(text.split()).replace("`", "'").replace("|", "¦")[:300] or " "
-
-
-def _mermaid(text: str) -> str:
-    flat = "".join(letter if letter.isalnum() or letter in " .,_/()-:" else " " for letter in " ".join(text.split()))
-    return " ".join(flat.split())[:80]
-
-
-def fit(text: str, limit: int = MAX_COMMENT) -> str:
-    """Return a text within a limit of letters, cut at a line with a note that says so; an open block is closed."""
-    if len(text) <= limit:
-        return text
-    cut = text[: limit - len(CUT_NOTE) - 10]
-    cut = cut[: cut.rindex("\n")] if "\n" in cut else cut
-    fence = "\n```" if sum(line.startswith("```") for line in cut.split("\n")) % 2 else ""
-    return f"{cut}{fence}{CUT_NOTE}"
 
 
 # the check runs, whose summaries are the report's sections

@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 from orchestrator.errors import SandboxError
 from orchestrator.sandbox import MIB, Finished, Limits, PackageIndex, Sandbox, pip_location
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
-from orchestrator.validators.plan import DEPENDENCIES, Environment, tail
+from orchestrator.validators.plan import DEPENDENCIES, Environment, line_of, not_run, table_in, tail, without
 from orchestrator.validators.tests import test_files
 
 _LIMITS = Limits(seconds=300, file_bytes=1024 * MIB)
@@ -69,16 +69,16 @@ async def install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
     """
     found, key = await asyncio.to_thread(lambda: (declared(root), requirement_key(root)))
     if found.findings:
-        return _without(ValidationResult(DEPENDENCIES, ValidationStatus.FAILED, found.findings, _PRIVATE), key)
+        return without(ValidationResult(DEPENDENCIES, ValidationStatus.FAILED, found.findings, _PRIVATE), key)
     if not found.requirements:
         return Environment(None, (), key)
     await asyncio.to_thread(into.mkdir, parents=True, exist_ok=True)
     try:
         finished = await _pip(sandbox, into, found.requirements)
     except SandboxError as error:
-        return _without(ValidationResult(DEPENDENCIES, ValidationStatus.NOT_RUN, (), str(error)), key)
+        return without(not_run(DEPENDENCIES, str(error)), key)
     result = read_pip(finished, found.requirements, _origin(root))
-    return Environment(into, (result,), key) if result.passed else _without(result, key)
+    return Environment(into, (result,), key) if result.passed else without(result, key)
 
 
 def read_pip(finished: Finished, requirements: tuple[str, ...], origin: str) -> ValidationResult:
@@ -128,10 +128,6 @@ def _link(folder: Path, pip: str) -> None:
     """Make pip available under its own name, without the other packages that are installed beside it."""
     folder.chmod(0o755)
     (folder / "pip").symlink_to(pip)
-
-
-def _without(result: ValidationResult, key: str) -> Environment:
-    return Environment(None, (result,), key)
 
 
 def _origin(root: Path) -> str:
@@ -189,15 +185,15 @@ def _pyproject_entries(text: str) -> Iterator[str | Finding]:
         document: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return  # the toml_syntax validator says so, at its line
-    project = _table(document.get("project"))
+    project = table_in(document.get("project"))
     own = canonicalize_name(str(project.get("name", "")))
-    optional, groups = _table(project.get("optional-dependencies")), _table(document.get("dependency-groups"))
+    optional, groups = table_in(project.get("optional-dependencies")), table_in(document.get("dependency-groups"))
     lines = list(_strings(project.get("dependencies")))
     for name in _EXTRAS:
         lines += _strings(optional.get(name))
         lines += _group(groups, name, frozenset())
     for line in lines:
-        entry = requirement_or_finding(line, "pyproject.toml", _line_of(text, line))
+        entry = requirement_or_finding(line, "pyproject.toml", line_of(text, line))
         if isinstance(entry, str) and canonicalize_name(Requirement(entry).name) == own:
             continue  # the project's own extras, which are read here anyway
         yield entry
@@ -215,14 +211,5 @@ def _group(groups: dict[str, Any], name: str, above: frozenset[str]) -> Iterator
             yield from _group(groups, entry["include-group"], above | {name})
 
 
-def _table(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _strings(value: object) -> Iterable[str]:
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def _line_of(text: str, part: str) -> int:
-    before, found, _ = text.partition(part)
-    return before.count("\n") + 1 if found else 1

@@ -27,7 +27,17 @@ from orchestrator.sandbox import (
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
 from orchestrator.validators.npm_output import findings_in, summary_in
 from orchestrator.validators.package_json import LOCK, PACKAGE_JSON, Package, read_package
-from orchestrator.validators.plan import FINDINGS, NPM, NPM_INSTALL, SCRIPTS, Environment, tail
+from orchestrator.validators.plan import (
+    FINDINGS,
+    NPM,
+    NPM_INSTALL,
+    SCRIPTS,
+    Environment,
+    line_of,
+    not_run,
+    tail,
+    without,
+)
 
 _INSTALL_LIMITS = Limits(seconds=600, memory_bytes=4096 * MIB, processes=1024, file_bytes=1024 * MIB)
 # A bundler and its workers are many threads, and each counts as a process.
@@ -74,21 +84,21 @@ async def npm_install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
     package, key = await asyncio.to_thread(lambda: (read_package(root), npm_key(root)))
     tools = await asyncio.to_thread(node_tools)
     if package is None or package.problem:
-        return _without(_not_run(NPM_INSTALL, package.problem if package else "There is no package.json."), key)
+        return without(not_run(NPM_INSTALL, package.problem if package else "There is no package.json."), key)
     if tools is None:
-        return _without(_not_run(NPM_INSTALL, _NO_NODE), key)
+        return without(not_run(NPM_INSTALL, _NO_NODE), key)
     try:
         findings = package.findings or package.foreign((await npm_hosts())[0])
         if findings:
-            return _without(_failed(NPM_INSTALL, findings, "Not everything comes from the public registry."), key)
+            return without(_failed(NPM_INSTALL, findings, "Not everything comes from the public registry."), key)
         await asyncio.to_thread(_lay_out, into, package)
         finished = await _run_npm(sandbox, tools, into, _install_arguments(), index=PackageIndex.NPM)
     except SandboxError as error:
-        return _without(_not_run(NPM_INSTALL, str(error)), key)
+        return without(not_run(NPM_INSTALL, str(error)), key)
     text = await asyncio.to_thread((root / PACKAGE_JSON).read_text, "utf-8", "replace")
     result = read_install(finished, package, text)
     await asyncio.to_thread((into / _MODULES).mkdir, exist_ok=True)
-    return Environment(into, (result,), key) if result.passed else _without(result, key)
+    return Environment(into, (result,), key) if result.passed else without(result, key)
 
 
 async def run_scripts(
@@ -101,8 +111,8 @@ async def run_scripts(
     package = await asyncio.to_thread(read_package, root)
     chosen = [name for name in SCRIPTS if (asked is None or name in asked)]
     if package is None:
-        return tuple(_not_run(name, "There is no package.json.") for name in asked or () if name in NPM)
-    installed = environment.results if environment else (_not_run(NPM_INSTALL, "The packages were not installed."),)
+        return tuple(not_run(name, "There is no package.json.") for name in asked or () if name in NPM)
+    installed = environment.results if environment else (not_run(NPM_INSTALL, "The packages were not installed."),)
     if not (asked is None or any(name in NPM for name in asked)):
         installed = ()
     results = list(installed)
@@ -110,11 +120,11 @@ async def run_scripts(
     for name in chosen:
         script = SCRIPTS[name]
         if script not in package.scripts:
-            missing = () if asked is None else (_not_run(name, f"package.json has no script `{script}`."),)
+            missing = () if asked is None else (not_run(name, f"package.json has no script `{script}`."),)
             results += missing
         elif environment is None or environment.path is None or tools is None:
             reason = environment.results[0].detail if environment and environment.results else _NO_NODE
-            results.append(_not_run(name, f"Not run because of {NPM_INSTALL}: {reason}"))
+            results.append(not_run(name, f"Not run because of {NPM_INSTALL}: {reason}"))
         else:
             finished = await _run_npm(sandbox, tools, root, ["run", script])
             results.append(await asyncio.to_thread(read_script, name, finished, package, root))
@@ -136,18 +146,18 @@ def read_install(finished: Finished, package: Package, text: str) -> ValidationR
     engines = [match for match in _ENGINE.finditer(finished.output) if _concerns(match["name"], package)]
     if engines:
         said = "; ".join(f"{one['name']} wants {one['wanted'].strip()}" for one in engines[:5])
-        return _not_run(NPM_INSTALL, f"This machine's Node.js does not fit ({engines[0]['present'].strip()}): {said}.")
+        return not_run(NPM_INSTALL, f"This machine's Node.js does not fit ({engines[0]['present'].strip()}): {said}.")
     if finished.timed_out:
-        return _not_run(NPM_INSTALL, f"The packages were not installed within {_INSTALL_LIMITS.seconds:.0f} seconds.")
+        return not_run(NPM_INSTALL, f"The packages were not installed within {_INSTALL_LIMITS.seconds:.0f} seconds.")
     if finished.out_of_memory:
-        return _not_run(NPM_INSTALL, f"npm used more than {_INSTALL_LIMITS.memory_bytes // MIB} MiB of memory.")
+        return not_run(NPM_INSTALL, f"npm used more than {_INSTALL_LIMITS.memory_bytes // MIB} MiB of memory.")
     if finished.status == 0:
         return ValidationResult(NPM_INSTALL, ValidationStatus.PASSED, (), summary_in(finished.output) or "installed")
     named = _MISSING.search(finished.output) or _NO_VERSION.search(finished.output)
     if not named and (finished.index_failures or _UNREACHED.search(finished.output)):
         reasons = "; ".join(dict.fromkeys(finished.index_failures)) or tail(finished.output, 300)
-        return _not_run(NPM_INSTALL, f"The package registry cannot be reached: {reasons}")
-    line = _line_of(text, f'"{named["name"]}"') if named else 1
+        return not_run(NPM_INSTALL, f"The package registry cannot be reached: {reasons}")
+    line = line_of(text, f'"{named["name"]}"') if named else 1
     errors = [one for one in finished.output.splitlines() if one.startswith("npm error")]
     finding = Finding(PACKAGE_JSON, line, tail("\n".join(errors) or finished.output))
     return _failed(NPM_INSTALL, (finding,), "not all packages can be installed")
@@ -236,18 +246,5 @@ def _concerns(name: str, package: Package) -> bool:
     return name in package.direct or f'"name": "{name}"' in package.manifest
 
 
-def _line_of(text: str, part: str) -> int:
-    before, found, _ = text.partition(part)
-    return before.count("\n") + 1 if found else 1
-
-
-def _without(result: ValidationResult, key: str) -> Environment:
-    return Environment(None, (result,), key)
-
-
 def _failed(validator: str, findings: tuple[Finding, ...], detail: str) -> ValidationResult:
     return ValidationResult(validator, ValidationStatus.FAILED, findings, detail)
-
-
-def _not_run(validator: str, reason: str) -> ValidationResult:
-    return ValidationResult(validator, ValidationStatus.NOT_RUN, (), reason)

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.state import Finding
-from orchestrator.validators.plan import tail
+from orchestrator.validators.plan import line_of, table_in, tail
 
 PACKAGE_JSON = "package.json"
 LOCK = "package-lock.json"
@@ -71,8 +71,10 @@ def read_package(root: Path) -> Package | None:
         manifest=json.dumps(kept, sort_keys=True),
         lock=_text(root, LOCK, _MAX_LOCK_BYTES),
         npmrc=_text(root, NPMRC, _MAX_BYTES),
-        scripts={name: _line(text, name) for name, body in _table(document.get("scripts")).items() if _says(body)},
-        direct=frozenset(name for kind in _KINDS for name in _table(document.get(kind))),
+        scripts={
+            name: _key_line(text, name) for name, body in table_in(document.get("scripts")).items() if _says(body)
+        },
+        direct=frozenset(name for kind in _KINDS for name in table_in(document.get(kind))),
         findings=tuple(_sources(document, text)),
         problem=problem,
     )
@@ -91,13 +93,13 @@ def is_of_registry(spec: object) -> bool:
 
 def _sources(document: dict[str, Any], text: str) -> Iterator[Finding]:
     for kind in _KINDS:
-        for name, spec in _table(document.get(kind)).items():
+        for name, spec in table_in(document.get(kind)).items():
             if not (_NAME.fullmatch(name) and is_of_registry(spec)):
-                yield Finding(PACKAGE_JSON, _line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
-    for name, spec in _overrides(_table(document.get("overrides"))):
+                yield Finding(PACKAGE_JSON, _key_line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+    for name, spec in _overrides(table_in(document.get("overrides"))):
         # `$name` means the version that the project itself asks for, which is read above.
         if not is_of_registry(spec.removeprefix("$")):
-            yield Finding(PACKAGE_JSON, _line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+            yield Finding(PACKAGE_JSON, _key_line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
 
 
 def _overrides(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -111,14 +113,14 @@ def _overrides(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _locked(lock: str, host: str) -> Iterator[Finding]:
     """Name the entries of a lock that were resolved from elsewhere than the public registry."""
     try:
-        packages = _table(_table(json.loads(lock or "{}")).get("packages"))
+        packages = table_in(table_in(json.loads(lock or "{}")).get("packages"))
     except (ValueError, RecursionError):
         return  # json_syntax says so, and npm makes the lock anew
     for name, entry in packages.items():
-        resolved = _table(entry).get("resolved")
+        resolved = table_in(entry).get("resolved")
         address = urlsplit(resolved) if isinstance(resolved, str) else None
         if address is not None and (address.scheme != "https" or address.hostname != host):
-            yield Finding(LOCK, _line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}")
+            yield Finding(LOCK, _key_line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}")
 
 
 def _registries(npmrc: str, host: str) -> Iterator[Finding]:
@@ -132,13 +134,8 @@ def _says(script: object) -> bool:
     return isinstance(script, str) and bool(script.strip()) and _NO_TEST not in script
 
 
-def _table(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _line(text: str, key: str) -> int:
-    before, found, _ = text.partition(f"{json.dumps(key)}:")
-    return before.count("\n") + 1 if found else 1
+def _key_line(text: str, key: str) -> int:
+    return line_of(text, f"{json.dumps(key)}:")
 
 
 def _text(root: Path, name: str, limit: int) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from orchestrator.state import ValidationResult
+from orchestrator.state import ValidationResult, ValidationStatus
 
 PYTHON_SYNTAX = "python_syntax"
 JSON_SYNTAX = "json_syntax"
@@ -71,3 +72,24 @@ def tail(text: str, limit: int = MESSAGE_CHARACTERS) -> str:
     """Keep the end of a text, where programs say what went wrong."""
     text = text.strip()
     return text if len(text) <= limit else f"[…] {text[-limit:]}"
+
+
+def line_of(text: str, part: str) -> int:
+    """Return the line where a part of a text begins, the first where it does not stand in it."""
+    before, found, _ = text.partition(part)
+    return before.count("\n") + 1 if found else 1
+
+
+def table_in(value: object) -> dict[str, Any]:
+    """Return a table of a parsed file, an empty one where something else stands."""
+    return value if isinstance(value, dict) else {}
+
+
+def not_run(validator: str, reason: str) -> ValidationResult:
+    """Return the result of a validator that could not run, which never counts as passed."""
+    return ValidationResult(validator, ValidationStatus.NOT_RUN, (), reason)
+
+
+def without(result: ValidationResult, key: str) -> Environment:
+    """Return the environment of a project whose dependencies are not installed, for the reason of a result."""
+    return Environment(None, (result,), key)

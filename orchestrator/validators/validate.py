@@ -23,6 +23,7 @@ from orchestrator.validators.plan import (
     VALIDATORS,
     Environment,
     ValidationPlan,
+    not_run,
 )
 from orchestrator.validators.syntax import check_syntax
 from orchestrator.validators.tests import is_test, run_command, run_pytest, test_files
@@ -69,7 +70,7 @@ async def validate(
         reason = broken or _obstacle(sandbox, environment)
         only = tests if files is not None else ()
         installed = environment.path if environment else None
-        results.append(_not_run(PYTEST, reason) if reason else await run_pytest(root, sandbox, installed, only))
+        results.append(not_run(PYTEST, reason) if reason else await run_pytest(root, sandbox, installed, only))
 
     # 4. What package.json declares: install, lint, build, test.
     if files is None:
@@ -82,7 +83,7 @@ async def validate(
         if sandbox.runs_untrusted:
             results.append(await run_command(root, sandbox, environment.path if environment else None, command))
         else:
-            results.append(_not_run(command, _NO_ISOLATION))
+            results.append(not_run(command, _NO_ISOLATION))
     return tuple(results)
 
 
@@ -147,9 +148,5 @@ def _ran(result: ValidationResult) -> bool:
     return result.status is not ValidationStatus.NOT_RUN
 
 
-def _not_run(validator: str, reason: str) -> ValidationResult:
-    return ValidationResult(validator, ValidationStatus.NOT_RUN, (), reason)
-
-
 def _unknown(name: str) -> ValidationResult:
-    return _not_run(name, f"There is no validator of this name{nearest(name, VALIDATORS)}")
+    return not_run(name, f"There is no validator of this name{nearest(name, VALIDATORS)}")

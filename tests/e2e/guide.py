@@ -27,8 +27,8 @@ from markdown_it import MarkdownIt
 from orchestrator.control_plane import ControlPlane
 from orchestrator.state import ProjectState, ProjectStatus
 from tests.certificates import certificates
-from tests.e2e.otlp import Collector
 from tests.loopback import Answer, Asked, Call, ModelServer, Script
+from tests.loopback.collector import Collector
 
 ROOT = Path(__file__).resolve().parents[2]
 ORIGINAL = ROOT / "tests/e2e/data/usage_guide.md"
@@ -88,7 +88,7 @@ def _slug(heading: str) -> str:
 
 def program(text: str, supplied: Supplied, place: Place) -> str:
     """Return a block with what it lacks; raises `AssertionError` when a replacement or an ellipsis is left over."""
-    lends = {"{folder}": str(place.folder), "{collector}": place.collector.endpoint}
+    lends = {"{folder}": str(place.folder), "{collector}": place.collector.url}
     for old, new in (*supplied.fills, *supplied.lent):
         assert old in text, f"nothing to replace: {old!r}"
         text = text.replace(old, re.sub(r"\{(folder|collector)\}", lambda name: lends[name[0]], new))

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from orchestrator import configure_tracing
 from tests.e2e.guide import TEXT, Place, completed, notes, plan_of
 from tests.loopback import Answer, Asked, Script
 
@@ -192,9 +191,8 @@ def is_a_policy_file(place: Place) -> None:
 
 def spans_arrive(place: Place) -> None:
     """The receiver got the run's spans under the service's name, calls to models among them."""
-    configure_tracing(None)
     completed(place)
-    assert place.collector.services() == {"orchestrator"}
-    names = place.collector.span_names()
+    assert {one["service.name"] for one in place.collector.resources} == {"orchestrator"}
+    names = [span.name for span in place.collector.spans]
     assert len(names) >= len(place.calls)
     assert any(call.model in name for name in names for call in place.calls)

@@ -13,7 +13,8 @@ import yaml
 from _pytest.mark import ParameterSet
 from jsonschema import Draft202012Validator
 
-from orchestrator.specs import APP_TYPES, json_schema, load_project_file
+from orchestrator.sections import APP_TYPES
+from orchestrator.specs import json_schema, load_project_file
 from tests.certificates import certificates
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import configure_tracing
 from tests.e2e.guide import ORIGINAL, OURS, Block, Place, blocks, environment, program
 from tests.e2e.guide_entries import ENTRIES
-from tests.e2e.otlp import collecting
 from tests.loopback import ModelServer
+from tests.loopback.collector import collector
 
 # One process for all of them: the vendors' SDKs, which take seconds to load, are loaded once.
 pytestmark = pytest.mark.xdist_group("usage_guide")
@@ -41,14 +42,17 @@ def _case(name: str, block: Block) -> object:
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     folder = tmp_path / "work"
     folder.mkdir()
-    with ModelServer() as models, collecting() as collector:
-        made = Place(folder, models, environment(models, tmp_path / "home"), collector)
+    with ModelServer() as models, collector() as received:
+        made = Place(folder, models, environment(models, tmp_path / "home"), received)
         for variable in [it for it in os.environ if it.endswith(("_API_KEY", "_BASE_URL")) or "ORCHESTRATOR" in it]:
             monkeypatch.delenv(variable)
         for variable, value in made.environment.items():
             monkeypatch.setenv(variable, value)
         monkeypatch.chdir(folder)
-        yield made
+        try:
+            yield made
+        finally:
+            configure_tracing(None)  # a block of either guide configures it for the whole process
 
 
 @pytest.mark.parametrize(("name", "block"), list(_cases()))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.app_builder import OutputFolder
 from orchestrator.control_plane import ControlPlane, Source
 from orchestrator.events import Event
+from orchestrator.output import OutputFolder
 from orchestrator.persistence import Persistence
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted, ScriptedProvider

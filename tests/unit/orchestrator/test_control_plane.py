@@ -9,7 +9,7 @@ import pytest
 from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.providers.scripted import ScriptedProvider
-from orchestrator.specs import BudgetSpec
+from orchestrator.sections import BudgetSpec
 from orchestrator.state import Purpose
 from tests.loopback import ModelServer
 from tests.unit.orchestrator.models import AT_ONCE, Models, a_job

@@ -15,7 +15,7 @@ from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.providers.base import Completion, CompletionRequest, Usage
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.report import report
-from orchestrator.specs import ValidationSpec
+from orchestrator.sections import ValidationSpec
 from orchestrator.state import ProjectStatus, Purpose, TaskStatus
 from tests.unit.orchestrator.models import (
     APPROVED,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.policy import Policy, PolicySet
 from orchestrator.providers.base import CompletionRequest
-from orchestrator.specs import ValidationSpec
+from orchestrator.sections import ValidationSpec
 from orchestrator.state import ProjectStatus, Purpose, TaskStatus
 from tests.unit.orchestrator.models import APPROVED, Models, a_job, changes, files, in_turn, plan, sent_back, task
 

@@ -20,7 +20,8 @@ from orchestrator.operator_config import (
     state_home,
 )
 from orchestrator.policy import Policy, PolicySet
-from orchestrator.specs import PERMISSIONS, BudgetSpec, GitHubSpec, JobSpec
+from orchestrator.sections import PERMISSIONS, BudgetSpec, GitHubSpec
+from orchestrator.specs import JobSpec
 
 FULL = """\
 version: 1

@@ -14,7 +14,7 @@ from orchestrator.optimization import (
     ParetoBackend,
     WeightedSumBackend,
 )
-from orchestrator.specs import RoutingSpec, Weights
+from orchestrator.sections import RoutingSpec, Weights
 from orchestrator.strategy import backend_for
 
 

@@ -17,7 +17,8 @@ from orchestrator.errors import BudgetError, NoModel, PlanError, UsageError
 from orchestrator.orchestration_agent import Draft, patched
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.providers.scripted import ScriptedProvider
-from orchestrator.specs import APP_TYPES, BudgetSpec, JobSpec, RoutingSpec, ValidationSpec, spec_from_text
+from orchestrator.sections import APP_TYPES, BudgetSpec, RoutingSpec, ValidationSpec
+from orchestrator.specs import JobSpec, spec_from_text
 from orchestrator.state import Purpose
 from orchestrator.store import Ledger, RunStore
 from orchestrator.wire import DraftJob, DraftPolicy, DraftReply, parse
@@ -89,8 +90,11 @@ async def test_a_rule_is_taken_away_by_name_only(tmp_path: Path) -> None:
     ("wrong", "said"),
     [
         (reply(policy={"allowed_providers": ["opnai"]}), "policy.allowed_providers[0]: 'opnai' is not a provider; did"),
-        (reply(policy={"allowed_models": ["gpt4o"]}), "policy.allowed_models: 'gpt4o' is not a model; did you mean"),
-        (reply(policy={"allowed_regions": ["eurp"]}), "policy.allowed_regions: 'eurp' is not a region"),
+        (
+            reply(policy={"allowed_models": ["gpt4o"]}),
+            "policy.allowed_models: 'gpt4o' is not a model of the catalog; did you mean",
+        ),
+        (reply(policy={"allowed_regions": ["eurp"]}), "policy.allowed_regions: 'eurp' is not a region of the catalog"),
         (reply({"budget": {"max_usd": -1}}), "budget.max_usd: must be at least 0, not -1"),
         (reply(policy={"rate_limit": 1, "remove": ["rate_limit"]}), "policy.rate_limit: is both given and removed"),
         (reply(policy={"alowed_regions": ["eu"]}), "policy.alowed_regions: Extra inputs are not permitted"),
@@ -108,7 +112,7 @@ async def test_what_does_not_validate_goes_back_with_the_reason(tmp_path: Path, 
 
 async def test_a_draft_that_never_validates_is_an_error_that_says_why(tmp_path: Path) -> None:
     models = Models(say={"draft": lambda _: reply(policy={"allowed_regions": ["mars"]})})
-    with pytest.raises(PlanError, match="'mars' is not a region; known are cn, eu"):
+    with pytest.raises(PlanError, match="'mars' is not a region of the catalog; known are cn, eu"):
         await agent(models, tmp_path).draft(INTENT)
     assert len(models.asked) == 3
 

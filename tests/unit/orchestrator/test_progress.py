@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator.budget import Budget
 from orchestrator.events import Event, EventType
 from orchestrator.progress import Picture, architecture_block, follow, line, plain, plan_text, show, summary
-from orchestrator.specs import BudgetSpec
+from orchestrator.sections import BudgetSpec
 from orchestrator.state import (
     Forecast,
     Outcome,

@@ -14,21 +14,22 @@ from jsonschema import Draft202012Validator
 
 from orchestrator.errors import SpecError, SpecFinding, UsageError
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
-from orchestrator.specs import (
+from orchestrator.sections import (
     APP_TYPES,
     VALIDATORS,
     BudgetSpec,
     ContextSpec,
     GitHubSpec,
-    JobSpec,
-    ProjectFile,
     RoutingSpec,
     ValidationSpec,
     Weights,
+)
+from orchestrator.specs import (
+    JobSpec,
+    ProjectFile,
     from_json,
     json_schema,
     load_project_file,
-    load_spec_file,
     merge_issue,
     narrow,
     parse_spec,
@@ -310,7 +311,7 @@ def test_a_file_on_the_command_line_is_loaded_with_a_byte_order_mark(tmp_path: P
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"\xef\xbb\xbfproject: {title: A}\n")
 
-    assert load_spec_file(path) == JobSpec(title="A", description="A")
+    assert load_project_file(path) == ProjectFile(JobSpec(title="A", description="A"))
 
 
 def test_a_file_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
@@ -318,15 +319,15 @@ def test_a_file_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_bytes(b"#" * (1024 * 1024 + 1))
 
     with pytest.raises(UsageError, match=r"latin\.yaml is not UTF-8 \(line 2\)"):
-        load_spec_file(tmp_path / "latin.yaml")
+        load_project_file(tmp_path / "latin.yaml")
     with pytest.raises(UsageError, match=r"large\.yaml is over 1048576 bytes"):
-        load_spec_file(tmp_path / "large.yaml")
+        load_project_file(tmp_path / "large.yaml")
     with pytest.raises(UsageError, match="is not a file"):
-        load_spec_file(tmp_path)
+        load_project_file(tmp_path)
     with pytest.raises(UsageError, match="does not exist"):
-        load_spec_file(tmp_path / "gone.yaml")
+        load_project_file(tmp_path / "gone.yaml")
     with pytest.raises(UsageError, match="cannot be read"):
-        load_spec_file(tmp_path / ("n" * 300))
+        load_project_file(tmp_path / ("n" * 300))
 
 
 def test_an_issue_gives_the_job_and_the_project_becomes_background() -> None:
@@ -466,12 +467,8 @@ def test_the_older_flat_form_is_the_same_job_and_its_note_shows_the_form_that_re
 
     file = load_project_file(path)
 
-    assert (
-        file.job
-        == load_spec_file(path)
-        == JobSpec(
-            title="Build a parser", description="Build a parser", criteria="pytest passes", budget=BudgetSpec(2.5, 600)
-        )
+    assert file.job == JobSpec(
+        title="Build a parser", description="Build a parser", criteria="pytest passes", budget=BudgetSpec(2.5, 600)
     )
     assert file.concurrency == 2
     first, *shown = file.note.splitlines()

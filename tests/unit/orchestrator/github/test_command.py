@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.github.command import APP_TYPES, NAMES, Command, Refusal, distance, parse_command
+from orchestrator.github.command import NAMES, Command, Refusal, distance, parse_command
+from orchestrator.sections import APP_TYPES
 
 
 @pytest.mark.parametrize(

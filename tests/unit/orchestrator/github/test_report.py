@@ -12,7 +12,8 @@ from orchestrator.budget import Budget
 from orchestrator.errors import SpecFinding
 from orchestrator.github import report
 from orchestrator.github.checks import Annotation, spec_check
-from orchestrator.github.report import Links, check_runs, duration, fit, one_line, status_line, usd
+from orchestrator.github.markdown import CUT_NOTE, duration, fit, one_line, usd
+from orchestrator.github.report import Links, check_runs, status_line
 from orchestrator.state import ArchitectureDecision, Evaluation, Outcome, ProjectState, ProjectStatus, Task, TaskType
 from tests.unit.orchestrator.github.states import completed, exhausted, failing, running
 
@@ -136,8 +137,8 @@ def test_a_report_beyond_the_limit_is_cut_at_a_line_with_a_note() -> None:
     state.notes = tuple(f"note {number} " + "x" * 500 for number in range(300))
     text = report.report_comment(state)
     assert len(text) <= 60_000
-    assert text.endswith(report.CUT_NOTE)
-    assert text.removesuffix(report.CUT_NOTE).splitlines()[-1].startswith("- note ")
+    assert text.endswith(CUT_NOTE)
+    assert text.removesuffix(CUT_NOTE).splitlines()[-1].startswith("- note ")
 
 
 def test_a_block_of_code_that_is_cut_is_closed() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import scaffolds
-from orchestrator.specs import APP_TYPES
+from orchestrator.sections import APP_TYPES
 from tests.unit.orchestrator.scaffolds.starters import PYTHON, STARTERS, with_dependencies, write
 
 NO_TITLE_NO_FEATURE = "\n"

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from orchestrator.errors import BudgetHierarchyExceeded
 from orchestrator.state import Purpose
 from orchestrator.store import Database, HoldStore, Ledger, RunStore
+from tests.unit.orchestrator.store.conftest import Clock
 
 PICO = 10**12
 ORG = {"org": 10 * PICO}
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest_asyncio.fixture
-async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
-    async with Database.open(f"sqlite:///{tmp_path / 'state.db'}", clock=clock) as opened:
-        yield opened
 
 
 async def admitted(database: Database, run: str, usd: int, caps: dict[str, int] | None = None) -> bool:

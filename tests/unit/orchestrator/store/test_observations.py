@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from orchestrator.errors import RunLost
 from orchestrator.prediction import Attempt, Observation, Paid, Work
 from orchestrator.state import Purpose
 from orchestrator.store import Database, ObservationStore, RunStore
+from tests.unit.orchestrator.store.conftest import Clock
 
 WORK = Work("m", Purpose.GENERATE, "code_generation")
 PLANNING = Work("m", Purpose.DECOMPOSE, "")
 PAID = Paid(1.0, 100, 10, 2.0)
 ONCE = Observation(WORK, calls=1, cost_usd=1.0, input_tokens=100.0, output_tokens=10.0, seconds=2.0)
 DAY = 86_400
-
-
-@dataclass
-class Clock:
-    now: float = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest_asyncio.fixture
-async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
-    async with Database.open(f"sqlite:///{tmp_path / 'state.db'}", clock=clock) as opened:
-        yield opened
 
 
 def store(database: Database, scope: str = "", version: str = "v1") -> ObservationStore:

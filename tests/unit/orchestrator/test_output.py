@@ -1,4 +1,4 @@
-"""Which kind of app a job asks for, and a folder in which nothing of the user's is ever overwritten."""
+"""The output folder, in which nothing of the user's is ever overwritten."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.app_builder import OutputFolder, detect_app_type
 from orchestrator.budget import Budget
 from orchestrator.errors import OutputConflict, UsageError
+from orchestrator.output import OutputFolder
 from orchestrator.state import Outcome, ProjectState, ProjectStatus
 
 
@@ -26,26 +26,6 @@ def ended(*files: str) -> ProjectState:
         outcome=Outcome("changed", "Done."),
         files=files,
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "paths", "expected"),
-    [
-        ("A FastAPI service with JWT", (), "fastapi"),
-        ("a REST API for lakes", (), "fastapi"),
-        ("A Next.js shop in React", (), "nextjs"),
-        ("a React dashboard", (), "react-vite"),
-        ("A command-line tool", (), "cli"),
-        ("a landing page", (), "html"),
-        ("Implement token bucket rate limiter", (), "library"),
-        ("Poems about lakes", (), "generic"),
-        ("Mend the button", ("next.config.mjs",), "nextjs"),
-        ("Mend the button", ("vite.config.ts",), "react-vite"),
-        ("Mend the sum", ("pyproject.toml",), "library"),
-    ],
-)
-def test_the_kind_of_app_follows_from_files_and_words(text: str, paths: tuple[str, ...], expected: str) -> None:
-    assert detect_app_type(text, paths) == expected
 
 
 def test_what_was_written_may_be_replaced_until_somebody_changes_it(tmp_path: Path) -> None:
