@@ -12,6 +12,7 @@ from orchestrator.providers.base import Provider
 from orchestrator.sections import BudgetSpec
 from orchestrator.specs import narrow, spec_from_text
 from orchestrator.state import ArchitectureDecision
+from orchestrator.strict import argument
 
 # What the catalog's dearest model takes for a description of 20 kB, twice because of one answer out of the vocabulary.
 ADVICE_USD = 0.5
@@ -39,8 +40,10 @@ class ArchitectureAdvisor:
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
     ) -> None:
-        self.budget = budget or Budget(ADVICE_USD, ADVICE_SECONDS)
-        self._policies = policy_set or PolicySet()
+        self.budget = Budget(ADVICE_USD, ADVICE_SECONDS) if budget is None else budget
+        self._policies = PolicySet() if policy_set is None else policy_set
+        argument("budget", self.budget, Budget, "Budget(max_usd=0.5)")
+        argument("policy_set", self._policies, PolicySet, "PolicySet(policies=[Policy(...)])")
         self._plane = ControlPlane(env, providers=providers)
 
     async def analyze(

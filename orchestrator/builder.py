@@ -19,6 +19,7 @@ from orchestrator.providers.base import Provider
 from orchestrator.sections import BudgetSpec
 from orchestrator.specs import narrow, spec_from_text
 from orchestrator.state import ProjectState, ProjectStatus
+from orchestrator.strict import argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,10 @@ class AppBuilder:
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
     ) -> None:
-        self.budget = budget or Budget()
-        self._policies = policy_set or PolicySet()
+        self.budget = Budget() if budget is None else budget
+        self._policies = PolicySet() if policy_set is None else policy_set
+        argument("budget", self.budget, Budget, "Budget(max_usd=5.0)")
+        argument("policy_set", self._policies, PolicySet, "PolicySet(policies=[Policy(...)])")
         self._stream = stream
         self._plane = ControlPlane(env, concurrency=max_concurrency, providers=providers)
 

@@ -52,7 +52,7 @@ class BudgetHierarchy:
             if name not in budgets:
                 known = nearest(name, budgets) if budgets else f"; it names no {level}"
                 raise UsageError(
-                    f"The budget hierarchy has no {level} {name!r}{known}.",
+                    f"The budget hierarchy has no {level} {name!r}{known}",
                     hint=f"Give the {level} a budget, or leave `{level}` away.",
                 )
             caps[f"{level}:{name}"] = to_pico(budgets[name])

@@ -30,6 +30,10 @@ class Hooks:
 
     def add(self, event_type: EventType | str, hook: Hook) -> None:
         """Call `hook` for every event of that type, in the order of adding; raises `UsageError` for unknown names."""
+        if not callable(hook):
+            raise UsageError(
+                f"A hook must be a function, not {hook!r}.", hint="It is called with keywords; take `**_`."
+            )
         self._hooks.setdefault(_known(event_type), []).append(hook)
 
     def remove(self, event_type: EventType | str, hook: Hook) -> None:
@@ -79,7 +83,7 @@ def _known(event_type: EventType | str) -> EventType:
         from orchestrator.strict import nearest
 
         raise UsageError(
-            f"{event_type!r} is no event{nearest(str(event_type), names)}.", hint=f"Known: {', '.join(names)}."
+            f"{event_type!r} is no event{nearest(str(event_type), names)}", hint=f"Known: {', '.join(names)}."
         )
     return EventType(event_type)
 

@@ -23,6 +23,7 @@ from orchestrator.providers.base import Provider
 from orchestrator.sections import BudgetSpec
 from orchestrator.specs import JobSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState
+from orchestrator.strict import argument
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import new_run_id
 
@@ -55,16 +56,25 @@ class Orchestrator:
         providers: Mapping[str, Provider] | None = None,
         optimization_backend: OptimizationBackend | None = None,
     ) -> None:
-        self.budget = budget or Budget()
-        self._policies = policy_set or PolicySet()
+        self.budget = Budget() if budget is None else budget
+        self._policies = PolicySet() if policy_set is None else policy_set
+        argument("budget", self.budget, Budget, "Budget(max_usd=5.0)")
+        argument("policy_set", self._policies, PolicySet, "PolicySet(policies=[Policy(...)])")
+        if not isinstance(max_concurrency, int) or max_concurrency < 1:
+            raise UsageError(
+                f"max_concurrency must be a whole number from 1 up, not {max_concurrency!r}.", hint="The default is 3."
+            )
+        if cost_predictor is not None:
+            argument("cost_predictor", cost_predictor, CostPredictor, "CostPredictor(alpha=0.1)")
         if budget_hierarchy is not None:
+            argument("budget_hierarchy", budget_hierarchy, BudgetHierarchy, "BudgetHierarchy(org_max_usd=100.0)")
             budget_hierarchy.caps(team, job)  # a team or job that it does not know is an error from the start
         self._hierarchy, self._team, self._job = budget_hierarchy, team, job
         self._predictor = cost_predictor
         self._max_concurrency = max_concurrency
         self._env = env
         self._providers = providers
-        self._backend = optimization_backend
+        self._backend = _backend(optimization_backend)
         self.telemetry = Telemetry()
         self._hooks = Hooks()
         self._exporter: MetricsExporter | None = None
@@ -73,7 +83,7 @@ class Orchestrator:
 
     def set_optimization_backend(self, backend: OptimizationBackend | None) -> None:
         """Have the next runs rank models by this backend; None is greedy, as at the start."""
-        self._backend = backend
+        self._backend = _backend(backend)
 
     def run_project(
         self,
@@ -132,6 +142,10 @@ class Orchestrator:
 
     def set_metrics_exporter(self, exporter: MetricsExporter) -> None:
         """Have `export_metrics` use this exporter."""
+        if isinstance(exporter, type) or not callable(getattr(exporter, "export", None)):
+            raise UsageError(
+                f"A metrics exporter must be an object that exports, not {exporter!r}.", hint="Give ConsoleExporter()."
+            )
         self._exporter = exporter
 
     def export_metrics(self) -> None:
@@ -182,6 +196,15 @@ class Orchestrator:
                 budget_hierarchy=self._hierarchy,
                 cost_predictor=self._predictor,
             )
+
+
+def _backend(backend: OptimizationBackend | None) -> OptimizationBackend | None:
+    """Return the backend; raises `UsageError` for a name or a class in its place."""
+    if backend is not None and (isinstance(backend, type) or not callable(getattr(backend, "rank", None))):
+        raise UsageError(
+            f"An optimization backend must be an object that ranks, not {backend!r}.", hint="Give ParetoBackend()."
+        )
+    return backend
 
 
 class _Closing(Coroutine[Any, Any, ProjectState]):

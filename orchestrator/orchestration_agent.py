@@ -20,6 +20,7 @@ from orchestrator.run import Asking, Run
 from orchestrator.sections import APP_TYPES, BudgetSpec
 from orchestrator.specs import JobSpec, read_sections, spec_from_text
 from orchestrator.state import Outcome, Purpose
+from orchestrator.strict import argument
 from orchestrator.titles import new_run_id
 from orchestrator.wire import DraftReply
 
@@ -68,8 +69,10 @@ class OrchestrationAgent:
         env: Mapping[str, str] | None = None,
         providers: Mapping[str, Provider] | None = None,
     ) -> None:
-        self.budget = budget or Budget(DRAFT_USD, DRAFT_SECONDS)
-        self._policies = policy_set or PolicySet()
+        self.budget = Budget(DRAFT_USD, DRAFT_SECONDS) if budget is None else budget
+        self._policies = PolicySet() if policy_set is None else policy_set
+        argument("budget", self.budget, Budget, "Budget(max_usd=0.5)")
+        argument("policy_set", self._policies, PolicySet, "PolicySet(policies=[Policy(...)])")
         self._plane = ControlPlane(env, providers=providers)
 
     async def draft(self, intent: str, *, project_id: str | None = None) -> Draft:

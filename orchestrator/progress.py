@@ -183,8 +183,6 @@ def summary(state: ProjectState, folder: str) -> str:
         "\n".join(map(plain, state.outcome.reason.splitlines())),
         f"{len(state.files)} files in {folder}; report: {folder}/.orchestrator/report.md",
     ]
-    if state.outcome.code == "no_model":
-        lines.append("Without any key: --offline builds starter projects with the built-in model.")
     if state.status.value in ("budget_exhausted", "timed_out", "partial", "interrupted", "failed"):
         more = {
             "budget_exhausted": f" --budget {state.budget.max_usd * 2 or DEFAULT_USD:g}",

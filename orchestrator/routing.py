@@ -179,8 +179,10 @@ def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[
     if not available:
         return NoModel(
             "No provider is available: no provider key is set.",
-            hint="Set one of OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY, DEEPSEEK_API_KEY or MOONSHOT_API_KEY, "
-            "or LOCAL_LLM_BASE_URL for a server of your own.",
+            hint="Set one of OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY, DEEPSEEK_API_KEY, MOONSHOT_API_KEY, "
+            "MINIMAX_API_KEY or ZHIPU_API_KEY, or LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL for a server of your own. "
+            "Without any, ORCHESTRATOR_OFFLINE=1 (`--offline` on the command line) builds starter projects with the "
+            "built-in model.",
         )
     why = "; ".join(f"{model}: {reason}" for model, reason in excluded) or "the catalog has no model of theirs"
     return NoModel(

@@ -280,4 +280,4 @@ def _app_type(name: str | None) -> AppType | None:
             return app_type
     if name is None:
         return None
-    raise UsageError(f"{name!r} is not an app type{nearest(name, APP_TYPES)}.", hint=f"Known: {', '.join(APP_TYPES)}.")
+    raise UsageError(f"{name!r} is not an app type{nearest(name, APP_TYPES)}", hint=f"Known: {', '.join(APP_TYPES)}.")

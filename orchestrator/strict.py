@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from orchestrator.errors import SpecError, SpecFinding
+from orchestrator.errors import SpecError, SpecFinding, UsageError
 from orchestrator.yaml_marks import Document, Loc, dotted
 
 T = TypeVar("T")
@@ -33,6 +33,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.casefold().replace("-", "_"), folded, n=1, cutoff=0.6)
     close = close or difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
     return f"; did you mean {folded[close[0]]!r}?" if close else f"; known are {', '.join(names)}"
+
+
+def argument(name: str, value: object, kind: type, example: str) -> None:
+    """Raise `UsageError` unless a library's argument is of its kind: who checks no types would hear of it too late."""
+    if not isinstance(value, kind):
+        raise UsageError(f"{name} must be a {kind.__name__}, not {value!r}.", hint=f"Give {example}.")
 
 
 class Form(Generic[T]):

@@ -90,6 +90,8 @@ def configure_tracing(config: TracingConfig | None) -> None:
     None leaves it to the environment again. OpenTelemetry is imported when the first run starts. Its global tracer
     provider is left alone.
     """
+    if config is not None and not isinstance(config, TracingConfig):
+        raise UsageError(f"A tracing configuration is a TracingConfig, not {config!r}.", hint="Give TracingConfig().")
     global _configured
     _configured = config
 

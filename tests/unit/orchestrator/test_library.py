@@ -6,12 +6,24 @@ import asyncio
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import Budget, Orchestrator, Policy, PolicySet, ProjectEventBus, ProjectState, ProjectStatus
+from orchestrator import (
+    AppBuilder,
+    ArchitectureAdvisor,
+    Budget,
+    OrchestrationAgent,
+    Orchestrator,
+    Policy,
+    PolicySet,
+    ProjectEventBus,
+    ProjectState,
+    ProjectStatus,
+)
 from orchestrator.errors import UsageError
 from orchestrator.hooks import EventType
 from orchestrator.metrics import ConsoleExporter, JSONExporter
@@ -290,3 +302,41 @@ def test_two_runs_of_one_title_get_two_ids() -> None:
     assert one != two
     assert one.startswith("lakes-")
     assert new_run_id("湖").startswith("run-")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"budget": 0}, "budget must be a Budget, not 0."),
+        ({"budget": 5.0}, "budget must be a Budget, not 5.0."),
+        ({"policy_set": []}, "policy_set must be a PolicySet, not []."),
+        ({"policy_set": Policy()}, "policy_set must be a PolicySet, not Policy("),
+        ({"max_concurrency": 0}, "max_concurrency must be a whole number from 1 up, not 0."),
+        ({"max_concurrency": "6"}, "max_concurrency must be a whole number from 1 up, not '6'."),
+        ({"cost_predictor": 0.1}, "cost_predictor must be a CostPredictor, not 0.1."),
+        ({"budget_hierarchy": {"org": 1.0}}, "budget_hierarchy must be a BudgetHierarchy, not {'org': 1.0}."),
+        ({"optimization_backend": "pareto"}, "An optimization backend must be an object that ranks, not 'pareto'."),
+        ({"optimization_backend": WeightedSumBackend}, "An optimization backend must be an object that ranks, not <"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_before_any_run(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        Orchestrator(env={}, **wrong)
+    assert refused.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("kind", [AppBuilder, ArchitectureAdvisor, OrchestrationAgent])
+@pytest.mark.parametrize("wrong", [{"budget": 0}, {"policy_set": Policy()}])
+def test_no_way_in_takes_a_number_for_a_budget_or_a_policy_for_a_set(kind: type, wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"must be a (Budget|PolicySet), not"):
+        kind(env={}, **wrong)
+
+
+def test_a_hook_that_cannot_be_called_is_refused_when_it_is_added() -> None:
+    with pytest.raises(UsageError, match=r"A hook must be a function, not 'shout'\."):
+        Orchestrator(env={}).add_hook(EventType.TASK_COMPLETED, "shout")  # type: ignore[arg-type]
+
+
+def test_an_exporter_that_cannot_export_is_refused_when_it_is_set() -> None:
+    with pytest.raises(UsageError, match=r"A metrics exporter must be an object that exports, not 'console'\."):
+        Orchestrator(env={}).set_metrics_exporter("console")  # type: ignore[arg-type]
