@@ -66,15 +66,15 @@ def verdict(
 ) -> tuple[ProjectStatus, Outcome]:
     """Return the ending that the results earn: completed only when every task and every validator passed.
 
-    `note` says why nobody judged the result against its criteria; such a run is not completed either.
+    `note` says why nobody judged the result against its criteria; what every task and check passed is complete without.
     """
     done = {one for one, result in results.items() if result.status is TaskStatus.COMPLETED}
     open_tasks = [task.id for task in tasks if task.id not in done]
     open_checks = [one.validator for one in validation if not one.passed]
     if not built(workspace):
         return ProjectStatus.FAILED, Outcome("failed", "; ".join(["Nothing was built", *_why(tasks, results)]) + ".")
-    if not open_tasks and not open_checks and not note:
-        return ProjectStatus.COMPLETED, Outcome("changed", "Every task and every check passed.")
+    if not open_tasks and not open_checks:
+        return ProjectStatus.COMPLETED, Outcome("changed", note or "Every task and every check passed.")
     reasons = []
     if open_tasks:
         reasons.append(f"not completed: {', '.join(open_tasks)}")
