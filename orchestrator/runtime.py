@@ -64,5 +64,7 @@ class Runtime:
         async with self._choosing:
             if self._sandbox is None:
                 forced = None if self.operator.sandbox == "auto" else Rung(self.operator.sandbox)
-                self._sandbox = await open_sandbox(forced, allow_unisolated=self.operator.allow_unisolated)
+                self._sandbox = await open_sandbox(
+                    forced, allow_unisolated=self.operator.allow_unisolated, index_hosts=self.operator.index_hosts
+                )
             return self._sandbox

@@ -47,7 +47,7 @@ class Sandbox:
         self.isolated = rung is not Rung.LIMITS
         self.runs_untrusted = self.isolated or allow_unisolated
         self.description = _describe(rung)
-        self._hosts = tuple(hosts)
+        self.hosts = tuple(hosts)
 
     def places(self, workspace: Path, read_only: Sequence[Path] = ()) -> layout.Places:
         """Say where a program will find its workspace, the read-only paths and a Python."""
@@ -88,7 +88,7 @@ class Sandbox:
             proxy = None
             if package_index:
                 known = await (npm_hosts() if package_index is PackageIndex.NPM else index_hosts())
-                hosts = (*known, *self._hosts)
+                hosts = (*known, *self.hosts)
                 proxy = await stack.enter_async_context(index_proxy(folder / _SOCKET, hosts))
                 argv = [places.python, "-I", "-S", f"{inside}/relay.py", f"{inside}/{_SOCKET}", *argv]
             command = self._command(argv, workspace, read_only, folder, bounds, variables)
