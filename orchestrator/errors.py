@@ -180,8 +180,8 @@ class RateLimited(ProviderError):
 class ProviderUnavailable(ProviderError):
     """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
 
-    `maybe_billed` is True when the request had been sent and no status came back: the provider may have answered and
-    billed it, so that its reservation counts as spent.
+    `maybe_billed` is True when the request had been sent and no status came back, or an answer broke off: the provider
+    may have billed it, so that its reservation counts as spent.
     """
 
     def __init__(

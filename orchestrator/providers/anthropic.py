@@ -87,13 +87,15 @@ class AnthropicProvider:
             raise self._failures.of_connection(model, error) from None
         except anthropic.APIStatusError as error:
             # The SDK's exception holds the request with its key: it is not chained to ours.
-            status = error.status_code if error.status_code >= 300 else _STATUS.get(str(error.type), 500)
+            begun = error.status_code < 300
+            status = _STATUS.get(str(error.type), 500) if begun else error.status_code
             raise self._failures.of_status(
                 model,
                 status,
                 error.api_message or error.response.reason_phrase,
                 headers=error.response.headers,
                 codes=frozenset({str(error.type)}),
+                maybe_billed=begun,
             ) from None
         except (ValidationError, ValueError, RecursionError):
             raise self._failures.of_body(model) from None

@@ -40,10 +40,12 @@ class Failures:
         headers: Mapping[str, str],
         codes: frozenset[str] = frozenset(),
         retry_after: float | None = None,
+        maybe_billed: bool = False,
     ) -> ProviderError:
         """Return the error of an HTTP status; `codes` are the vendor's own words for what went wrong.
 
-        `retry_after`, in seconds, is what the body said; a header wins over it.
+        `retry_after`, in seconds, is what the body said; a header wins over it. `maybe_billed` is for an answer that
+        had begun.
         """
         header = seconds_to_wait(headers, datetime.now(UTC))
         wait = retry_after if header is None else header
@@ -61,6 +63,7 @@ class Failures:
                 provider=self._provider,
                 model=model,
                 retry_after=wait,
+                maybe_billed=maybe_billed,
             )
         return ProviderRejected(
             f"{self._provider} refused the call to {model}: HTTP {status}{said}",

@@ -179,6 +179,33 @@ async def test_an_answer_cut_in_the_middle_may_have_been_billed(
     assert len(server.billed) == 1
 
 
+async def test_an_error_in_the_middle_of_a_stream_may_have_been_billed() -> None:
+    # given: an answer that has begun, and its input counted, when the vendor gives up
+    events = (
+        b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "type": "message", "role": '
+        b'"assistant", "model": "m", "content": [], "usage": {"input_tokens": 900, "output_tokens": 1}}}\n\n'
+        b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}\n\n'
+    )
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head + events)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        adapter = open_provider(Endpoint("anthropic", "k", f"http://127.0.0.1:{port}"))
+        # when
+        with pytest.raises(ProviderUnavailable, match="HTTP 529: Overloaded") as caught:
+            await adapter.complete(question("anthropic", max_output_tokens=STREAMED))
+        await adapter.aclose()
+    # then
+    assert caught.value.maybe_billed
+
+
 @vendors
 async def test_a_body_that_is_no_json_may_have_been_billed(provider: str, serve: Serve, opened: Open) -> None:
     server = serve(Script(faults={"*": [Fault("not_json")]}))
