@@ -377,13 +377,11 @@ def test_time_that_runs_out_exits_3(cli: CommandLine) -> None:
 
 @pytest.mark.slow
 def test_a_partial_run_exits_1(cli: CommandLine) -> None:
-    def review(asked: Asked) -> Answer:
-        finding = {"path": "b.md", "line": 1, "severity": "error", "message": "wrong"}
+    def evaluate(asked: Asked) -> Answer:
         bad = "Task: b\n" in asked.prompt
-        verdict = "request_changes" if bad else "approve"
-        return Answer({"score": 0.3 if bad else 0.9, "verdict": verdict, "findings": [finding] if bad else []})
+        return Answer({"score": 0.3 if bad else 0.9, "reason": "wrong" if bad else "fine"})
 
-    with ModelServer(notes(review=review)) as server:
+    with ModelServer(notes(evaluate=evaluate)) as server:
         cli.env = server.environment(("openai", "anthropic"))
         ended = cli("--project", "Notes")
     assert ended.status == 1
