@@ -28,6 +28,11 @@ def to_usd(pico: int) -> float:
     return pico / PICO
 
 
+def dollars(usd: float) -> str:
+    """Return a cap as people write it: in cents, or with four digits where it is no whole number of cents."""
+    return f"${usd:.2f}" if round(usd, 2) == usd else f"${usd:.4f}"
+
+
 class Phase(StrEnum):
     """What a part of a run's money is for; shares are soft: passing one warns and stops nothing."""
 
@@ -119,7 +124,7 @@ class Budget:
         if amount > self.remaining:
             raise BudgetExhausted(
                 f"The next call could cost ${to_usd(amount):.4f}, and ${self.remaining_usd:.4f} "
-                f"of ${self.max_usd:.2f} is left."
+                f"of {dollars(self.max_usd)} is left."
             )
         reservation = Reservation(next(self._ids), amount)
         self._reserved[reservation.id] = amount

@@ -6,6 +6,7 @@ Only the standard library is imported here before it is needed: `--version` and 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -15,10 +16,13 @@ from orchestrator.exits import EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NOT_COMPLE
 from orchestrator.version import VERSION
 
 APP_TYPES = ("fastapi", "nextjs", "react-vite", "html", "library", "cli", "generic")
+_KEPT = "What was done so far is kept; --list-projects shows it."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; no traceback reaches the user."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a character that a terminal lacks is no reason to stop a run
     parser = _parser()
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
@@ -31,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from orchestrator.commands import run
 
-        return run(arguments, dict(os.environ))
+        status = run(arguments, dict(os.environ))
+        sys.stdout.flush()
+        return status
     except OrchestratorError as error:
         print(f"orchestrator: {error}", file=sys.stderr)
         return error.exit_status
@@ -43,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return EXIT_NOT_COMPLETED
         print(f"orchestrator: {sentence(packages)}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:
+        # What still waits in the stream must not be tried again, and fail again, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"orchestrator: nobody reads standard output any more. {_KEPT}", file=sys.stderr)
+        return EXIT_NOT_COMPLETED
     except KeyboardInterrupt:
         print("orchestrator: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -55,7 +66,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f" ({error.filename})" if error.filename else ""
         return f"{error.strerror}{where}. What was done so far is kept; mend this and use --resume."
-    return f"{type(error).__name__}: {error}. What was done so far is kept; --list-projects shows it."
+    return f"{type(error).__name__}: {error}. {_KEPT}"
 
 
 def _parser() -> argparse.ArgumentParser:

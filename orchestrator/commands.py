@@ -116,6 +116,8 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         run_id = arguments.resume or arguments.project_id or new_run_id(job.title)
         folder = arguments.output_dir or (await plane.output_dir(run_id) if known else "") or DEFAULT_OUTPUT_DIR
         output = OutputFolder.at(folder)
+        if known is not None and job.description != known.description:
+            await _warn_of_another_job(plane, run_id)
         out = sys.stderr if arguments.json else sys.stdout
         print(f"Run {run_id}", file=out, flush=True)
         if "offline" in plane.providers:
@@ -141,6 +143,16 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             raise StoreError(error.message, hint=f"{error.hint}\n{_resume(run_id)}") from error
     _say(state, output, arguments)
     return exit_status(state)
+
+
+async def _warn_of_another_job(plane: ControlPlane, run_id: str) -> None:
+    state = await plane.state(run_id)
+    if state is not None and state.tasks:
+        print(
+            f"Warning: {run_id} goes on with its own plan, for {state.title!r}. "
+            "To build something else, give another --project-id.",
+            file=sys.stderr,
+        )
 
 
 def _resume(run_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import field
@@ -39,12 +40,17 @@ class PolicyHierarchy:
         return PolicySet(tuple(policy for policy, _ in placed), tuple(origin for _, origin in placed))
 
     def strangers(self, team: str | None = None, job: str | None = None) -> tuple[str, ...]:
-        """Return a sentence for a team or job that has no policies where others have some: it may be misspelt."""
+        """Return a sentence for a team or job that has no policies where others have some.
+
+        It may be misspelt, or not named at all: then policies that somebody wrote bind nothing.
+        """
         asked = ((TEAM, team, self.teams), (JOB, job, self.jobs))
         return tuple(
             f"the policy file says nothing of the {kind} {name!r}{nearest(name, named)}"
+            if name is not None
+            else f"what it says of the {kind} {', '.join(named)} binds nothing: `budget.{kind}` of a spec names one"
             for kind, name, named in asked
-            if name is not None and named and name not in named
+            if named and name not in named
         )
 
 
@@ -96,12 +102,19 @@ def parse_policy_file(text: str, path: str) -> PolicyHierarchy:
     value = document.value
     if isinstance(value, list):
         document = _under("policies", document)
-    elif isinstance(value, dict) and value.keys() & {GLOBAL, TEAM, JOB}:
+    elif isinstance(value, dict) and (value.keys() & {GLOBAL, TEAM, JOB} or _misspelt(value)):
         return _hierarchy(document)
     elif not (isinstance(value, dict) and value.keys() & {"policy", "policies"}):
         return PolicyHierarchy(_single(document))
     read = _file_form().read(document)
     return PolicyHierarchy(in_file(read.policy, read.policies, document, GLOBAL))
+
+
+def _misspelt(value: Mapping[str, object]) -> bool:
+    """Say whether a file that holds no rule of a policy seems to name a level of a hierarchy."""
+    return not value.keys() & Policy.__dataclass_fields__.keys() and any(
+        difflib.get_close_matches(key, (GLOBAL, TEAM, JOB)) for key in value
+    )
 
 
 def levels_at(document: Document, key: str, kind: str, read: Mapping[str, tuple[Policy, ...]]) -> dict[str, PolicySet]:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.budget import dollars
 from orchestrator.control_plane import OnEvent
 from orchestrator.events import Event, EventType
 from orchestrator.sections import BudgetSpec
@@ -139,7 +140,7 @@ class Picture:
         left = max(0.0, self.budget.max_time_seconds - (time.monotonic() - self.started))
         done = sum(state.startswith("completed") for _, state in self.tasks.values())
         head = (
-            f"{done}/{len(self.tasks)} tasks · ${self.spent:.2f} of ${self.budget.max_usd:.2f} · "
+            f"{done}/{len(self.tasks)} tasks · ${self.spent:.2f} of {dollars(self.budget.max_usd)} · "
             f"{left / 60:.0f} min left · {self.stage}"
         )
         table = Table(show_header=False, box=None)
@@ -179,7 +180,7 @@ def summary(state: ProjectState, folder: str) -> str:
     done = sum(result.status is TaskStatus.COMPLETED for result in state.results.values())
     lines = [
         f"{state.status.value}: {done}/{len(state.tasks)} tasks · ${state.budget.spent_usd:.4f} of "
-        f"${state.budget.max_usd:.2f} · {state.budget.elapsed_seconds:.0f} s",
+        f"{dollars(state.budget.max_usd)} · {state.budget.elapsed_seconds:.0f} s",
         "\n".join(map(plain, state.outcome.reason.splitlines())),
         f"{len(state.files)} files in {folder}; report: {folder}/.orchestrator/report.md",
     ]

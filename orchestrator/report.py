@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.budget import dollars
 from orchestrator.limits import (
     MAX_FINDINGS,
     MAX_MESSAGE_CHARACTERS,
@@ -155,8 +156,8 @@ def report_markdown(state: ProjectState) -> str:
     lines = [
         f"# {_cell(state.title)}",
         "",
-        f"**{state.status.value}** · {done}/{len(state.tasks)} tasks · ${spent:.4f} of ${state.budget.max_usd:.2f} · "
-        f"{state.budget.elapsed_seconds:.0f} s · run `{state.project_id}`",
+        f"**{state.status.value}** · {done}/{len(state.tasks)} tasks · ${spent:.4f} of "
+        f"{dollars(state.budget.max_usd)} · {state.budget.elapsed_seconds:.0f} s · run `{state.project_id}`",
         "",
         _cell(state.outcome.reason),
         "",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from sqlalchemy import delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.budget import to_usd
+from orchestrator.budget import dollars, to_usd
 from orchestrator.errors import BudgetHierarchyExceeded
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import upsert_account
@@ -48,9 +48,9 @@ class HoldStore:
                 room, promised = await _room(connection, account)
                 if needed > room:
                     raise BudgetHierarchyExceeded(
-                        f"The run may spend ${to_usd(needed):.2f}, and the budget of {account} has "
-                        f"${to_usd(max(0, room)):.2f} of ${to_usd(cap):.2f} left"
-                        + (f", besides ${to_usd(promised):.2f} promised to runs under way." if promised else "."),
+                        f"The run may spend {dollars(to_usd(needed))}, and the budget of {account} has "
+                        f"{dollars(to_usd(max(0, room)))} of {dollars(to_usd(cap))} left"
+                        + (f", besides {dollars(to_usd(promised))} promised to runs under way." if promised else "."),
                         account=account,
                         hint=f"Give the run a smaller budget, or raise the budget of {account}. Nothing was spent.",
                     )

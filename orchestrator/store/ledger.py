@@ -17,7 +17,7 @@ from sqlalchemy import CursorResult, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.budget import Phase, to_usd
+from orchestrator.budget import Phase, dollars, to_usd
 from orchestrator.errors import BudgetExhausted
 from orchestrator.state import CallRecord, Purpose, phase_of
 from orchestrator.store.database import Database
@@ -285,7 +285,7 @@ async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount
             cap = min(row.cap, own_cap)
             raise BudgetExhausted(
                 f"The next call could cost ${to_usd(amount):.4f}; the budget of {account} has "
-                f"${to_usd(max(0, cap - row.spent - row.reserved)):.4f} of ${to_usd(cap):.2f} left.",
+                f"${to_usd(max(0, cap - row.spent - row.reserved)):.4f} of {dollars(to_usd(cap))} left.",
                 account=account,
             )
 

@@ -134,6 +134,34 @@ def test_the_version_and_the_schema_are_printed(cli: CommandLine) -> None:
     assert schema.json == json.loads(published.read_text())
 
 
+def test_a_reader_that_leaves_ends_the_command_without_an_error_of_pythons_own(cli: CommandLine) -> None:
+    process = cli.start("--print-schema")
+    assert process.stdout
+    assert process.stderr
+    process.stdout.close()
+    said = process.stderr.read()
+    assert said == (
+        "orchestrator: nobody reads standard output any more. What was done so far is kept; --list-projects shows it.\n"
+    )
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
+
+
+def test_a_terminal_without_a_character_shows_a_question_mark_and_goes_on(cli: CommandLine) -> None:
+    ended = cli("--offline", "--plan", "--project", "A rate limiter for Köln", PYTHONIOENCODING="ascii")
+    assert (ended.status, ended.err) == (0, "")
+    assert "started: A rate limiter for K?ln (library)" in ended.out
+
+
+def test_the_id_of_a_run_with_another_plan_is_said_to_go_on_with_that(cli: CommandLine) -> None:
+    assert cli("--offline", "--plan", "--project", "A rate limiter library", "--project-id", "one").status == 0
+    ended = cli("--offline", "--plan", "--project", "A web shop", "--project-id", "one")
+    assert ended.err == (
+        "Warning: one goes on with its own plan, for 'A rate limiter library'. "
+        "To build something else, give another --project-id.\n"
+    )
+
+
 def test_help_names_every_flag_of_the_contract(cli: CommandLine) -> None:
     ended = cli("--help")
     assert ended.status == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.budget import Budget, Reservation, to_pico, to_usd
+from orchestrator.budget import Budget, Reservation, dollars, to_pico, to_usd
 from orchestrator.errors import BudgetExhausted
 
 PICO = 10**12
@@ -124,3 +124,13 @@ def test_spent_and_reserved_never_pass_the_cap(cap: int, steps: list[tuple[int, 
 
     assert budget.spent + budget.reserved <= cap
     assert budget.reserved == sum(reservation.amount for reservation in kept)
+
+
+@pytest.mark.parametrize(("usd", "said"), [(8.0, "$8.00"), (0.0, "$0.00"), (0.1, "$0.10"), (0.001, "$0.0010")])
+def test_a_cap_below_a_cent_is_not_said_to_be_nothing(usd: float, said: str) -> None:
+    assert dollars(usd) == said
+
+
+def test_a_call_without_room_names_a_cap_of_less_than_a_cent() -> None:
+    with pytest.raises(BudgetExhausted, match=r"could cost \$0\.0020, and \$0\.0010 of \$0\.0010 is left"):
+        Budget(0.001).reserve(to_pico(0.002))

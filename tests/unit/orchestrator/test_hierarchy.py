@@ -67,3 +67,9 @@ def test_exceeding_it_is_a_value_error_that_ends_the_command_line_as_a_cap_does(
     error = BudgetHierarchyExceeded("no room", account="org")
     assert isinstance(error, ValueError)
     assert (error.exit_status, error.account) == (3, "org")
+
+
+def test_a_team_without_a_budget_is_answered_with_one_sentence_that_ends_once() -> None:
+    with pytest.raises(UsageError) as refused:
+        BudgetHierarchy(team_budgets={"eng": 1.0}).caps("enq")
+    assert refused.value.message == "The budget hierarchy has no team 'enq'; did you mean 'eng'?"

@@ -196,6 +196,7 @@ def test_what_is_joined_to_a_set_stands_on_a_lower_level_and_keeps_its_place() -
             "team:\n  eng:\n    - {name: a, allowed_providers: [opnai]}\n",
             ["p.yaml:3:37: team.eng[0].allowed_providers[0]: 'opnai' is not a provider; did you mean 'openai'?"],
         ),
+        ("globl:\n  - name: a\n", ["p.yaml:1:1: globl: is not a known key; did you mean 'global'?"]),
         ("global: []\nteams: {}\n", ["p.yaml:2:1: teams: is not a known key; did you mean 'team'?"]),
         (
             "job:\n  j:\n    - rate_limit: 3\n",
@@ -213,6 +214,17 @@ def test_a_broken_hierarchy_is_refused_at_its_line(text: str, findings: list[str
 def test_a_team_that_may_be_misspelt_is_named() -> None:
     hierarchy = parse_policy_file(GUIDE, "p.yaml")
 
-    assert hierarchy.strangers("enq", None) == ("the policy file says nothing of the team 'enq'; did you mean 'eng'?",)
+    assert hierarchy.strangers("enq", "job_001") == (
+        "the policy file says nothing of the team 'enq'; did you mean 'eng'?",
+    )
     assert hierarchy.strangers("eng", "job_001") == ()
     assert parse_policy_file("rate_limit: 3\n", "p.yaml").strangers("eng", "job_001") == ()
+
+
+def test_policies_of_teams_and_jobs_that_bind_nothing_because_the_spec_names_none_are_said() -> None:
+    hierarchy = parse_policy_file(GUIDE, "p.yaml")
+
+    assert hierarchy.strangers() == (
+        "what it says of the team eng binds nothing: `budget.team` of a spec names one",
+        "what it says of the job job_001 binds nothing: `budget.job` of a spec names one",
+    )

@@ -13,7 +13,8 @@ from orchestrator.errors import NoModel
 from orchestrator.optimization import GreedyBackend, OptimizationBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.prediction import Standing
-from orchestrator.routing import Need, Router
+from orchestrator.providers.registry import KEY_VARIABLES
+from orchestrator.routing import Need, Router, no_model
 from orchestrator.state import Purpose
 
 
@@ -324,3 +325,11 @@ def test_pareto_never_routes_to_a_model_that_another_one_dominates(available: fr
     merits = [(one.quality, -cost[one.id], -one.latency_ms, one.trust) for one in (first, *others)]
     for other in merits[1:]:
         assert other == merits[0] or any(theirs < ours for theirs, ours in zip(other, merits[0], strict=True))
+
+
+def test_without_any_provider_every_key_that_would_help_is_named_and_the_way_without_one() -> None:
+    hint = no_model(Purpose.GENERATE, (), []).hint
+    for variables in KEY_VARIABLES.values():
+        assert variables[0] in hint
+    assert "LOCAL_LLM_MODEL" in hint
+    assert "ORCHESTRATOR_OFFLINE=1" in hint

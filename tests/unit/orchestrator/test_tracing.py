@@ -299,3 +299,9 @@ def test_sec_31_what_the_collectors_headers_hold_counts_as_a_secret() -> None:
     assert set(secrets_of(environment)) >= {"k-0123456789", "t-0123456789"}
     settings = Settings.from_environment({**environment, "GITHUB_TOKEN": "t", "GITHUB_WEBHOOK_SECRET": "s" * 16})
     assert {"k-0123456789", "t-0123456789"} <= set(settings.secrets)
+
+
+def test_what_is_no_tracing_configuration_is_refused_and_changes_nothing() -> None:
+    with pytest.raises(UsageError, match=r"A tracing configuration is a TracingConfig, not \{'enabled': True\}\."):
+        configure_tracing({"enabled": True})  # type: ignore[arg-type]
+    assert tracing.tracer_for({}) is None
