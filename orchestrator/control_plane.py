@@ -254,6 +254,11 @@ class ControlPlane:
         async with self._runtime() as runtime:
             await CancellationStore(runtime.database).withdraw(run_id)
 
+    async def forget_plan(self, run_id: str) -> None:
+        """Forget what a run that waits has planned, so that it plans anew when it is submitted again."""
+        async with self._runtime() as runtime:
+            await runtime.runs.forget_plan(run_id, await runtime.runs.claim(run_id))
+
     async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
         """End a run that nobody works on, or that whoever did has lost, as cancelled."""
         async with self._runtime() as runtime:

@@ -34,6 +34,15 @@ from orchestrator.github.desk import (
     refuse,
     refuse_spec,
 )
+from orchestrator.github.follow import (
+    NO_RUN,
+    Earlier,
+    binding,
+    stopped,
+    why_not_approved,
+    why_not_cancelled,
+    why_not_resumed,
+)
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     OpenedPullRequest,
@@ -59,7 +68,7 @@ from orchestrator.specs import SPEC_PATH, JobSpec, merge_issue, narrow, parse_sp
 from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.verdict import ADR_PATH
 
-__all__ = ["STEPS", "HandledRun", "Plane", "Progress", "handle"]
+__all__ = ["STEPS", "Earlier", "HandledRun", "Plane", "Progress", "handle"]
 
 MAX_BRANCHES = 50
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
@@ -76,10 +85,15 @@ async def handle(
     secrets: Iterable[str] = (),
     spec_path: str = SPEC_PATH,
     progress: Callable[[Progress], Awaitable[None]] | None = None,
+    earlier: Earlier | None = None,
+    resumable: bool = False,
+    begin_now: Callable[[str], None] | None = None,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 
-    `secrets` are all keys and tokens of this process, to be redacted. Raises `Unreachable` when GitHub is down (call
+    `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
+    where it is about one; `resumable` tells whether later commands will find this command's run; `begin_now` has a
+    queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when GitHub is down (call
     again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
     said on GitHub and returned.
     """
@@ -97,7 +111,7 @@ async def handle(
             login=await github.login(client),
             requester=trigger.actor,
         )
-        desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress)
+        desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
 
         # 1. The rules come from the default branch as it is now, through the API.
         default_head = await head_of(client, trigger.default_branch)
@@ -119,13 +133,22 @@ async def handle(
         if command.name == "help":
             return await answer(desk, report.help_comment())
         if command.name == "status":
-            return await answer(desk, await answers.status(publisher, plane, trigger))
+            known = await plane.state(earlier.run_id) if earlier else None
+            links = report.Links(resumable=resumable)
+            told = report.status_comment(known, links) if known else await answers.status(publisher, plane, trigger)
+            return await answer(desk, told)
+        if command.name == "cancel":
+            return await _cancel(desk, spec, earlier, operator, begin_now)
         if findings:
             return await refuse_spec(desk, findings, default_head)
         if refusal := answers.refusal(command, spec, default_head, trigger):
             return await refuse(desk, refusal)
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
+        if command.name == "approve":
+            return await _approve(desk, spec, earlier, operator)
+        if command.name == "resume":
+            return await _resume(desk, spec, earlier, operator)
         try:
             return await _run(desk, _job(spec, trigger, command, operator), access)
         except (Unreachable, RunLost):
@@ -134,7 +157,133 @@ async def handle(
             return await fail(desk, error)
 
 
-async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
+async def _cancel(
+    desk: Desk,
+    spec: JobSpec,
+    earlier: Earlier | None,
+    operator: OperatorConfig,
+    begin_now: Callable[[str], None] | None,
+) -> HandledRun:
+    """Stop a run; whoever works on it delivers what was built, and where nobody does, that is done here."""
+    if earlier is None:
+        return await refuse(desk, NO_RUN, "Nothing to cancel")
+    run_id, actor, source = earlier.run_id, desk.trigger.actor, desk.trigger.source
+    refusal = why_not_cancelled(await desk.plane.state(run_id), await desk.plane.cancelled_by(run_id))
+    if refusal:
+        return await refuse(desk, refusal, "Nothing to cancel")
+    await desk.plane.cancel(run_id, actor)
+    if begin_now is not None:
+        begin_now(run_id)
+    state = await stopped(desk, run_id)
+    _, taken = await earlier.effects.begin("cancel", source)
+    if state is not None and (taken or not state.status.final):
+        await earlier.effects.done("cancel", source, "taken over")
+        if not state.status.final:
+            state = await desk.plane.end_cancelled(run_id, actor)
+        theirs = earlier.desk(desk, reacts_to=earlier.trigger.comment_id)
+        job = _job(spec, earlier.trigger, earlier.command, operator)
+        _, base_sha = await theirs.effects.begin("base", "decided")
+        _, branch = await theirs.effects.begin("branch", "decided")
+        if base_sha and branch:
+            await _deliver(theirs, job, await _access(theirs), state, base_sha, branch)
+        else:
+            await _ended(theirs, job, state, base_sha)
+    elif state is not None and state.status is not ProjectStatus.CANCELLED:
+        return await refuse(desk, why_not_cancelled(state, None), "Nothing to cancel")
+    await desk.react("rocket")
+    await desk.said("ended", "answered")
+    return HandledRun(desk.run_id, "answered", f"{run_id} is cancelled", state)
+
+
+async def _approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig) -> HandledRun:
+    """Build the plan that waits, if it is still the one that was shown; else plan anew, and ask again."""
+    if earlier is None:
+        return await refuse(desk, why_not_approved(None), "Not approved")
+    run_id, source, effects = earlier.run_id, desk.trigger.source, earlier.effects
+    theirs = earlier.desk(desk, reacts_to=desk.trigger.comment_id)
+    job = _job(spec, theirs.trigger, theirs.command, operator)
+    _, stage = await effects.begin("approve", source)
+    if not stage:
+        state = await desk.plane.state(run_id)
+        refusal = why_not_approved(state)
+        if state is None or refusal:
+            if state is not None and (await effects.begin("approved", "plan"))[1]:
+                await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
+                return HandledRun(desk.run_id, "answered", "the plan was approved before", state)
+            return await refuse(desk, refusal, "Not approved")
+        if refusal := await _blocked(desk, earlier):
+            return await refuse(desk, refusal, "Not approved")
+        _, shown = await effects.begin("plan", "shown")
+        _, base_sha = await effects.begin("base", "decided")
+        if shown == binding(state, job, base_sha):
+            await effects.begin("approved", "plan")
+            await effects.done("approved", "plan", shown)
+            stage = "approved"
+        else:
+            stage = "asks again"
+            await desk.plane.forget_plan(run_id)
+            base = await head_of(desk.client, theirs.command.base or theirs.trigger.default_branch)
+            await effects.done("base", "decided", base or base_sha)
+        await effects.done("approve", source, stage)
+    if stage == "asks again":
+        theirs = replace(theirs, command=replace(theirs.command, name="plan"))
+    try:
+        return await _run(theirs, job, await _access(theirs))
+    except (Unreachable, RunLost):
+        raise
+    except OrchestratorError as error:
+        return await fail(theirs, error)
+
+
+async def _resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig) -> HandledRun:
+    """Go on with a run that stopped early: its branch, its comments, its pull request; a new cap replaces the old."""
+    if earlier is None:
+        return await refuse(desk, NO_RUN, "Not resumed")
+    run_id, source = earlier.run_id, desk.trigger.source
+    state = await desk.plane.state(run_id)
+    _, stage = await earlier.effects.begin("resume", source)
+    if not stage:
+        if refusal := why_not_resumed(state) or await _blocked(desk, earlier):
+            return await refuse(desk, refusal, "Not resumed")
+        await desk.plane.withdraw_cancel(run_id)
+        await earlier.effects.done("resume", source, "going on")
+    budget = desk.command.budget_usd
+    _, before = await earlier.effects.begin("budget", "resumed")
+    if budget is not None:
+        await earlier.effects.done("budget", "resumed", str(budget))
+    theirs = earlier.desk(
+        desk, reacts_to=desk.trigger.comment_id, budget_usd=budget or (float(before) if before else None)
+    )
+    job = _job(spec, theirs.trigger, theirs.command, operator)
+    retry = stage != "over" and state is not None and state.status.final
+    try:
+        return await _run(theirs, job, await _access(theirs), resumed_by=source, retry=retry)
+    except (Unreachable, RunLost):
+        raise
+    except OrchestratorError as error:
+        return await fail(theirs, error)
+
+
+async def _blocked(desk: Desk, earlier: Earlier) -> str:
+    """Return why nothing more may go onto a run's branch, or an empty string: what people did there stays."""
+    _, branch = await earlier.effects.begin("branch", "decided")
+    head = await head_of(desk.client, branch) if branch else None
+    if head is not None and not await is_commit_of(desk.client, head, earlier.run_id):
+        return f"the branch `{report.code(branch)}` holds commits that are not this run's, which stay as they are."
+    if not branch or await find_pull_request(desk.client, head=branch) is not None:
+        return ""
+    closed = await find_pull_request(desk.client, head=branch, state="closed")
+    if closed is None or not await is_commit_of(desk.client, closed.head.sha, earlier.run_id):
+        return ""
+    return f"its pull request {closed.html_url} is closed. Open it again, or begin anew with `/orchestrate`."
+
+
+async def _access(desk: Desk) -> Access:
+    """Return what whoever asked for a run may do now: their words reached the models."""
+    return await may_command(desk.client, desk.trigger.actor, "write")
+
+
+async def _run(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "", retry: bool = False) -> HandledRun:
     trigger, command, run_id = desk.trigger, desk.command, desk.run_id
 
     # 1. The base commit and our branch are decided once and hold for the whole run.
@@ -155,14 +304,31 @@ async def _run(desk: Desk, job: JobSpec, access: Access) -> HandledRun:
         await desk.said("cloned", base_sha)
         source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
         async with followed(desk) as on_event:
-            planning = command.name == "plan" or job.github.require_approval_above_usd is not None
-            state = await desk.plane.submit(job, run_id=run_id, source=source, plan_only=planning, on_event=on_event)
-            waits = _above_threshold(job, state)
-            if planning and command.name != "plan" and not waits and state.tasks:
+            _, approved = await desk.effects.begin("approved", "plan")
+            asks = command.name == "plan" and not approved
+            planning = not approved and (asks or job.github.require_approval_above_usd is not None)
+            state = await desk.plane.submit(
+                job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+            )
+            waits = not approved and _above_threshold(job, state)
+            if planning and not asks and not waits and state.tasks:
                 state = await desk.plane.submit(job, run_id=run_id, source=source, on_event=on_event)
+    if resumed_by:
+        await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
-    if command.name == "plan" or waits:
+    if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
+        await desk.effects.begin("plan", "shown")
+        await desk.effects.done("plan", "shown", binding(state, job, base_sha))
         return await planned(desk, state, base_sha, waits)
+    return await _deliver(desk, job, access, state, base_sha, branch)
+
+
+async def _deliver(
+    desk: Desk, job: JobSpec, access: Access, state: ProjectState, base_sha: str, branch: str
+) -> HandledRun:
+    """Bring what a run that has ended built onto its branch and into its pull request."""
+    trigger, run_id = desk.trigger, desk.run_id
+    base = desk.command.base or trigger.default_branch
 
     # 3. A pull request of ours that a person closed meanwhile stays closed.
     closed = await find_pull_request(desk.client, head=branch, state="closed")
