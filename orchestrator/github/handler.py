@@ -221,10 +221,12 @@ async def _approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator:
             stage = "approved"
         else:
             stage = "asks again"
-            await desk.plane.forget_plan(run_id)
             base = await head_of(desk.client, theirs.command.base or theirs.trigger.default_branch)
             await effects.done("base", "decided", base or base_sha)
+        # Before the plan goes: called again after a crash, a plan that nobody has seen must not pass for approved.
         await effects.done("approve", source, stage)
+        if stage == "asks again":
+            await desk.plane.forget_plan(run_id)
     if stage == "asks again":
         theirs = replace(theirs, command=replace(theirs.command, name="plan"))
     try:
