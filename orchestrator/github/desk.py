@@ -223,8 +223,8 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -
     body = report.plan_comment(state, approvable=desk.resumable)
     if waits and desk.resumable:
         body += (
-            "\n\nThe forecast is above `require_approval_above_usd`: somebody with the permission to start runs approves "
-            "this very plan on this base commit, or the issue asks for less."
+            "\n\nThe forecast is above `require_approval_above_usd`: somebody who may start runs approves this very "
+            "plan on this base commit, or asks for less."
         )
     elif waits:
         body += (
