@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.github.follow import binding, why_not_approved, why_not_cancelled, why_not_resumed
+from orchestrator.github.build import binding
+from orchestrator.github.follow import why_not_approved, why_not_cancelled, why_not_resumed
 from orchestrator.specs import BudgetSpec, JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
 from tests.unit.orchestrator.github.states import running

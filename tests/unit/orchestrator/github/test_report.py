@@ -196,7 +196,7 @@ def _cancelled() -> ProjectState:
 def test_the_first_line_of_a_cancelled_run_says_who_what_was_spent_what_is_left_and_how_to_go_on() -> None:
     first, *rest = report.status_comment(_cancelled(), Links(42, resumable=True)).split("\n\n")
     assert first.startswith("Cancelled by maria: #42 · 1/2 tasks · $0.91 of $5.00 · ")
-    assert first.endswith(". Left undone: `docs`. To go on, comment `/orchestrate resume`.")
+    assert first.endswith(". Left undone: `tests`. To go on, comment `/orchestrate resume`.")
     assert [part.splitlines()[0] for part in rest] == ["|  | Task | What | Model | Review | Cost |"]
 
 
