@@ -12,6 +12,7 @@ from orchestrator.errors import UsageError
 from orchestrator.github.command import Command, Refusal, parse_command
 from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.specs import title_of
+from orchestrator.store import Delivery
 
 HALVES = ("generate", "publish")
 """The two halves of `run` for two jobs; refused until they exist."""
@@ -32,6 +33,24 @@ class Asked:
         """The run's id as the handler computes it."""
         name = self.command.name if isinstance(self.command, Command) else "refused"
         return run_id_for(self.trigger.repository_id, self.trigger.source, name)
+
+    @property
+    def follows(self) -> bool:
+        """True when the command is about a run that exists."""
+        return isinstance(self.command, Command) and self.command.name in SHARED
+
+    def delivery(self, text: str) -> Delivery:
+        """Return what a shared database keeps of a run, so that later commands find it; `text` is its command."""
+        return Delivery(
+            id=f"{self.trigger.delivery_id}:{self.run_id}",
+            event=self.trigger.event,
+            repository=self.trigger.repository,
+            payload=replace(self.trigger, comment=text or self.trigger.comment).to_json(),
+            run_id=self.run_id,
+            command_key=f"{self.trigger.repository_id}:{self.trigger.source}",
+            issue=self.trigger.issue or 0,
+            actor=self.trigger.actor,
+        )
 
 
 def asked_by(
@@ -57,6 +76,15 @@ def asked_by(
             ),
         )
     return Asked(trigger, command)
+
+
+def origin(payload: str) -> tuple[Trigger, Command] | None:
+    """Return what asked for a run, from what `Asked.delivery` kept, or None when that was no command."""
+    trigger = Trigger.from_json(payload)
+    command = parse_command(trigger.comment, on_pull_request=trigger.is_pull_request) if trigger.comment else None
+    if isinstance(command, Refusal):
+        return None
+    return trigger, command or Command("run")
 
 
 def _trigger(

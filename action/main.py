@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from action.event import asked_by
+from action.event import Asked, asked_by, origin
 from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
 from action.outputs import (
     Ending,
@@ -31,13 +31,14 @@ from action.plane import InputPlane
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.handler import Progress, handle
+from orchestrator.github.command import Command
+from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.output import OutputFolder
-from orchestrator.store import EffectStore
+from orchestrator.store import DeliveryStore, EffectStore
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
@@ -98,6 +99,10 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
     async with ControlPlane.open(opened) as plane:
         if "offline" in plane.providers:
             tell("Using the built-in offline model: starter projects, no vendor's model.")
+        earlier = await _earlier(plane, asked) if shared else None
+        if shared and not asked.follows:
+            text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
+            await DeliveryStore(plane.database).record(asked.delivery(text))
         handled = await handle(
             asked.trigger,
             asked.command,
@@ -108,9 +113,29 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
             secrets=secrets,
             spec_path=inputs.spec,
             progress=told,
+            earlier=earlier,
+            resumable=shared,
         )
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
     return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
+
+
+async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
+    """Return the run that a command is about, as the job that began it left it in the shared database."""
+    if not asked.follows or not isinstance(asked.command, Command):
+        return None
+    trigger, store = asked.trigger, DeliveryStore(plane.database)
+    run_id = await store.run_about(
+        trigger.repository,
+        trigger.issue or 0,
+        pull_request=trigger.is_pull_request,
+        unfinished=asked.command.name == "cancel",
+    )
+    kept = await store.origin(run_id) if run_id else None
+    found = origin(kept) if kept else None
+    if run_id is None or found is None:
+        return None
+    return Earlier(run_id, *found, EffectStore(plane.database, run_id))
 
 
 def _operator(env: Mapping[str, str], inputs: Inputs) -> OperatorConfig:

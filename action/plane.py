@@ -33,6 +33,7 @@ class InputPlane:
         run_id: str,
         source: Source | None = None,
         plan_only: bool = False,
+        retry_failed: bool = False,
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id."""
@@ -48,6 +49,7 @@ class InputPlane:
             source=source if self.output is None else None,
             output=self.output,
             plan_only=plan_only,
+            retry_failed=retry_failed,
             on_event=told,
         )
 
@@ -58,3 +60,23 @@ class InputPlane:
     async def state(self, run_id: str) -> ProjectState | None:
         """Return what is known of a run."""
         return await self.plane.state(run_id)
+
+    async def cancel(self, run_id: str, actor: str) -> None:
+        """Have a run stop before its next call, whichever job works on it."""
+        await self.plane.cancel(run_id, actor)
+
+    async def cancelled_by(self, run_id: str) -> str | None:
+        """Return who cancelled a run, or None."""
+        return await self.plane.cancelled_by(run_id)
+
+    async def withdraw_cancel(self, run_id: str) -> None:
+        """Let a run that was cancelled go on."""
+        await self.plane.withdraw_cancel(run_id)
+
+    async def forget_plan(self, run_id: str) -> None:
+        """Forget what a run that waits has planned, so that it plans anew."""
+        await self.plane.forget_plan(run_id)
+
+    async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
+        """End a run that no job works on as cancelled."""
+        return await self.plane.end_cancelled(run_id, actor)

@@ -63,7 +63,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
     async with ControlPlane.open(env) as plane:
         github = GitHubConnection.from_environment(env)
         rules = await _rules(settings, plane, github)
-        workshop = Workshop(plane, github, rules, settings.secrets)
+        workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
         jobs = Jobs(plane.database, workshop.work, workshop.give_up)
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)

@@ -133,7 +133,12 @@ class Intake:
     async def _queue(self, asked: Asked) -> tuple[str, str]:
         existing = None
         if asked.follows:
-            existing = await self._deliveries.run_of(asked.trigger.repository, asked.trigger.issue or 0)
+            existing = await self._deliveries.run_about(
+                asked.trigger.repository,
+                asked.trigger.issue or 0,
+                pull_request=asked.trigger.is_pull_request,
+                unfinished=asked.name == "cancel",
+            )
         return await self._keep(asked.delivery(existing))
 
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:

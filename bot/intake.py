@@ -26,6 +26,8 @@ Source: https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks
 REDELIVERY_SECONDS_ENTERPRISE = 7 * 24 * 3600
 
 STARTING = frozenset({"run", "plan", "revise", "review"})
+REOPENING = frozenset({"approve", "resume"})
+"""The commands that spend on a run that exists."""
 REFUSED = "refused"
 FOLLOWING = frozenset({"approve", "cancel", "resume", "status"})
 
@@ -67,6 +69,11 @@ class Asked:
         return self.name in STARTING
 
     @property
+    def works(self) -> bool:
+        """True when the command may spend money: what is limited, and done one at a time for an issue."""
+        return self.name in STARTING | REOPENING
+
+    @property
     def follows(self) -> bool:
         """True when the command is about a run that exists."""
         return self.name in FOLLOWING
@@ -86,7 +93,7 @@ class Asked:
             run_id=existing_run or self.own_run_id,
             command_key=f"{self.trigger.repository_id}:{self.trigger.source}",
             issue=self.trigger.issue or 0,
-            actor=self.trigger.actor if self.starts else "",
+            actor=self.trigger.actor if self.works else "",
         )
 
 

@@ -128,6 +128,13 @@ class Jobs:
             self._waiting.append(_Job(delivery))
             self._begin_what_fits()
 
+    def begin_now(self, run_id: str) -> None:
+        """Begin a run that waits in the queue even if as many as may are at work: it was cancelled, and will end."""
+        for job in self._waiting:
+            if self._group is not None and job.delivery.run_id == run_id and self._lane_is_free(job):
+                self._begin(job)
+                return
+
     def drain(self) -> None:
         """Take up nothing more and cancel what runs: it stops at its last checkpoint, its delivery stays queued."""
         if self._group is None:
@@ -139,9 +146,20 @@ class Jobs:
 
     def _begin_what_fits(self) -> None:
         while self._group is not None and (job := self._next()):
-            self._waiting.remove(job)
+            self._begin(job)
+
+    def _begin(self, job: _Job) -> None:
+        if self._group is None:
+            raise AssertionError("nothing begins while draining")
+        self._waiting.remove(job)
+        if not job.answers:
             self._lanes.add(job.lane)
-            self._working[job] = self._group.create_task(self._run(job), name=f"delivery {job.delivery.id}")
+        self._working[job] = self._group.create_task(self._run(job), name=f"delivery {job.delivery.id}")
+
+    def _lane_is_free(self, job: _Job) -> bool:
+        """Tell whether nobody works on the job's issue, nor on its run from another place: a pull request."""
+        at_work = (one.delivery.run_id for one in self._working if not one.answers)
+        return bool(job.failures) or (job.lane not in self._lanes and job.delivery.run_id not in at_work)
 
     def _next(self) -> _Job | None:
         """Return the oldest job that may begin, of the repository that has the fewest at work."""
@@ -149,11 +167,7 @@ class Jobs:
         busy = Counter(job.delivery.repository for job in self._working)
         may_run = len(runs) < self._runs_at_once
         may_answer = len(self._working) - len(runs) < ANSWERS_AT_ONCE
-        fitting = (
-            job
-            for job in self._waiting
-            if (may_answer if job.answers else may_run and (job.failures or job.lane not in self._lanes))
-        )
+        fitting = (job for job in self._waiting if (may_answer if job.answers else may_run and self._lane_is_free(job)))
         return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
 
     async def _run(self, job: _Job) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bot.intake import Asked, Rules, asked_by
@@ -11,7 +12,7 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.github import report
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
-from orchestrator.github.handler import Progress, handle
+from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
@@ -25,12 +26,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What the work on deliveries needs; `secrets` are never published."""
+    """What the work on deliveries needs; `secrets` are never published, `begin_now` has a queued run begin."""
 
     plane: ControlPlane
     github: GitHubConnection
     rules: Rules
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    begin_now: Callable[[str], None] | None = None
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
@@ -49,6 +51,9 @@ class Workshop:
             operator=self.plane.operator,
             secrets=self.secrets,
             progress=progress,
+            earlier=await self._earlier(delivery, asked),
+            resumable=True,
+            begin_now=self.begin_now,
         )
         log.info(
             "handled",
@@ -61,9 +66,13 @@ class Workshop:
         A delivery that never became a run is only logged: nobody may have been allowed to ask for a comment.
         """
         asked = self._asked(delivery)
-        run_id = asked.own_run_id
+        earlier = await self._earlier(delivery, asked)
+        if earlier is not None and not asked.works:
+            return
+        run_id = earlier.run_id if earlier else asked.own_run_id
+        issue = (earlier or asked).trigger.issue
         state = await self.plane.state(run_id)
-        if state is None or asked.trigger.issue is None:
+        if state is None or issue is None:
             return
         if not state.status.ended:
             runs = RunStore(self.plane.database)
@@ -79,8 +88,19 @@ class Workshop:
             requester=asked.trigger.actor,
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
-        await publisher.upsert_comment(asked.trigger.issue, report.status_mark(run_id), body)
-        await publisher.react(asked.trigger.issue, asked.trigger.comment_id, "confused")
+        await publisher.upsert_comment(issue, report.status_mark(run_id), body)
+        await publisher.react(issue, asked.trigger.comment_id, "confused")
+
+    async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
+        """Return the run that the delivery is about, or None when it starts one, or there was none."""
+        if not asked.follows or delivery.run_id == asked.own_run_id:
+            return None
+        payload = await DeliveryStore(self.plane.database).origin(delivery.run_id)
+        origin = asked_by(Trigger.from_json(payload), self.rules.app_slug) if payload else None
+        if origin is None or not isinstance(origin.command, Command):
+            return None
+        effects = EffectStore(self.plane.database, delivery.run_id)
+        return Earlier(delivery.run_id, origin.trigger, origin.command, effects)
 
     def _asked(self, delivery: Delivery) -> Asked:
         asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
@@ -90,7 +110,7 @@ class Workshop:
 
     async def _within_limits(self, delivery: Delivery, asked: Asked) -> Command | Refusal:
         """Return the command, or its refusal when its user has started too many runs within the hour."""
-        if not asked.starts:
+        if not asked.works:
             return asked.command
         limit = self.plane.operator.runs_per_hour
         started = await DeliveryStore(self.plane.database).started_before(delivery, HOUR_SECONDS)

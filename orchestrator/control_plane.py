@@ -26,8 +26,8 @@ from orchestrator.providers.base import Provider
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json, spec_from_text, title_of
-from orchestrator.state import ArchitectureDecision, Outcome, ProjectState
-from orchestrator.store import Database, RunRow
+from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus
+from orchestrator.store import CancellationStore, Database, HoldStore, Ledger, RunRow
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import checked_run_id, new_run_id
 from orchestrator.tracing import Tracer, tracer_for
@@ -99,8 +99,8 @@ class ControlPlane:
 
     @property
     def operator(self) -> OperatorConfig:
-        """The operator's configuration; of an open plane only."""
-        return self._open_runtime().operator
+        """The operator's configuration, its kill switch as it stands now; of an open plane only."""
+        return self._open_runtime().operator_now()
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -240,6 +240,39 @@ class ControlPlane:
         async with self._runtime() as runtime:
             return await runtime.runs.state(run_id)
 
+    async def cancel(self, run_id: str, actor: str) -> None:
+        """Have a run stop before its next call, whoever works on it; one that nobody has begun yet never begins."""
+        async with self._runtime() as runtime:
+            await CancellationStore(runtime.database).ask(run_id, actor)
+
+    async def cancelled_by(self, run_id: str) -> str | None:
+        """Return who cancelled a run, or None."""
+        async with self._runtime() as runtime:
+            return await CancellationStore(runtime.database).actor(run_id)
+
+    async def withdraw_cancel(self, run_id: str) -> None:
+        """Let a run that was cancelled go on when it is submitted again."""
+        async with self._runtime() as runtime:
+            await CancellationStore(runtime.database).withdraw(run_id)
+
+    async def forget_plan(self, run_id: str) -> None:
+        """Forget what a run that waits has planned, so that it plans anew when it is submitted again."""
+        async with self._runtime() as runtime:
+            await runtime.runs.forget_plan(run_id, await runtime.runs.claim(run_id))
+
+    async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
+        """End a run that nobody works on, or that whoever did has lost, as cancelled."""
+        async with self._runtime() as runtime:
+            fence = await runtime.runs.claim(run_id)
+            await Ledger(runtime.database, run_id, fence).recover()
+            outcome = Outcome("cancelled", f"Cancelled by {actor}")
+            await runtime.runs.conclude(run_id, fence, status=ProjectStatus.CANCELLED.value, outcome=outcome)
+            await HoldStore(runtime.database).release(run_id, fence)
+            state = await runtime.runs.state(run_id)
+            if state is None:
+                raise AssertionError(f"run {run_id} was claimed and must exist")
+            return state
+
     async def job(self, run_id: str) -> JobSpec | None:
         """Return the job a run was submitted with, or None when it is not known."""
         async with self._runtime() as runtime:
@@ -287,7 +320,7 @@ def _checked(job: JobSpec | str, policy: Policy | PolicySet | None, runtime: Run
     """Return the job under the policies and the operator's word; raises for what must not even begin."""
     spec = spec_from_text(job) if isinstance(job, str) else job
     given = PolicySet((policy,)) if isinstance(policy, Policy) else policy or PolicySet()
-    bound = bind(replace(spec, policies=combine(spec.policies, given)), runtime.operator)
+    bound = bind(replace(spec, policies=combine(spec.policies, given)), runtime.operator_now())
     if not bound.enabled:
         raise RunCancelled(
             "The orchestrator is switched off here.",

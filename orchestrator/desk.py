@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
@@ -151,6 +152,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             pace=runtime.pace,
             calls_per_minute=job.policies.rate_limit,
             advised_rates=job.policies.advised_rates,
+            may_call=partial(runtime.stops.recall, run_id),
         ),
         workspace=Workspace(
             submission.source.root if submission.source else None, {} if created else await runs.changes(run_id)

@@ -20,6 +20,7 @@ from orchestrator.errors import (
     OrchestratorError,
     OutOfTime,
     OutputConflict,
+    RunCancelled,
     StoreError,
 )
 from orchestrator.evaluation import evaluate
@@ -52,6 +53,7 @@ from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
 __all__ = ["Engine", "Source", "Submission"]
 
 REPAIRS = 2
+SECONDS_BETWEEN_LOOKS = 0.25
 # A run without a model for each of these would pay for what it cannot finish.
 _NEEDED = (Purpose.ARCHITECTURE, Purpose.DECOMPOSE, Purpose.GENERATE)
 
@@ -80,7 +82,7 @@ class Engine:
         ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The run was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
-                ending = await self._work(desk, submission)
+                ending = await self._until_stopped(desk, submission)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -143,6 +145,25 @@ class Engine:
         finally:
             await finished(self._conclude(desk, *ending))
         return answer
+
+    async def _until_stopped(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
+        """Work, and stop wherever the work is once somebody cancels it or the operator switches everything off."""
+
+        async def watch() -> None:
+            while True:
+                await self._runtime.stops.check(desk.run.id)
+                await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+
+        await self._runtime.stops.check(desk.run.id)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(watch())
+                try:
+                    return await self._work(desk, submission)
+                finally:
+                    watching.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from failures
 
     async def _work(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
         run, state = desk.run, desk.state
@@ -359,6 +380,8 @@ class Engine:
             return ProjectStatus.TIMED_OUT, Outcome("incomplete", error.message)
         if isinstance(error, BudgetError):
             return ProjectStatus.BUDGET_EXHAUSTED, Outcome("incomplete", error.message)
+        if isinstance(error, RunCancelled):
+            return ProjectStatus.CANCELLED, Outcome("cancelled", error.message)
         status = ProjectStatus.PARTIAL if built(desk.run.workspace) else ProjectStatus.FAILED
         code = "no_model" if isinstance(error, NoModel) else "incomplete" if isinstance(error, NoReviewer) else "failed"
         return status, Outcome(code, str(error))

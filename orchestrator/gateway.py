@@ -124,7 +124,8 @@ class Gateway:
 
     A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
     the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
-    ones want, by name, and `overruns` collects where that was not kept.
+    ones want, by name, and `overruns` collects where that was not kept. `may_call` raises `RunCancelled` when no call
+    may be made any more.
     """
 
     providers: Mapping[str, Provider]
@@ -138,6 +139,7 @@ class Gateway:
     on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     advised_rates: Mapping[str, int] = field(default_factory=dict)
+    may_call: Callable[[], None] | None = None
     overruns: dict[str, None] = field(init=False, default_factory=dict)
     _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _down: dict[str, str] = field(init=False, default_factory=dict)
@@ -270,6 +272,8 @@ class Gateway:
             while pause := self.pace.pause(request.model.id, self.calls_per_minute):
                 async with self.slots.given_back():
                     await self.pace.sleep(pause)
+            if self.may_call is not None:
+                self.may_call()
             held = await self._reserve(question, request)
             if self.pace.take(request.model.id, self.calls_per_minute):
                 self._note_overruns(request.model.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.control_plane import Source
@@ -36,9 +36,10 @@ class Plane(Protocol):
         run_id: str,
         source: Source | None = None,
         plan_only: bool = False,
+        retry_failed: bool = False,
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
-        """Run a job to its end, or go on with the run of that id."""
+        """Run a job to its end, or go on with the run of that id; `retry_failed` re-opens one that has ended."""
         ...
 
     async def changes(self, run_id: str) -> Mapping[str, bytes | None]:
@@ -47,6 +48,26 @@ class Plane(Protocol):
 
     async def state(self, run_id: str) -> ProjectState | None:
         """Return what is known of a run."""
+        ...
+
+    async def cancel(self, run_id: str, actor: str) -> None:
+        """Have a run stop before its next call, whoever works on it."""
+        ...
+
+    async def cancelled_by(self, run_id: str) -> str | None:
+        """Return who cancelled a run, or None."""
+        ...
+
+    async def withdraw_cancel(self, run_id: str) -> None:
+        """Let a run that was cancelled go on."""
+        ...
+
+    async def forget_plan(self, run_id: str) -> None:
+        """Forget what a run that waits has planned, so that it plans anew."""
+        ...
+
+    async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
+        """End a run that nobody works on as cancelled."""
         ...
 
 
@@ -78,7 +99,10 @@ class HandledRun:
 
 @dataclass(slots=True)
 class Desk:
-    """What one command works with: the trigger, who writes, who builds, who is told."""
+    """What one command works with: the trigger, who writes, who builds, who is told.
+
+    `resumable` tells whether a later command finds the run again.
+    """
 
     trigger: Trigger
     command: Command
@@ -89,6 +113,7 @@ class Desk:
     effects: Effects
     redactor: Redactor
     tell: Callable[[Progress], Awaitable[None]] | None
+    resumable: bool = False
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""
@@ -107,7 +132,8 @@ class Desk:
 
     async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
         """Bring the status comment up to date."""
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, links))
+        known = replace(links or report.Links(), resumable=self.resumable)
+        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known))
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -171,9 +197,9 @@ async def answer(desk: Desk, body: str) -> HandledRun:
     return HandledRun(desk.run_id, "answered", report=body)
 
 
-async def refuse(desk: Desk, message: str) -> HandledRun:
+async def refuse(desk: Desk, message: str, lead: str = "Not started") -> HandledRun:
     """Say why nothing was started, and what to do."""
-    body = report.refusal_comment(message)
+    body = report.refusal_comment(message, lead)
     await desk.comment(report.note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "refused")
@@ -195,8 +221,13 @@ async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str |
 
 async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
     """Show the plan; `waits` when its forecast is above the threshold."""
-    body = report.plan_comment(state)
-    if waits:
+    body = report.plan_comment(state, approvable=desk.resumable)
+    if waits and desk.resumable:
+        body += (
+            "\n\nThe forecast is above `require_approval_above_usd`: somebody who may start runs approves this very "
+            "plan on this base commit, or asks for less."
+        )
+    elif waits:
         body += (
             "\n\nThe forecast is above `require_approval_above_usd`, so nothing was built. "
             "Raise it in `.orchestrator.yaml`, or ask for less."

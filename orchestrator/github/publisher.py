@@ -77,6 +77,17 @@ class Publisher:
         self._login = login
         self._requester = requester
 
+    def of_run(self, run_id: str, effects: Effects) -> Publisher:
+        """Return a publisher that writes for another run, with that one's effects."""
+        return Publisher(
+            self._client,
+            run_id=run_id,
+            redactor=self._redactor,
+            effects=effects,
+            login=self._login,
+            requester=self._requester,
+        )
+
     def safe(self, text: str, *, closes: int | None = None) -> str:
         """Return a text as it may be published: without secrets, and inert but for closing the issue `closes`."""
         return inert(self._redactor(text), requester=self._requester, closes=closes)

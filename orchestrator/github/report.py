@@ -80,12 +80,16 @@ def note_mark(run_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """Where the result is; `number` is the pull request's, `note` what hindered it."""
+    """Where the result is; `number` is the pull request's, `note` what hindered it.
+
+    `resumable` tells whether `/orchestrate resume` finds the run again.
+    """
 
     number: int | None = None
     url: str = ""
     branch: str = ""
     note: str = ""
+    resumable: bool = False
 
 
 # the status comment on the issue
@@ -94,10 +98,11 @@ class Links:
 def status_comment(state: ProjectState, links: Links | None = None) -> str:
     """Return the status comment: its first line is the answer, then the tasks."""
     links = links or Links()
-    parts = [status_line(state, links)]
+    cancelled = state.status is ProjectStatus.CANCELLED
+    parts = [f"{status_line(state, links)}. {how_to_go_on(state, links)}" if cancelled else status_line(state, links)]
     if state.offline:
         parts.append(OFFLINE_NOTE)
-    if state.status.ended and state.outcome.reason:
+    if state.status.ended and state.outcome.reason and not cancelled:
         parts.append(one_line(state.outcome.reason))
     if links.note:
         parts.append(one_line(links.note))
@@ -105,7 +110,7 @@ def status_comment(state: ProjectState, links: Links | None = None) -> str:
         parts.append(f"Branch `{links.branch}`: [open a pull request]({links.url})")
     if state.tasks:
         parts.append(_task_table(state))
-    if how := how_to_go_on(state, links):
+    if not cancelled and (how := how_to_go_on(state, links)):
         parts.append(how)
     return fit("\n\n".join(parts))
 
@@ -119,7 +124,10 @@ def status_line(state: ProjectState, links: Links | None = None) -> str:
         lead = [] if state.status is ProjectStatus.RUNNING else [_LIVING[state.status]]
         return " · ".join([*lead, *tasks, money])
     target = [f"#{links.number}"] if links and links.number is not None else []
-    return f"{ENDINGS[state.status]}: " + " · ".join([*target, *tasks, money, duration(state.budget.elapsed_seconds)])
+    ending = ENDINGS[state.status]
+    if state.status is ProjectStatus.CANCELLED and state.outcome.reason:
+        ending = one_line(state.outcome.reason).rstrip(".")
+    return f"{ending}: " + " · ".join([*target, *tasks, money, duration(state.budget.elapsed_seconds)])
 
 
 def how_to_go_on(state: ProjectState, links: Links) -> str:
@@ -131,6 +139,8 @@ def how_to_go_on(state: ProjectState, links: Links) -> str:
         return ""
     left = [task.id for task in state.tasks if _status_of(state, task) is not TaskStatus.COMPLETED]
     undone = f"Left undone: {', '.join(f'`{code(name)}`' for name in left)}. " if left else ""
+    if links.resumable:
+        return undone + _RESUMES.get(state.status, "To go on, comment `/orchestrate resume`.")
     first = f"close or merge #{links.number}, then " if links.number is not None else ""
     if state.status is ProjectStatus.BUDGET_EXHAUSTED:
         return (
@@ -141,6 +151,17 @@ def how_to_go_on(state: ProjectState, links: Links) -> str:
         edit = "raise `budget.max_time_seconds` in `.orchestrator.yaml` and comment `/orchestrate`."
         return f"{undone}To go on, {first}{edit}"
     return f"{undone}To try again, {first}comment `/orchestrate` with a hint about what to do otherwise."
+
+
+_RESUMES = {
+    ProjectStatus.BUDGET_EXHAUSTED: (
+        "To go on, raise `budget.max_usd` in `.orchestrator.yaml` if it caps the run, and comment "
+        "`/orchestrate resume --budget USD` with the amount that the whole run may spend."
+    ),
+    ProjectStatus.TIMED_OUT: (
+        "To go on, raise `budget.max_time_seconds` in `.orchestrator.yaml` and comment `/orchestrate resume`."
+    ),
+}
 
 
 def _task_table(state: ProjectState) -> str:
@@ -317,8 +338,8 @@ def pull_request_body(state: ProjectState, issue: int | None, notes: Sequence[st
     return fit("\n\n".join(parts))
 
 
-def plan_comment(state: ProjectState) -> str:
-    """Return the plan: architecture, tasks and what it is expected to cost."""
+def plan_comment(state: ProjectState, *, approvable: bool = False) -> str:
+    """Return the plan: architecture, tasks and what it is expected to cost; an `approvable` one is built on a word."""
     lead = "Plan" if state.tasks else ENDINGS.get(state.status, "No plan")
     cost = f" · forecast {usd(state.forecast.low_usd)} to {usd(state.forecast.high_usd)}" if state.forecast else ""
     parts = [f"{lead}: {len(state.tasks)} tasks{cost} · {usd(state.budget.spent_usd)} spent on planning"]
@@ -336,7 +357,8 @@ def plan_comment(state: ProjectState) -> str:
             price = f"{usd(low)} to {usd(high)}" if state.forecast else ""
             rows.append([f"`{code(task.id)}`", cell(task.title), cell(", ".join(task.depends_on)), model, price])
         parts.append(table(["Task", "What", "After", "Model", "Forecast"], rows))
-        parts.append("Nothing was built. To build it, comment `/orchestrate`.")
+        word = "/orchestrate approve" if approvable else "/orchestrate"
+        parts.append(f"Nothing was built. To build it, comment `{word}`.")
     return fit("\n\n".join(parts))
 
 
@@ -351,15 +373,18 @@ def help_comment() -> str:
             "plans, builds, opens a pull request",
         ],
         ["`/orchestrate plan`", "architecture, tasks and forecast; builds nothing"],
+        ["`/orchestrate approve`", "builds a plan that waits; when the spec has changed since, plans and asks again"],
         ["`/orchestrate status`", "brings the run's status comment up to date"],
+        ["`/orchestrate cancel`", "stops the run; what was built so far becomes a draft pull request"],
+        ["`/orchestrate resume [--budget USD]`", "goes on with a run that stopped early, on the same branch"],
         ["`/orchestrate help`", "this list"],
     ]
     return "Commands, at the start of a line:\n\n" + table(["Command", "Effect"], rows)
 
 
-def refusal_comment(message: str) -> str:
+def refusal_comment(message: str, lead: str = "Not started") -> str:
     """Return a refusal: what is wrong, and what to write instead."""
-    return f"Not started: {message}\n\n`/orchestrate help` lists the commands."
+    return f"{lead}: {message}\n\n`/orchestrate help` lists the commands."
 
 
 def spec_comment(findings: Sequence[SpecFinding]) -> str:

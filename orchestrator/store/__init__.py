@@ -1,5 +1,6 @@
 """The durable truth about runs, money, deliveries, effects and what is learned, on SQLAlchemy: SQLite or PostgreSQL."""
 
+from orchestrator.store.cancellations import CancellationStore
 from orchestrator.store.database import Database
 from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
@@ -10,6 +11,7 @@ from orchestrator.store.runs import RunRow, RunStore
 from orchestrator.store.uninterrupted import finished
 
 __all__ = [
+    "CancellationStore",
     "Database",
     "Delivery",
     "DeliveryStore",

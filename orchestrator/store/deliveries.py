@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orchestrator.state import ProjectStatus
 from orchestrator.store.database import Database
-from orchestrator.store.schema import deliveries, runs
+from orchestrator.store.schema import deliveries, effects, runs
 from orchestrator.store.uninterrupted import uninterrupted
 
 Stored = Literal["queued", "ignored", "duplicate"]
@@ -47,25 +48,14 @@ class DeliveryStore:
         """
         state: Stored = "queued" if delivery.run_id else "ignored"
         async with self._database.transaction(durable=True) as connection:
-            dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-            fresh = await connection.execute(
-                dialect.insert(deliveries)
-                .values(
-                    id=delivery.id,
-                    event=delivery.event,
-                    repository=delivery.repository,
-                    command_key=delivery.command_key or None,
-                    issue=delivery.issue,
-                    actor=delivery.actor,
-                    run_id=delivery.run_id or None,
-                    payload=delivery.payload,
-                    state=state,
-                    received_at=self._database.clock(),
-                )
-                .on_conflict_do_nothing()
-                .returning(deliveries.c.id)
-            )
+            added = _values(delivery, state, self._database.clock(), connection.dialect.name)
+            fresh = await connection.execute(added.returning(deliveries.c.id))
             return state if fresh.first() is not None else "duplicate"
+
+    async def record(self, delivery: Delivery) -> None:
+        """Keep what somebody else works on, so that later commands find its run; once for its command."""
+        async with self._database.transaction(durable=True) as connection:
+            await connection.execute(_values(delivery, "done", self._database.clock(), connection.dialect.name))
 
     async def unfinished(self) -> tuple[Delivery, ...]:
         """Return the queued deliveries, the oldest first."""
@@ -121,7 +111,84 @@ class DeliveryStore:
             )
             return newest.scalar_one_or_none()
 
+    async def run_about(self, repository: str, number: int, *, pull_request: bool, unfinished: bool) -> str | None:
+        """Return the run that a command on an issue or pull request is about, or None.
+
+        On an issue it is the newest one; with `unfinished` rather one that has not ended for good.
+        """
+        if pull_request:
+            return await self.run_of_pull_request(repository, number)
+        living = await self.unfinished_run_of(repository, number) if unfinished else None
+        return living or await self.run_of(repository, number)
+
+    async def unfinished_run_of(self, repository: str, issue: int) -> str | None:
+        """Return the newest run of the issue that has not ended for good, one that is only asked for at last."""
+        async with self._database.reading() as connection:
+            newest = await connection.execute(
+                select(deliveries.c.run_id)
+                .outerjoin(runs, runs.c.id == deliveries.c.run_id)
+                .where(
+                    deliveries.c.repository == repository,
+                    deliveries.c.issue == issue,
+                    deliveries.c.actor != "",
+                    or_(
+                        runs.c.status.in_([status.value for status in ProjectStatus if not status.final]),
+                        and_(runs.c.id.is_(None), deliveries.c.state == "queued"),
+                    ),
+                )
+                .order_by(runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
+                .limit(1)
+            )
+            return newest.scalar_one_or_none()
+
+    async def run_of_pull_request(self, repository: str, number: int) -> str | None:
+        """Return the run whose report stands on a pull request, or None: it is none of ours."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(runs.c.id)
+                .join(effects, effects.c.run_id == runs.c.id)
+                .where(
+                    runs.c.source == repository,
+                    effects.c.kind == "comment",
+                    effects.c.key.startswith(f"{number}:<!-- orchestrator:report ", autoescape=True),
+                )
+                .order_by(runs.c.created_at.desc())
+                .limit(1)
+            )
+            return found.scalar_one_or_none()
+
+    async def origin(self, run_id: str) -> str | None:
+        """Return the payload of the delivery that asked for a run, or None when it is not known."""
+        async with self._database.reading() as connection:
+            first = await connection.execute(
+                select(deliveries.c.payload)
+                .where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
+                .order_by(deliveries.c.received_at, deliveries.c.id)
+                .limit(1)
+            )
+            return first.scalar_one_or_none()
+
     async def finish(self, delivery_id: str) -> None:
         """Mark a delivery's work as done."""
         async with self._database.transaction() as connection:
             await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(state="done"))
+
+
+def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.Insert | postgresql.Insert:
+    statement: sqlite.Insert | postgresql.Insert = (
+        (postgresql if dialect == "postgresql" else sqlite)
+        .insert(deliveries)
+        .values(
+            id=delivery.id,
+            event=delivery.event,
+            repository=delivery.repository,
+            command_key=delivery.command_key or None,
+            issue=delivery.issue,
+            actor=delivery.actor,
+            run_id=delivery.run_id or None,
+            payload=delivery.payload,
+            state=state,
+            received_at=now,
+        )
+    )
+    return statement.on_conflict_do_nothing()

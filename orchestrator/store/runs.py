@@ -164,6 +164,14 @@ class RunStore:
                 ],
             )
 
+    async def forget_plan(self, run_id: str, fence: int) -> None:
+        """Forget architecture, plan and files, so that the run plans anew in a new round; what it spent stays."""
+        nothing = {"architecture": None, "forecast": None, "evaluation": None}
+        async with self._database.fenced(run_id, fence, columns=nothing) as connection:
+            await connection.execute(update(runs).where(runs.c.id == run_id).values(resumes=runs.c.resumes + 1))
+            for table in (tasks, artifacts, validations):
+                await connection.execute(delete(table).where(table.c.run_id == run_id))
+
     async def start_task(self, run_id: str, fence: int, task_id: str) -> None:
         """Checkpoint that a task is being worked on."""
         async with self._database.fenced(run_id, fence) as connection:

@@ -141,6 +141,15 @@ effects = Table(
     Column("at", Float, nullable=False),
 )
 
+# Who wants a run to stop; kept apart from the run, which may not exist yet, and which another process may hold.
+cancellations = Table(
+    "cancellations",
+    metadata,
+    Column("run_id", String(120), primary_key=True),
+    Column("actor", String(100), nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 # What a run that was admitted under a hierarchy may still spend of an account, less what it has spent since.
 holds = Table(
     "holds",

@@ -72,19 +72,21 @@ def _runner(tmp_path: Path, hub: LocalHub, models: ModelServer, **inputs: str) -
     return StepRunner(tmp_path / "job", hub.workflow_token(REPO), environment, inputs)
 
 
-def _comment(hub: LocalHub, runner: StepRunner, text: str, user: str = "maria") -> tuple[int, int]:
-    """Comment on a new issue, with that event as the workflow's; return the issue's number and the comment's id."""
+def _comment(
+    hub: LocalHub, runner: StepRunner, text: str, user: str = "maria", issue: int | None = None
+) -> tuple[int, int]:
+    """Comment on an issue, by default a new one, with that event as the workflow's; return both their numbers."""
     repo = hub.repository(REPO)
-    number = hub.create_issue(REPO, "A sample library", "Write a sample library.", user="maria")
+    number = issue or hub.create_issue(REPO, "A sample library", "Write a sample library.", user="maria")
     comment_id = hub.comment(REPO, number, text, user=user)
-    issue = repo.issues[number]
-    (comment,) = (it for it in issue.comments if it.id == comment_id)
+    there = repo.issues[number]
+    (comment,) = (it for it in there.comments if it.id == comment_id)
     runner.event(
         "issue_comment",
         {
             "action": "created",
-            "issue": render.issue(hub.url, repo, issue),
-            "comment": render.comment(hub.url, repo, issue, comment),
+            "issue": render.issue(hub.url, repo, there),
+            "comment": render.comment(hub.url, repo, there, comment),
             "repository": render.repository(hub.url, repo),
             "sender": render.user(hub.url, comment.user),
         },
@@ -299,6 +301,28 @@ async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
     _comment(hub, runner, "/orchestrate status")
     answered = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
     assert (answered.status, runner.outputs()["status"]) == (0, "answered"), answered.log
+
+
+@pytest.mark.slow
+async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_database(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = _runner(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    shared = f"sqlite:///{tmp_path / 'shared.db'}"
+    issue, _ = _comment(hub, runner, "/orchestrate plan")
+    planned = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
+    assert (planned.status, runner.outputs()["status"]) == (0, "planned"), planned.log
+    run_id = runner.outputs()["project-id"]
+
+    _comment(hub, runner, "/orchestrate approve", issue=issue)
+    built = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
+
+    assert (built.status, runner.outputs()["status"], runner.outputs()["project-id"]) == (0, "completed", run_id)
+    (pull,) = hub.pull_requests(REPO)
+    assert f"Closes #{issue}" in pull["body"]
+    ours = [it["body"] for it in hub.comments(REPO, issue) if it["user"]["login"] != "maria"]
+    assert [it.partition(" ")[0] for it in ours] == ["Done:"]
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("never", 0)])

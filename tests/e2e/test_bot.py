@@ -292,7 +292,7 @@ async def test_a_run_that_builds_nothing_opens_no_pull_request_and_says_why(hous
     (status,) = scene.ours(asked.issue)
     assert status.startswith("Failed: 0/1 tasks · ")
     assert "part-1 failed" in status
-    assert "comment `/orchestrate` with a hint" in status
+    assert status.split("\n\n")[-2] == "Left undone: `part-1`. To go on, comment `/orchestrate resume`."
     assert scene.reactions(asked.comment) == ["eyes", "confused"]
 
 
@@ -309,6 +309,5 @@ async def test_a_tiny_budget_ends_with_what_was_spent_and_a_command_that_exists(
     assert status.startswith("Stopped: the budget is used up: ")
     assert f"${report['budget']['spent_usd']:.2f}" in status
     assert "of $0.02" in status
-    assert "comment `/orchestrate --budget USD`" in status
-    assert "resume" not in status
+    assert "comment `/orchestrate resume --budget USD`" in status
     assert house.stage.reserved() == 0

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
 
 from bot.jobs import Jobs
 from orchestrator.errors import GitHubError
-from orchestrator.store import Database, Delivery, DeliveryStore
+from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.conftest import Worker
 
 
@@ -180,3 +181,59 @@ async def test_the_hour_of_a_user_counts_what_was_started_before(database: Datab
     assert counted == [0, 1, 2]
     assert await store.started_before(delivery(7, actor="bob"), 3600.0) == 0
     assert await store.started_before(delivery(8, actor=""), 3600.0) == 0
+
+
+async def test_a_cancelled_run_that_waits_begins_at_once_though_as_many_as_may_are_at_work(database: Database) -> None:
+    await accept(database, delivery(1, issue=1), delivery(2, issue=2), delivery(3, issue=1))
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=1)
+    async with jobs.running():
+        await until(lambda: worker.began == ["d-1"])
+        jobs.begin_now("r-3")  # its issue is being worked on
+        jobs.begin_now("r-2")
+        await until(lambda: len(worker.began) == 2)
+        assert worker.began == ["d-1", "d-2"]
+
+
+async def test_an_answer_leaves_its_issue_free_for_the_next_run(database: Database) -> None:
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await accept(database, delivery(1, actor=""), delivery(2))
+        jobs.offer(delivery(1, actor=""))
+        await until(lambda: jobs.finished.done == 1)
+        jobs.offer(delivery(2))
+        await until(lambda: jobs.finished.done == 2)
+
+
+async def test_a_resume_from_the_pull_request_waits_for_the_run_that_its_issue_works_on(database: Database) -> None:
+    run, resume = delivery(1, issue=1), replace(delivery(2, issue=7), run_id="r-1")
+    await accept(database, run, resume)
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: worker.began == ["d-1"])
+        assert [one.id for one in jobs.waiting] == ["d-2"]
+
+
+async def test_a_command_is_about_the_newest_run_of_its_issue_or_the_run_that_reported_on_its_pull_request(
+    database: Database,
+) -> None:
+    store, runs = DeliveryStore(database), RunStore(database)
+    for number, one in enumerate((delivery(1), delivery(2))):
+        await runs.create(one.run_id, title="t", job={}, source="octo/demo", output_dir="")
+        await runs.save(one.run_id, await runs.claim(one.run_id), status=["running", "completed"][number])
+        await store.record(one)
+    await EffectStore(database, "r-1").begin("comment", "7:<!-- orchestrator:report run=r-1 -->")
+
+    async def about(number: int, *, pull_request: bool = False, unfinished: bool = False) -> str | None:
+        return await store.run_about("octo/demo", number, pull_request=pull_request, unfinished=unfinished)
+
+    assert await about(5) == "r-2"
+    assert await about(5, unfinished=True) == "r-1"
+    assert await about(7, pull_request=True) == "r-1"
+    assert await about(77, pull_request=True) is None
+    assert await about(6) is None
+    assert (await store.origin("r-1"), await store.origin("r-9")) == ("{}", None)
+    assert await store.unfinished() == ()
+    assert await store.accept(delivery(1)) == "duplicate"

@@ -33,6 +33,8 @@ class KnownPlane:
     jobs: list[JobSpec] = field(default_factory=list)
     sources: list[Source] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
+    cancelled: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
 
     async def submit(
         self,
@@ -41,6 +43,7 @@ class KnownPlane:
         run_id: str,
         source: Source | None = None,
         plan_only: bool = False,
+        retry_failed: bool = False,
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         self.jobs.append(job)
@@ -60,6 +63,21 @@ class KnownPlane:
 
     async def state(self, run_id: str) -> ProjectState | None:
         return self.ending() if self.jobs else None
+
+    async def cancel(self, run_id: str, actor: str) -> None:
+        self.cancelled[run_id] = actor
+
+    async def cancelled_by(self, run_id: str) -> str | None:
+        return self.cancelled.get(run_id)
+
+    async def withdraw_cancel(self, run_id: str) -> None:
+        del self.cancelled[run_id]
+
+    async def forget_plan(self, run_id: str) -> None:
+        self.forgotten.append(run_id)
+
+    async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
+        raise NotImplementedError("every run of this plane ends by itself")
 
 
 def _issue(scene: Scene, author: str = "maria") -> int:
@@ -160,6 +178,7 @@ async def test_the_status_comment_follows_a_run_while_it_works(scene: Scene) -> 
             run_id: str,
             source: Source | None = None,
             plan_only: bool = False,
+            retry_failed: bool = False,
             on_event: Callable[[Event], Awaitable[None]] | None = None,
         ) -> ProjectState:
             ended = await super().submit(job, run_id=run_id, source=source, on_event=on_event)

@@ -13,7 +13,7 @@ from orchestrator.errors import SpecFinding
 from orchestrator.github import report
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.markdown import CUT_NOTE, duration, fit, one_line, usd
-from orchestrator.github.report import Links, check_runs, status_line
+from orchestrator.github.report import Links, check_runs, how_to_go_on, status_line
 from orchestrator.state import ArchitectureDecision, Evaluation, Outcome, ProjectState, ProjectStatus, Task, TaskType
 from tests.unit.orchestrator.github.states import completed, exhausted, failing, running
 
@@ -186,3 +186,37 @@ def test_time_is_said_as_people_do(seconds: float, said: str) -> None:
 
 def test_a_text_of_several_lines_is_put_on_one() -> None:
     assert one_line("# a\n\n```\nb") == "\\# a ``` b"
+
+
+def _cancelled() -> ProjectState:
+    state = running()
+    state.status, state.outcome = ProjectStatus.CANCELLED, Outcome("cancelled", "Cancelled by maria")
+    return state
+
+
+def test_the_first_line_of_a_cancelled_run_says_who_what_was_spent_what_is_left_and_how_to_go_on() -> None:
+    first, *rest = report.status_comment(_cancelled(), Links(42, resumable=True)).split("\n\n")
+    assert first.startswith("Cancelled by maria: #42 · 1/2 tasks · $0.91 of $5.00 · ")
+    assert first.endswith(". Left undone: `tests`. To go on, comment `/orchestrate resume`.")
+    assert [part.splitlines()[0] for part in rest] == ["|  | Task | What | Model | Review | Cost |"]
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (ProjectStatus.BUDGET_EXHAUSTED, "comment `/orchestrate resume --budget USD` with the amount"),
+        (ProjectStatus.TIMED_OUT, "raise `budget.max_time_seconds` in `.orchestrator.yaml` and comment"),
+        (ProjectStatus.PARTIAL, "To go on, comment `/orchestrate resume`."),
+        (ProjectStatus.FAILED, "To go on, comment `/orchestrate resume`."),
+        (ProjectStatus.COMPLETED, ""),
+    ],
+)
+def test_a_run_that_can_be_found_again_says_the_very_command_that_goes_on(status: ProjectStatus, says: str) -> None:
+    state = running()
+    state.status = status
+    assert says in how_to_go_on(state, Links(42, resumable=True))
+    assert bool(how_to_go_on(state, Links(42, resumable=True))) == bool(says)
+
+
+def test_a_plan_that_can_be_approved_says_so() -> None:
+    assert report.plan_comment(completed(), approvable=True).endswith("comment `/orchestrate approve`.")

@@ -1,0 +1,241 @@
+"""One run on GitHub: its commit and branch pinned, built, and delivered as commit, pull request, report and checks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from orchestrator.artifacts import PROTECTED_PATHS
+from orchestrator.control_plane import Source
+from orchestrator.errors import GitHubError
+from orchestrator.github import answers, report
+from orchestrator.github.access import Access, may_command
+from orchestrator.github.clone import clone
+from orchestrator.github.command import Command
+from orchestrator.github.desk import (
+    Desk,
+    HandledRun,
+    followed,
+    planned,
+    refuse,
+)
+from orchestrator.github.markdown import code, one_line
+from orchestrator.github.repository import (
+    OpenedPullRequest,
+    add_labels,
+    branch_name,
+    branches_under,
+    commit_files,
+    commit_message,
+    find_pull_request,
+    head_of,
+    is_commit_of,
+    open_pull_request,
+    opened,
+)
+from orchestrator.github.trigger import Trigger
+from orchestrator.github.untrusted import ci_paths
+from orchestrator.hidden import visible
+from orchestrator.operator_config import OperatorConfig
+from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
+from orchestrator.specs import JobSpec, merge_issue, narrow, to_json
+from orchestrator.state import ProjectState, ProjectStatus
+from orchestrator.verdict import ADR_PATH
+
+MAX_BRANCHES = 50
+_NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
+
+
+async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "", retry: bool = False) -> HandledRun:
+    """Build a run, or go on with it; `retry` re-opens one that has ended, for the command whose source is given."""
+    trigger, command, run_id = desk.trigger, desk.command, desk.run_id
+
+    # 1. The base commit and our branch are decided once and hold for the whole run.
+    base = command.base or trigger.default_branch
+    base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
+    if not base_sha:
+        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
+    branch, open_url = await _branch(desk, job.github.branch_prefix)
+    if open_url:
+        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
+    await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
+
+    # 2. The base commit's files go to the engine, which builds while the status comment follows.
+    with tempfile.TemporaryDirectory(prefix="orchestrator-clone-") as folder:
+        root = Path(folder) / "base"
+        token = await desk.client.token()
+        await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
+        await desk.said("cloned", base_sha)
+        source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
+        async with followed(desk) as on_event:
+            _, approved = await desk.effects.begin("approved", "plan")
+            asks = command.name == "plan" and not approved
+            planning = not approved and (asks or job.github.require_approval_above_usd is not None)
+            state = await desk.plane.submit(
+                job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+            )
+            waits = not approved and _above_threshold(job, state)
+            if planning and not asks and not waits and state.tasks:
+                state = await desk.plane.submit(job, run_id=run_id, source=source, on_event=on_event)
+    if resumed_by:
+        await desk.effects.done("resume", resumed_by, "over")
+    await desk.said("built", state.status.value)
+    if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
+        await desk.effects.begin("plan", "shown")
+        await desk.effects.done("plan", "shown", binding(state, job, base_sha))
+        return await planned(desk, state, base_sha, waits)
+    return await deliver(desk, job, access, state, base_sha, branch)
+
+
+async def deliver(
+    desk: Desk, job: JobSpec, access: Access, state: ProjectState, base_sha: str, branch: str
+) -> HandledRun:
+    """Bring what a run that has ended built onto its branch and into its pull request."""
+    trigger, run_id = desk.trigger, desk.run_id
+    base = desk.command.base or trigger.default_branch
+
+    # 3. A pull request of ours that a person closed meanwhile stays closed.
+    closed = await find_pull_request(desk.client, head=branch, state="closed")
+    if closed is not None and await is_commit_of(desk.client, closed.head.sha, run_id):
+        return await ended(desk, job, state, base_sha, branch, closed.head.sha, opened(closed))
+
+    # 4. What was built becomes one verified commit on our branch; the record of the architecture alone does not count.
+    changes = await desk.plane.changes(run_id)
+    if not changes.keys() - {ADR_PATH}:
+        return await ended(desk, job, state, base_sha)
+    if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
+        raise GitHubError(
+            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
+            hint="Ask again and say that no key may be written; rotate the key if it is real.",
+        )
+    skip_checks, why = await _holds_ci_back(desk, changes, access)
+    title = desk.publisher.safe(visible(trigger.title or state.title))
+    message = commit_message(title, desk.publisher.safe(_summary(state)), run_id, skip_checks=skip_checks)
+    head = await commit_files(
+        desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
+    )
+    await desk.said("committed", f"{branch}@{head[:12]}")
+
+    # 5. The pull request, then its report and its checks.
+    completed = state.status is ProjectStatus.COMPLETED
+    notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
+    body = report.pull_request_body(state, trigger.issue, notes)
+    pull = await open_pull_request(
+        desk.client,
+        head=branch,
+        base=base,
+        title=title,
+        body=desk.publisher.safe(body, closes=trigger.issue if completed else None),
+        draft=job.github.draft or not completed,
+    )
+    await desk.said("opened", pull.url)
+    return await ended(desk, job, state, base_sha, branch, head, pull, notes)
+
+
+async def ended(
+    desk: Desk,
+    job: JobSpec,
+    state: ProjectState,
+    base_sha: str,
+    branch: str = "",
+    head: str = "",
+    pull: OpenedPullRequest | None = None,
+    notes: Sequence[str] = (),
+) -> HandledRun:
+    """Publish checks, report, status and reaction; a run that built nothing has the last two only."""
+    told = list(notes)
+    if head:
+        for check in report.check_runs(state, single=job.github.checks == "one"):
+            note = await desk.publisher.upsert_check_run(head, check)
+            if note and note not in told:
+                told.append(note)
+    text = report.report_comment(state, told)
+    if pull and pull.number is not None:
+        await add_labels(desk.client, pull.number, job.github.labels)
+        await desk.publisher.upsert_comment(pull.number, report.report_mark(desk.run_id), text)
+    await desk.said("reported", state.status.value)
+    links = report.Links(pull.number, pull.url, branch, pull.note) if pull else None
+    await desk.show(state, links)
+    await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
+    await desk.said("ended", state.status.value)
+    return HandledRun(
+        desk.run_id,
+        state.status.value,
+        state.outcome.reason,
+        state,
+        branch=branch if head else "",
+        base_sha=base_sha,
+        head_sha=head,
+        pull_request=pull.number if pull else None,
+        pull_request_url=pull.url if pull else "",
+        report=text,
+    )
+
+
+def job_of(spec: JobSpec, trigger: Trigger, command: Command, operator: OperatorConfig) -> JobSpec:
+    """Return what is asked: the issue as delivered, the comment's text and options, within the rules."""
+    parts = [visible(trigger.body).strip(), visible(command.text).strip()]
+    description = "\n\n".join(part for part in parts if part)
+    title = visible(trigger.title).strip()
+    job = merge_issue(spec, title=title, description=description or title)
+    job = narrow(job, max_usd=command.budget_usd, app_type=command.app_type)
+    if trigger.private and not operator.allow_training_on_private:
+        job = replace(job, policies=combine(PolicySet((_NO_TRAINING,)), job.policies))
+    return job
+
+
+async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:
+    """Return this run's branch, and the address of an open pull request of the issue that stands in its way."""
+    trigger = desk.trigger
+    state, known = await desk.effects.begin("branch", "decided")
+    if state == "done":
+        return known, ""
+    if trigger.issue is not None:
+        for branch in await branches_under(desk.client, f"{prefix}{trigger.issue}-"):
+            pull = await find_pull_request(desk.client, head=branch)
+            if pull is not None and not await is_commit_of(desk.client, pull.head.sha, desk.run_id):
+                return branch, pull.html_url
+    for round_ in range(1, MAX_BRANCHES + 1):
+        name = branch_name(prefix, trigger.issue, trigger.title, desk.run_id, round_=round_)
+        head = await head_of(desk.client, name)
+        if head is None:
+            merged = await find_pull_request(desk.client, head=name, state="all")
+            head = merged.head.sha if merged else None
+        if head is None or await is_commit_of(desk.client, head, desk.run_id):
+            await desk.effects.done("branch", "decided", name)
+            return name, ""
+    raise GitHubError(f"{MAX_BRANCHES} branches of this issue exist already.", hint="Delete those that are done with.")
+
+
+async def _holds_ci_back(desk: Desk, changes: Mapping[str, bytes | None], access: Access) -> tuple[bool, str]:
+    """Tell whether the head must carry `skip-checks`, and the sentence that says why."""
+    author = desk.trigger.author
+    trusted = access.role in ("write", "maintain", "admin")
+    if trusted and author != desk.trigger.actor:
+        trusted = (await may_command(desk.client, author, "write")).granted
+    touched = ci_paths(changes)
+    if trusted and not touched:
+        return False, ""
+    named = f"files that CI executes changed ({', '.join(touched[:5])})"
+    why = named if trusted else f"text by {author or 'somebody'}, who has no write access, reached a model"
+    return True, f"The repository's own CI was not started: {why}. Read the changes, then push or start it by hand."
+
+
+def _above_threshold(job: JobSpec, state: ProjectState) -> bool:
+    threshold = job.github.require_approval_above_usd
+    return threshold is not None and state.forecast is not None and state.forecast.high_usd > threshold
+
+
+def _summary(state: ProjectState) -> str:
+    return "\n".join(f"- {one_line(task.title)}" for task in state.tasks[:50])
+
+
+def binding(state: ProjectState, job: JobSpec, base_sha: str) -> str:
+    """Return what an approval is for: the hashes of plan and job, spec included, and the base commit (SECURITY 16)."""
+    plan = [asdict(state.architecture) if state.architecture else None, *(asdict(task) for task in state.tasks)]
+    hashes = (hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for part in (plan, to_json(job)))
+    return ":".join([*hashes, base_sha])
