@@ -155,10 +155,10 @@ async def test_asking_again_lints_again_and_ends_the_same_check_run(house: House
         await scene.hub.rerequest_check_suite(scene.repository, head, house.stage.app_id, user=MAINTAINER)
     else:
         scene.hub.rerequest_check_run(scene.repository, first["id"], user=MAINTAINER)
-    *_, answer = await _answers(scene, "check_suite" if all_of_them else "check_run")
+    answers = await _answers(scene, "check_suite" if all_of_them else "check_run")
     again = await _check(scene, head)
 
-    assert answer == (200, {"status": "ignored", "reason": LINTED})
+    assert answers.count((200, {"status": "ignored", "reason": LINTED})) == 1
     assert (again["id"], again["conclusion"], _notes(again)) == (first["id"], "failure", [(SPEC_FILE, 2, "failure")])
     assert scene.writes() == ["POST /check-runs", "PATCH /check-runs/N"]
 

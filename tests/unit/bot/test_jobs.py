@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import NoReturn
 
 import pytest
@@ -180,3 +181,27 @@ async def test_the_hour_of_a_user_counts_what_was_started_before(database: Datab
     assert counted == [0, 1, 2]
     assert await store.started_before(delivery(7, actor="bob"), 3600.0) == 0
     assert await store.started_before(delivery(8, actor=""), 3600.0) == 0
+
+
+async def test_a_lint_waits_for_no_run_and_one_at_a_time_works_on_a_commit(database: Database) -> None:
+    lints = [replace(delivery(number, issue=0, actor=""), run_id="lint-a", command_key="") for number in (2, 3)]
+    other = replace(delivery(4, issue=0), run_id="lint-b", command_key="")
+    await accept(database, delivery(1), *lints, other)
+    gate = asyncio.Event()
+    worker = Worker(gate=gate)
+    jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=1)
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 3)
+        assert sorted(worker.began) == ["d-1", "d-2", "d-4"]
+        gate.set()
+        await until(lambda: jobs.finished.done == 4)
+
+
+async def test_what_only_answers_keeps_no_later_run_of_its_issue_waiting(database: Database) -> None:
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        for one in (delivery(1, actor=""), delivery(2)):
+            await accept(database, one)
+            jobs.offer(one)
+            await until(lambda: one.id in worker.done)  # noqa: B023 -- it is called before the loop goes on
