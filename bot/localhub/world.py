@@ -98,7 +98,7 @@ class World:
     def _pull(self, repo: Repository, issue: Issue) -> JSON:
         if issue.pull is None:
             raise ValueError(f"#{issue.number} is an issue, not a pull request")
-        return render_code.pull(self.base, repo, issue, issue.pull) | {"merged": issue.pull.merged_at is not None}
+        return render_code.pull_in_webhook(self.base, repo, issue, issue.pull)
 
     def comment(self, repo: Repository, actor: Actor, issue: Issue, body: str) -> Comment:
         """Comment on an issue or pull request and tell the hooks."""
@@ -286,6 +286,10 @@ class World:
             source = str(pull.head_repository.path)
             await git("fetch", "--quiet", "--no-tags", "--end-of-options", source, pull.head_sha)
         await git("update-ref", "--end-of-options", f"refs/pull/{issue.number}/head", pull.head_sha)
+        changes = await git.changes(await git.merge_base(pull.base_sha, pull.head_sha), pull.head_sha)
+        commits = len(await git.log(f"{pull.base_sha}..{pull.head_sha}"))
+        added, deleted = sum(it.additions for it in changes), sum(it.deletions for it in changes)
+        pull.size = (commits, added, deleted, len(changes))
 
     async def merge(self, repo: Repository, actor: Actor, issue: Issue, title: str | None = None) -> str | None:
         """Merge a pull request with a merge commit and return its SHA, or None for a conflict."""

@@ -163,6 +163,17 @@ async def test_asking_again_lints_again_and_ends_the_same_check_run(house: House
     assert scene.writes() == ["POST /check-runs", "PATCH /check-runs/N"]
 
 
+async def test_a_check_run_whose_answer_is_lost_is_found_and_not_made_twice(house: House) -> None:
+    scene = await house.scene()
+    lost = scene.hub.faults.add(method="POST", path_regex="/check-runs$", kind="drop_after")
+
+    head = await scene.hub.commit(scene.repository, {SPEC_FILE: MISSPELT}, user=MAINTAINER)
+    await _answers(scene, "push")
+
+    assert lost.hits == 1
+    assert _notes(await _check(scene, head)) == [(SPEC_FILE, 2, "failure")]
+
+
 async def test_sec_09_asking_again_without_write_access_changes_nothing(house: House) -> None:
     scene = await house.scene()
     head = await scene.hub.commit(scene.repository, {SPEC_FILE: GOOD}, user=MAINTAINER)
