@@ -31,7 +31,7 @@ REFUSED = "refused"
 FOLLOWING = frozenset({"approve", "cancel", "resume", "status"})
 
 _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,80}\Z")
-_EVENT = re.compile(r"[a-z_]{1,60}\Z")
+_EVENT = re.compile(r"[a-z0-9_]{1,60}\Z")
 _LARGEST = 2**63 - 1
 _UNKEEPABLE = re.compile("[\ud800-\udfff\0]")
 
