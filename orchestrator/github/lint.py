@@ -92,13 +92,18 @@ async def lint(
 async def give_up_lint(
     change: SpecChange, reason: str, *, github: GitHubConnection, effects: Effects, secrets: Iterable[str] = ()
 ) -> None:
-    """End the check run of a lint that keeps failing as failure; where none was due, nothing is said (SECURITY 36)."""
+    """End the check run of a lint that keeps failing as failure (SECURITY 36).
+
+    Where it never was sure that one is due, nothing is said, unless one waits because somebody asked again.
+    """
     state, _ = await effects.begin("lint", "due")
-    if state != "done":
-        return
     client = github.repository(change.repository, change.installation_id)
     async with aclosing(client):
         publisher = await _publisher(change, client, github, effects, secrets)
+        if state != "done":
+            waiting = await publisher.find_check_run(change.head_sha, SPEC_CHECK, shared=True) if change.again else None
+            if waiting is None or waiting.status == "completed":
+                return
         check = CheckRun(SPEC_CHECK, "failure", "The spec could not be checked", reason, shared=True)
         await publisher.upsert_check_run(change.head_sha, check)
 
