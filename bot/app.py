@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
 from bot.dashboard.routes import Report, dashboard_routes
-from bot.intake import Asked, Rules, named, read_delivery, read_payload, repository_of, signed
+from bot.intake import Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
@@ -123,6 +123,11 @@ class Intake:
             nothing = Delivery(delivery_id, event, repository_of(payload), "{}")
             stored, _ = await self._kept(self._keep(nothing))
             return 200, stored, _ignored(asked.reason) if stored == "ignored" else {"status": stored}
+        if isinstance(asked, LintAsked):
+            stored, _ = await self._kept(self._keep(asked.delivery()))
+            if stored != "queued":
+                return 200, stored, {"status": stored}
+            return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
         stored, run_id = await self._kept(self._queue(asked))
         if stored != "queued":
             return 200, stored, {"status": stored}

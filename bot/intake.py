@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.github.command import Command, Refusal, parse_command
+from orchestrator.github.spec_change import SpecChange, spec_change_from_event
 from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.store import Delivery
 
@@ -32,7 +33,7 @@ REFUSED = "refused"
 FOLLOWING = frozenset({"approve", "cancel", "resume", "status"})
 
 _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,80}\Z")
-_EVENT = re.compile(r"[a-z_]{1,60}\Z")
+_EVENT = re.compile(r"[a-z0-9_]{1,60}\Z")
 _LARGEST = 2**63 - 1
 _UNKEEPABLE = re.compile("[\ud800-\udfff\0]")
 
@@ -97,6 +98,23 @@ class Asked:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class LintAsked:
+    """A delivery whose commit may have to be linted."""
+
+    change: SpecChange
+
+    def delivery(self) -> Delivery:
+        """Return what is kept; who did it is counted once it is sure that there is something to lint."""
+        return Delivery(
+            id=self.change.delivery_id,
+            event=self.change.event,
+            repository=self.change.repository,
+            payload=self.change.to_json(),
+            run_id=self.change.id,
+        )
+
+
 def named(event: str, delivery_id: str) -> bool:
     """Tell whether the two event headers are there and look like GitHub's."""
     return bool(_EVENT.match(event) and _DELIVERY_ID.match(delivery_id))
@@ -132,14 +150,18 @@ def read_payload(body: bytes) -> dict[str, Any]:
 
 def read_delivery(
     event: str, delivery_id: str, payload: Mapping[str, Any], rules: Rules, now: float
-) -> Asked | Ignored:
+) -> Asked | LintAsked | Ignored:
     """Return what a verified delivery asks for, or why it is ignored; `now` is in seconds since the epoch."""
+    change = spec_change_from_event(event, payload, delivery_id=delivery_id, allowed_bots=rules.bots)
+    if isinstance(change, SpecChange):
+        return _not_served(change.repository, rules) or LintAsked(change)
+    if change is not None:
+        return change
     trigger = trigger_from_event(event, payload, delivery_id=delivery_id, allowed_bots=rules.bots)
     if isinstance(trigger, Ignored):
         return trigger
-    account = trigger.repository.partition("/")[0]
-    if rules.accounts is not None and account.lower() not in {name.lower() for name in rules.accounts}:
-        return Ignored(f"{account} is not among the accounts that this bot serves")
+    if stranger := _not_served(trigger.repository, rules):
+        return stranger
     if _age(trigger, now) > rules.redelivery_seconds:
         return Ignored("the comment is older than GitHub's redelivery window")
     return asked_by(trigger, rules.app_slug) or Ignored("the comment holds no command")
@@ -158,6 +180,13 @@ def repository_of(payload: Mapping[str, Any]) -> str:
     repository = payload.get("repository")
     name = repository.get("full_name") if isinstance(repository, dict) else None
     return name[:200] if isinstance(name, str) else ""
+
+
+def _not_served(repository: str, rules: Rules) -> Ignored | None:
+    account = repository.partition("/")[0]
+    if rules.accounts is None or account.lower() in {name.lower() for name in rules.accounts}:
+        return None
+    return Ignored(f"{account} is not among the accounts that this bot serves")
 
 
 def _age(trigger: Trigger, now: float) -> float:

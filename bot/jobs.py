@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bot.logs import fields
+from orchestrator.github.spec_change import is_lint
 from orchestrator.store import Database, Delivery, DeliveryStore
 
 Work = Callable[[Delivery], Awaitable[object]]
@@ -50,7 +51,17 @@ class _Job:
     @property
     def answers(self) -> bool:
         """True for what only answers, such as `status` or `cancel`, and must not wait behind the run it is about."""
-        return not self.delivery.actor
+        return not self.delivery.actor or self.lints
+
+    @property
+    def lints(self) -> bool:
+        """True for a lint, of which one at a time works on a commit, so that its check run is made once."""
+        return is_lint(self.delivery.run_id)
+
+    @property
+    def alone(self) -> bool:
+        """True for what needs its lane to itself."""
+        return self.lints or not self.answers
 
 
 @dataclass(slots=True)
@@ -152,7 +163,7 @@ class Jobs:
         if self._group is None:
             raise AssertionError("nothing begins while draining")
         self._waiting.remove(job)
-        if not job.answers:
+        if job.alone:
             self._lanes.add(job.lane)
         self._working[job] = self._group.create_task(self._run(job), name=f"delivery {job.delivery.id}")
 
@@ -167,7 +178,11 @@ class Jobs:
         busy = Counter(job.delivery.repository for job in self._working)
         may_run = len(runs) < self._runs_at_once
         may_answer = len(self._working) - len(runs) < ANSWERS_AT_ONCE
-        fitting = (job for job in self._waiting if (may_answer if job.answers else may_run and self._lane_is_free(job)))
+        fitting = (
+            job
+            for job in self._waiting
+            if (may_answer if job.answers else may_run) and (not job.alone or self._lane_is_free(job))
+        )
         return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
 
     async def _run(self, job: _Job) -> None:
@@ -179,7 +194,7 @@ class Jobs:
             del self._working[job]
             if again:
                 self._pause(job)
-            elif not job.answers:
+            elif job.alone:
                 self._lanes.discard(job.lane)
             self._begin_what_fits()
 

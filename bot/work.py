@@ -13,8 +13,10 @@ from orchestrator.github import report
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
+from orchestrator.github.lint import give_up_lint, lint
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
+from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
@@ -36,6 +38,9 @@ class Workshop:
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
+        if is_lint(delivery.run_id):
+            await self._lint(delivery)
+            return
         about = {"delivery": delivery.id, "repository": delivery.repository}
         asked = self._asked(delivery)
 
@@ -65,6 +70,10 @@ class Workshop:
 
         A delivery that never became a run is only logged: nobody may have been allowed to ask for a comment.
         """
+        if is_lint(delivery.run_id):
+            change, effects = SpecChange.from_json(delivery.payload), EffectStore(self.plane.database, delivery.run_id)
+            await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
+            return
         asked = self._asked(delivery)
         earlier = await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
@@ -102,6 +111,24 @@ class Workshop:
         effects = EffectStore(self.plane.database, delivery.run_id)
         return Earlier(delivery.run_id, origin.trigger, origin.command, effects)
 
+    async def _lint(self, delivery: Delivery) -> None:
+        change = SpecChange.from_json(delivery.payload)
+
+        async def refusal() -> str:
+            await DeliveryStore(self.plane.database).charge(delivery.id, change.actor)
+            return await self._above_limit(delivery, change.actor)
+
+        linted = await lint(
+            change,
+            github=self.github,
+            effects=EffectStore(self.plane.database, delivery.run_id),
+            operator=self.plane.operator,
+            refusal=refusal,
+            secrets=self.secrets,
+        )
+        about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
+        log.info("linted", extra=about)
+
     def _asked(self, delivery: Delivery) -> Asked:
         asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
         if asked is None:
@@ -112,12 +139,16 @@ class Workshop:
         """Return the command, or its refusal when its user has started too many runs within the hour."""
         if not asked.works:
             return asked.command
+        refusal = await self._above_limit(delivery, delivery.actor)
+        return Refusal(f"{refusal} Then give the command again.", asked.name) if refusal else asked.command
+
+    async def _above_limit(self, delivery: Delivery, actor: str) -> str:
+        """Return a sentence when somebody has started too much within the hour, runs and lints together."""
         limit = self.plane.operator.runs_per_hour
         started = await DeliveryStore(self.plane.database).started_before(delivery, HOUR_SECONDS)
         if started < limit:
-            return asked.command
-        return Refusal(
-            f"@{delivery.actor} has started {started} runs within an hour, and the limit is {limit}. "
-            "Wait until the hour has passed, then give the command again.",
-            asked.name,
+            return ""
+        return (
+            f"@{actor} has started {started} runs within an hour, and the limit is {limit}. "
+            "Wait until the hour has passed."
         )

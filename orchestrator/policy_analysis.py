@@ -143,6 +143,14 @@ class PolicyAnalyzer:
         return PolicyReport(tuple(dict.fromkeys((*names, *found))))
 
 
+def models_left(policies: PolicySet, catalog: Catalog, *, offline: bool = False) -> tuple[ModelProfile, ...]:
+    """Return the models that no hard policy rules out for a call of ordinary length, in the catalog's order."""
+    known = _models(policies, catalog, offline=offline)
+    return tuple(
+        model for model in known.models.values() if judge(model, policies, known, cost_usd=_ordinary_usd(model)).allowed
+    )
+
+
 def _findings(policies: PolicySet, catalog: Catalog, *, offline: bool) -> Iterator[PolicyFinding]:
     models = _models(policies, catalog, offline=offline)
     for policy, origin in policies.placed:
@@ -301,12 +309,16 @@ def _excluders(policies: PolicySet, catalog: Catalog) -> str:
     """Return which hard rules rule out how many models."""
     counts: Counter[str] = Counter()
     for model in catalog.models.values():
-        cost = to_usd(model.price.cost(ESTIMATE_TOKENS, min(OUTPUT_TOKENS[Purpose.GENERATE], model.max_output_tokens)))
-        broken = judge(model, policies, catalog, cost_usd=cost).violations
+        broken = judge(model, policies, catalog, cost_usd=_ordinary_usd(model)).violations
         # A set: two policies of one name may break on the same model, which is one model all the same.
         counts.update({f"{one.rule} of {one.policy}" for one in broken if one.mode is EnforcementMode.HARD})
     said = ", ".join(f"{rule} rules out {count}" for rule, count in counts.most_common())
     return f"of {len(catalog.models)} models {said}"
+
+
+def _ordinary_usd(model: ModelProfile) -> float:
+    output_tokens = min(OUTPUT_TOKENS[Purpose.GENERATE], model.max_output_tokens)
+    return to_usd(model.price.cost(ESTIMATE_TOKENS, output_tokens))
 
 
 def _strangers(kind: str, levels: Mapping[str, PolicySet], known: Sequence[str] | None) -> list[PolicyFinding]:

@@ -13,7 +13,9 @@ SWITCHED_OFF = "Stopped by the operator, who has switched the orchestrator off (
 
 
 class Stops:
-    """Looked at before every call of every run, and several times a second meanwhile; `config` is the operator's file, `named` whether it must exist.
+    """Looked at before every call of every run, and several times a second meanwhile.
+
+    `config` is the operator's file, `named` whether it must exist.
 
     A file that cannot be read stops everything: nobody knows what the operator wants (SECURITY 36).
     """

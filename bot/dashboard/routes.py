@@ -19,6 +19,7 @@ from bot.dashboard.pages import (
     unknown_page,
 )
 from bot.jobs import Jobs
+from orchestrator.github.spec_change import is_lint
 from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
 from orchestrator.store import RunRow, RunStore
 
@@ -92,7 +93,8 @@ async def _page_of(runs: RunStore, page: int, size: int) -> tuple[tuple[RunRow, 
 
 async def _unborn(runs: RunStore, jobs: Jobs) -> list[str]:
     """Return the ids of runs that are accepted and not yet in the store, the oldest first."""
-    ids = dict.fromkeys(delivery.run_id for delivery in (*jobs.working, *jobs.waiting) if delivery.actor)
+    accepted = (it for it in (*jobs.working, *jobs.waiting) if it.actor and not is_lint(it.run_id))
+    ids = dict.fromkeys(it.run_id for it in accepted)
     return [run_id for run_id in ids if await runs.job(run_id) is None]
 
 

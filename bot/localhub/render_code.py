@@ -236,6 +236,23 @@ def full_pull(
     }
 
 
+def pull_in_webhook(base: str, repo: Repository, it: Issue, its: Pull) -> JSON:
+    """Return a `pull-request` as events carry it: whether it can be merged is worked out later."""
+    counted = zip(("commits", "additions", "deletions", "changed_files"), its.size, strict=True)
+    return {
+        **pull(base, repo, it, its),
+        "merged": its.merged_at is not None,
+        "mergeable": None,
+        "rebaseable": None,
+        "mergeable_state": "unknown",
+        "merged_by": render.user(base, its.merged_by) if its.merged_by else None,
+        "comments": len(it.comments),
+        "review_comments": len(its.comments),
+        "maintainer_can_modify": False,
+        **dict(counted),
+    }
+
+
 def _pull_links(base: str, repo: Repository, number: int, anchor: str) -> JSON:
     page = f"{base}/{repo.full_name}/pull/{number}#{anchor}"
     url = f"{repo_url(base, repo)}/pulls/{number}"

@@ -204,8 +204,7 @@ async def rerequest_check_run(call: Call) -> Response:
     """Ask the App that made a check run to run it again."""
     repo = call.repo("write", "checks")
     run = _run(call, repo)
-    run.status, run.conclusion, run.completed_at = "queued", None, None
-    _tell(call, repo, run, "rerequested")
+    call.world.rerequest(repo, call.user(), run)
     return answer({}, 201)
 
 
@@ -248,6 +247,17 @@ async def get_check_suite(call: Call) -> Response:
         raise not_found()
     head = await call.git(repo).commit(suite.head_sha)
     return answer(render_code.check_suite(call.base, repo, suite, head))
+
+
+@routes("POST", REPO + "/check-suites/{id:int}/rerequest")
+async def rerequest_check_suite(call: Call) -> Response:
+    """Ask the App of a check suite to run all its checks again."""
+    repo = call.repo("write", "checks")
+    suite = repo.check_suites.get(call.number("id"))
+    if suite is None:
+        raise not_found()
+    await call.world.rerequest_suite(repo, call.user(), suite)
+    return answer({}, 201)
 
 
 @routes("GET", REPO + "/check-suites/{id:int}/check-runs")

@@ -388,7 +388,12 @@ class LocalHub:
     def rerequest_check_run(self, full_name: str, check_run_id: int, *, user: str | None = None) -> None:
         """Ask for a check run again, as the `Re-run` link does."""
         repo, account = self.repository(full_name), self._actor(user).user or self._page_account()
-        self.world.check_run_event(repo, account, repo.check_runs[check_run_id], "rerequested")
+        self.world.rerequest(repo, account, repo.check_runs[check_run_id])
+
+    async def rerequest_check_suite(self, full_name: str, sha: str, app_id: int, *, user: str | None = None) -> None:
+        """Ask for all check runs of an App on a commit again, as the `Re-run all` link does."""
+        repo, account = self.repository(full_name), self._actor(user).user or self._page_account()
+        await self.world.rerequest_suite(repo, account, self.world.suite(repo, self.state.apps[app_id], sha, None))
 
     def _actor(self, login: str | None) -> auth.Actor:
         return self.world.actor(self._user(login) if login else self._page_account())

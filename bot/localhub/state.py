@@ -178,7 +178,10 @@ class Review:
 
 @dataclass
 class Pull:
-    """What a pull request has beyond its issue; `head_sha` and `base_sha` follow the branches while it is open."""
+    """What a pull request has beyond its issue; `head_sha` and `base_sha` follow the branches while it is open.
+
+    `size` counts commits, additions, deletions and changed files, as of the last time its head moved.
+    """
 
     id: int
     head_repository: Repository
@@ -190,6 +193,7 @@ class Pull:
     merged_at: datetime | None = None
     merged_by: User | None = None
     merge_commit_sha: str | None = None
+    size: tuple[int, int, int, int] = (0, 0, 0, 0)
     reviewers: list[User] = field(default_factory=list)
     reviews: list[Review] = field(default_factory=list)
     comments: list[ReviewComment] = field(default_factory=list)

@@ -47,10 +47,10 @@ class Webhooks:
         """Wait until no delivery is under way."""
         await self._idle.wait()
 
-    def emit(self, event: str, repository: Repository, sender: User, payload: JSON) -> None:
-        """Tell every App that is installed on `repository` and subscribed to `event`."""
+    def emit(self, event: str, repository: Repository, sender: User, payload: JSON, *, app: App | None = None) -> None:
+        """Tell every App, or `app` alone, that is installed on `repository` and subscribed to `event`."""
         for installation in self._state.installations.values():
-            subscribed = event in installation.app.events
+            subscribed = event in installation.app.events and app in (None, installation.app)
             if repository.id not in installation.repositories or installation.suspended_at or not subscribed:
                 continue
             body: JSON = {

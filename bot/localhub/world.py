@@ -32,6 +32,8 @@ from bot.localhub.state import (
 from bot.localhub.webhooks import Webhooks
 
 ZERO = "0" * 40
+PUSH_COMMITS = 2048
+"""The most that a push lists: https://docs.github.com/en/webhooks/webhook-events-and-payloads#push"""
 
 _CLOSING = re.compile(r"(?i)\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?):?\s+#([0-9]{1,9})\b")
 
@@ -96,7 +98,7 @@ class World:
     def _pull(self, repo: Repository, issue: Issue) -> JSON:
         if issue.pull is None:
             raise ValueError(f"#{issue.number} is an issue, not a pull request")
-        return render_code.pull(self.base, repo, issue, issue.pull) | {"merged": issue.pull.merged_at is not None}
+        return render_code.pull_in_webhook(self.base, repo, issue, issue.pull)
 
     def comment(self, repo: Repository, actor: Actor, issue: Issue, body: str) -> Comment:
         """Comment on an issue or pull request and tell the hooks."""
@@ -221,7 +223,7 @@ class World:
         git = Git(repo.path)
         commits: list[JSON] = []
         if new and name.startswith("refs/heads/"):
-            listed = await git.log(f"{old}..{new}" if old else new, count=20 if old else 1)
+            listed = await git.log(f"{old}..{new}" if old else new, count=PUSH_COMMITS if old else 1)
             commits = [await self._push_commit(repo, git, it.sha) for it in reversed(listed)]
         payload = {
             "ref": name,
@@ -284,6 +286,10 @@ class World:
             source = str(pull.head_repository.path)
             await git("fetch", "--quiet", "--no-tags", "--end-of-options", source, pull.head_sha)
         await git("update-ref", "--end-of-options", f"refs/pull/{issue.number}/head", pull.head_sha)
+        changes = await git.changes(await git.merge_base(pull.base_sha, pull.head_sha), pull.head_sha)
+        commits = len(await git.log(f"{pull.base_sha}..{pull.head_sha}"))
+        added, deleted = sum(it.additions for it in changes), sum(it.deletions for it in changes)
+        pull.size = (commits, added, deleted, len(changes))
 
     async def merge(self, repo: Repository, actor: Actor, issue: Issue, title: str | None = None) -> str | None:
         """Merge a pull request with a merge commit and return its SHA, or None for a conflict."""
@@ -323,6 +329,21 @@ class World:
         repo.check_suites[suite.id] = suite
         return suite
 
+    def rerequest(self, repo: Repository, sender: User, run: CheckRun) -> None:
+        """Ask the App that made a check run to run it again; until it does, the run waits."""
+        run.status, run.conclusion, run.completed_at = "queued", None, None
+        self.check_run_event(repo, sender, run, "rerequested")
+
+    async def rerequest_suite(self, repo: Repository, sender: User, suite: CheckSuite) -> None:
+        """Ask an App to run all its checks on a commit again."""
+        for run in repo.check_runs.values():
+            if run.suite_id == suite.id:
+                run.status, run.conclusion, run.completed_at = "queued", None, None
+        head = await Git(repo.path).commit(suite.head_sha)
+        shape = render_code.check_suite(self.base, repo, suite, head)
+        del shape["repository"]
+        self.webhooks.emit("check_suite", repo, sender, {"action": "rerequested", "check_suite": shape}, app=suite.app)
+
     def check_run_event(self, repo: Repository, sender: User, run: CheckRun, action: str, **extra: object) -> None:
         """Tell the App that owns a check run about it."""
         rendered = render_code.check_run(self.base, repo, run)
@@ -335,7 +356,9 @@ class World:
             "pull_requests": rendered["pull_requests"],
         }
         payload = {"action": action, "check_run": rendered, **extra}
-        self.webhooks.emit("check_run", repo, sender, payload)
+        # GitHub tells `created` and `completed` to every App, the rest to the one whose check run it is.
+        owner = None if action in ("created", "completed") else run.app
+        self.webhooks.emit("check_run", repo, sender, payload, app=owner)
 
 
 def _user(actor: Actor) -> User:

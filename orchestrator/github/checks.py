@@ -47,13 +47,17 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A finished check run; `summary` is Markdown within GitHub's limit."""
+    """A finished check run; `summary` is Markdown within GitHub's limit.
+
+    A `shared` one is about the commit alone: there is one of its name, whichever run or delivery made it.
+    """
 
     name: str
     conclusion: Conclusion
     title: str
     summary: str
     annotations: tuple[Annotation, ...] = ()
+    shared: bool = False
 
 
 def ran(state: ProjectState) -> bool:
@@ -132,10 +136,10 @@ def annotations_for(findings: Sequence[Finding], title: str = "") -> tuple[Annot
 def spec_check(findings: Sequence[SpecFinding]) -> CheckRun:
     """Return the check run of the spec file: every error at its line, or success."""
     if not findings:
-        return CheckRun(SPEC_CHECK, "success", "The spec is valid", "Every field is known and in range.")
+        return CheckRun(SPEC_CHECK, "success", "The spec is valid", "Every field is known and in range.", shared=True)
     lines = "\n".join(f"- `{it.path}:{it.line}` `{it.field}`: {' '.join(it.message.split())}" for it in findings)
     notes = tuple(
         Annotation(it.path, max(1, it.line), "failure", it.message, it.field) for it in findings[:MAX_ANNOTATIONS]
     )
     count = f"{len(findings)} error{'s' if len(findings) > 1 else ''}"
-    return CheckRun(SPEC_CHECK, "failure", f"{count} in {findings[0].path}", lines[:MAX_TEXT], notes)
+    return CheckRun(SPEC_CHECK, "failure", f"{count} in {findings[0].path}", lines[:MAX_TEXT], notes, shared=True)

@@ -130,7 +130,7 @@ class Publisher:
         return tuple(body for _, body in await self._own(issue) if mark_start in body)
 
     async def upsert_check_run(self, head_sha: str, check: CheckRun) -> str:
-        """Make a finished check run of this run on a commit, and return a note, empty when all is well.
+        """Make a finished check run of this run (or a shared one) on a commit; return a note, empty when all is well.
 
         A token that may not write checks makes a commit status of the same name, and the note names the permission.
         """
@@ -201,27 +201,30 @@ class Publisher:
     # check runs
 
     async def _written(self, head_sha: str, check: CheckRun) -> int:
-        found = await self._client.read(
-            "list check runs", lambda repository: self._runs(repository, head_sha, check.name)
-        )
+        found = await self.find_check_run(head_sha, check.name, shared=check.shared)
         if found is None:
             try:
                 found = await self._client.write(
                     f"create {check.name}", lambda repository: self._create_run(repository, head_sha, check)
                 )
             except AmbiguousWrite:
-                found = await self._client.read(
-                    "list check runs", lambda repository: self._runs(repository, head_sha, check.name)
-                )
+                found = await self.find_check_run(head_sha, check.name, shared=check.shared)
                 if found is None:
                     raise
         await self._complete(found, check)
         return found.id
 
-    def _runs(self, repository: Repository, head_sha: str, name: str) -> RemoteCheckRun | None:
-        listed = repository.get_commit(head_sha).get_check_runs(check_name=name, filter="all")
-        ours = [run for run in listed if run.external_id == self._run_id and run.name == name]
-        return min(ours, key=lambda run: run.id, default=None)
+    async def find_check_run(self, head_sha: str, name: str, *, shared: bool) -> RemoteCheckRun | None:
+        """Return this run's oldest check run of a name on a commit; a `shared` one may be another run's of ours."""
+
+        def read(repository: Repository) -> RemoteCheckRun | None:
+            listed = repository.get_commit(head_sha).get_check_runs(check_name=name, filter="all")
+            ours = [run for run in listed if run.name == name and (shared or run.external_id == self._run_id)]
+            if shared:
+                ours = [run for run in ours if f"{run.app.slug}[bot]".lower() == self._login.lower()]
+            return min(ours, key=lambda run: run.id, default=None)
+
+        return await self._client.read("list check runs", read)
 
     def _create_run(self, repository: Repository, head_sha: str, check: CheckRun) -> RemoteCheckRun:
         return repository.create_check_run(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from orchestrator.github.payload import FULL_NAME
+from orchestrator.github.payload import at as _at
+from orchestrator.github.payload import number as _number
+from orchestrator.github.payload import text as _text
+
 LABEL = "orchestrate"
 OWN_MARK = "<!-- orchestrator:"
 
-_FULL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}/(?!\.{1,2}\Z)[A-Za-z0-9_.-]{1,100}\Z")
 _RUN_ID_LETTERS = 16
 
 
@@ -162,7 +165,7 @@ def _trigger(payload: Mapping[str, Any], allowed_bots: Collection[str], *, who: 
     )
     repository, repository_id = _text(payload, "repository", "full_name"), _number(payload, "repository", "id")
     issue, issue_id = _number(payload, "issue", "number"), _number(payload, "issue", "id")
-    if not _FULL_NAME.match(repository) or repository_id is None:
+    if not FULL_NAME.match(repository) or repository_id is None:
         return Ignored("the delivery names no repository")
     if issue is None or issue_id is None:
         return Ignored("the delivery names no issue")
@@ -189,20 +192,3 @@ def _trigger(payload: Mapping[str, Any], allowed_bots: Collection[str], *, who: 
         installation_id=_number(payload, "installation", "id") or 0,
         **known,
     )
-
-
-def _at(payload: Mapping[str, Any], *path: str) -> Any:
-    value: Any = payload
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(payload: Mapping[str, Any], *path: str) -> str:
-    value = _at(payload, *path)
-    return value if isinstance(value, str) else ""
-
-
-def _number(payload: Mapping[str, Any], *path: str) -> int | None:
-    value = _at(payload, *path)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -79,6 +79,11 @@ class DeliveryStore:
                 for row in rows
             )
 
+    async def charge(self, delivery_id: str, actor: str) -> None:
+        """Count a kept delivery among those that its actor has started something with."""
+        async with self._database.transaction() as connection:
+            await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(actor=actor))
+
     async def started_before(self, delivery: Delivery, seconds: float) -> int:
         """Return how many runs the delivery's actor had started in the `seconds` before it was received."""
         earlier = deliveries.alias("earlier")

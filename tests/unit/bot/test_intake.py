@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.intake import MAX_DEPTH, Asked, Rules, read_delivery, read_payload, repository_of, signed
+from bot.intake import MAX_DEPTH, Asked, Rules, named, read_delivery, read_payload, repository_of, signed
 from orchestrator.github.trigger import Ignored
 from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, issue_comment, signature
 
@@ -97,3 +97,17 @@ def test_the_apps_own_name_may_stand_before_the_command() -> None:
     mentioned = issue_comment("@our-app /orchestrate plan")
     assert isinstance(read_delivery("issue_comment", "d-1", mentioned, Rules(), NOW), Ignored)
     assert isinstance(read_delivery("issue_comment", "d-1", mentioned, Rules(app_slug="our-app"), NOW), Asked)
+
+
+@pytest.mark.parametrize(
+    ("event", "delivery", "good"),
+    [
+        ("projects_v2_item", "72d3162e-cc78-11e3-81ab-4c9367dc0958", True),
+        ("", "d-1", False),
+        ("push", "", False),
+        ("push\n", "d-1", False),
+        ("push", "d 1", False),
+    ],
+)
+def test_the_event_headers_must_look_like_githubs(event: str, delivery: str, good: bool) -> None:
+    assert named(event, delivery) is good

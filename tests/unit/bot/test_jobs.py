@@ -237,3 +237,27 @@ async def test_a_command_is_about_the_newest_run_of_its_issue_or_the_run_that_re
     assert (await store.origin("r-1"), await store.origin("r-9")) == ("{}", None)
     assert await store.unfinished() == ()
     assert await store.accept(delivery(1)) == "duplicate"
+
+
+async def test_a_lint_waits_for_no_run_and_one_at_a_time_works_on_a_commit(database: Database) -> None:
+    lints = [replace(delivery(number, issue=0, actor=""), run_id="lint-a", command_key="") for number in (2, 3)]
+    other = replace(delivery(4, issue=0), run_id="lint-b", command_key="")
+    await accept(database, delivery(1), *lints, other)
+    gate = asyncio.Event()
+    worker = Worker(gate=gate)
+    jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=1)
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 3)
+        assert sorted(worker.began) == ["d-1", "d-2", "d-4"]
+        gate.set()
+        await until(lambda: jobs.finished.done == 4)
+
+
+async def test_what_only_answers_keeps_no_later_run_of_its_issue_waiting(database: Database) -> None:
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        for one in (delivery(1, actor=""), delivery(2)):
+            await accept(database, one)
+            jobs.offer(one)
+            await until(lambda: one.id in worker.done)  # noqa: B023 -- it is called before the loop goes on

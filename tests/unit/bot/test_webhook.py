@@ -75,6 +75,34 @@ async def test_all_else_is_ignored_with_a_reason(
     assert (again.status_code, again.json()) == (200, {"status": "duplicate"})
 
 
+def _push(repository: str = "octo/demo") -> dict[str, object]:
+    commit = {"added": [], "modified": [".orchestrator.yaml"], "removed": []}
+    payload = issue_comment(repository=repository)
+    about = {name: payload[name] for name in ("repository", "sender", "installation")}
+    pushed = {"ref": "refs/heads/main", "before": "a" * 40, "after": "b" * 40, "created": False, "forced": False}
+    return {**about, **pushed, "deleted": False, "commits": [commit]}
+
+
+async def test_a_lint_is_ignored_in_the_answer_once_it_is_kept_and_worked_on(start_bot: StartBot) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    answers = [await bot.deliver(_push(), event="push") for _ in range(2)]
+    assert [(answer.status_code, answer.json()["status"]) for answer in answers] == [
+        (200, "ignored"),
+        (200, "duplicate"),
+    ]
+    kept = await DeliveryStore(bot.database).unfinished()
+    assert [(one.id, one.event, one.issue, one.actor) for one in kept] == [("d-1", "push", 0, "")]
+    assert kept[0].run_id.startswith("lint-")
+    assert "lint-" not in (await bot.client.get("/api/runs")).text
+
+
+async def test_sec_11_an_account_that_is_not_listed_is_not_linted(start_bot: StartBot) -> None:
+    bot = await start_bot(rules=Rules(accounts=("Octo",)))
+    stranger = await bot.deliver(_push("mallory/demo"), event="push")
+    assert stranger.json()["reason"] == "mallory is not among the accounts that this bot serves"
+    assert await DeliveryStore(bot.database).unfinished() == ()
+
+
 async def test_sec_11_an_account_that_is_not_listed_is_not_served(start_bot: StartBot) -> None:
     bot = await start_bot(rules=Rules(accounts=("Octo",)))
     assert (await bot.deliver(issue_comment())).status_code == 202

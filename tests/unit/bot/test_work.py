@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bot.intake import Asked, Rules, asked_by, read_delivery
+from bot.intake import Asked, LintAsked, Rules, asked_by, read_delivery
 from bot.localhub import LocalHub
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
+from orchestrator.errors import GitHubError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.state import ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, RunStore
@@ -36,6 +37,25 @@ class Scene:
         delivery = asked.delivery()
         assert await DeliveryStore(self.workshop.plane.database).accept(delivery) == "queued"
         return asked, delivery
+
+    async def pushed(self, sha: str) -> Delivery:
+        payload = {
+            "ref": "refs/heads/main",
+            "before": "a" * 40,
+            "after": sha,
+            "created": False,
+            "forced": False,
+            "commits": [{"added": [".orchestrator.yaml"], "modified": [], "removed": []}],
+            **{name: issue_comment()[name] for name in ("repository", "sender")},
+        }
+        asked = read_delivery("push", "d-2", payload, Rules(), NOW)
+        assert isinstance(asked, LintAsked)
+        assert await DeliveryStore(self.workshop.plane.database).accept(asked.delivery()) == "queued"
+        return asked.delivery()
+
+    def statuses(self) -> list[tuple[str, str, str]]:
+        shown = self.hub.statuses("octo/demo")
+        return [(status["context"], status["state"], status["description"]) for status in shown]
 
     def said(self) -> list[str]:
         return [comment["body"] for comment in self.hub.comments("octo/demo", 1)][1:]
@@ -107,3 +127,21 @@ def test_what_is_kept_asks_for_the_same_when_it_is_read_again() -> None:
     asked = read_delivery("issue_comment", "d-1", issue_comment("/orchestrate plan"), Rules(), NOW)
     assert isinstance(asked, Asked)
     assert asked_by(asked.trigger.from_json(asked.delivery().payload), None) == asked
+
+
+async def test_sec_10_a_lint_above_the_hourly_limit_is_not_done_and_says_so(scene: Scene) -> None:
+    sha = await scene.hub.commit("octo/demo", {".orchestrator.yaml": "version: 1\n"})
+    await scene.workshop.work(await scene.pushed(sha))
+    assert scene.statuses() == [("orchestrator/spec", "error", "action_required: Not checked: too many requests")]
+
+
+async def test_sec_36_a_lint_that_is_given_up_ends_as_failed_where_something_was_to_lint(scene: Scene) -> None:
+    sha = await scene.hub.commit("octo/demo", {".orchestrator.yaml": "version: 1\n"})
+    delivery = await scene.pushed(sha)
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
+    assert scene.statuses() == []
+    scene.hub.faults.add(method="POST", path_regex="/statuses/", kind="status", status=422)
+    with pytest.raises(GitHubError):
+        await scene.workshop.work(delivery)
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
+    assert scene.statuses() == [("orchestrator/spec", "failure", "failure: The spec could not be checked")]

@@ -306,3 +306,39 @@ async def test_a_button_and_a_rerun_reach_the_app(scene: Scene) -> None:
         ("check_run", "requested_action"),
         ("check_run", "rerequested"),
     ]
+
+
+async def test_all_check_runs_of_a_commit_asked_for_again_wait_until_their_own_app_ends_them(scene: Scene) -> None:
+    sha = (await scene.hub.branches("octo/demo"))["main"]
+    scene.hub.install_app(scene.hub.create_app("Other", scene.receiver.url, SECRET)[0], "octo/demo")
+
+    def work() -> None:
+        repo = as_app(scene).get_repo("octo/demo")
+        suite = repo.create_check_run("x", sha, conclusion="failure").check_suite.id
+        repo.requester.requestJsonAndCheck("POST", f"{repo.url}/check-suites/{suite}/rerequest")
+
+    await asyncio.to_thread(work)
+    await scene.hub.settled()
+
+    (check,) = scene.hub.check_runs("octo/demo", sha)
+    (asked,) = [json.loads(body) for headers, body in scene.receiver.received if b'"rerequested"' in body]
+    assert (check["status"], check["conclusion"]) == ("queued", None)
+    assert (asked["check_suite"]["head_sha"], asked["check_suite"]["status"]) == (sha, "in_progress")
+
+
+async def test_a_pull_request_in_an_event_counts_what_it_changes(scene: Scene) -> None:
+    await scene.hub.commit("octo/demo", {"a.py": "a\nb\n", "b.py": "c\n"}, branch="side", user="alice")
+    token = scene.hub.token_for("alice")
+    async with httpx2.AsyncClient(base_url=scene.hub.api_url, headers={"Authorization": f"Bearer {token}"}) as http:
+        await http.post("/repos/octo/demo/pulls", json={"title": "Side", "head": "side", "base": "main"})
+    await scene.hub.commit("octo/demo", {"b.py": None}, branch="side", user="alice")
+    await scene.hub.settled()
+
+    bodies = [
+        json.loads(body) for headers, body in scene.receiver.received if headers["x-github-event"] == "pull_request"
+    ]
+    counted = [
+        (it["action"], *(it["pull_request"][name] for name in ("commits", "additions", "changed_files")))
+        for it in sorted(bodies, key=lambda it: it["pull_request"]["commits"])
+    ]
+    assert counted == [("opened", 1, 3, 2), ("synchronize", 2, 2, 1)]
