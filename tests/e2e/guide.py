@@ -33,7 +33,7 @@ from tests.loopback.collector import Collector
 ROOT = Path(__file__).resolve().parents[2]
 ORIGINAL = ROOT / "tests/e2e/data/usage_guide.md"
 OURS = ROOT / "docs/usage_guide.md"
-SECONDS = 120
+SECONDS = 300
 # What stands for the `...` of a call: one small project, whose only file needs no sandbox to be checked.
 JOB = '"Write notes about lakes", "One file of notes"'
 
