@@ -79,7 +79,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, value in (("max_usd", self.max_usd), ("max_time_seconds", self.max_time_seconds)):
-            if not 0 <= value < float("inf"):
+            if not isinstance(value, int | float) or not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be a number from 0 up, not {value!r}")
 
     @property

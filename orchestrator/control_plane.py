@@ -28,6 +28,7 @@ from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json, spec_from_text, title_of
 from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus
 from orchestrator.store import CancellationStore, Database, HoldStore, Ledger, RunRow
+from orchestrator.strict import argument
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import checked_run_id, new_run_id
 from orchestrator.tracing import Tracer, tracer_for
@@ -319,7 +320,9 @@ def _policy_report(policies: PolicySet, runtime: Runtime) -> PolicyReport:
 def _checked(job: JobSpec | str, policy: Policy | PolicySet | None, runtime: Runtime) -> JobSpec:
     """Return the job under the policies and the operator's word; raises for what must not even begin."""
     spec = spec_from_text(job) if isinstance(job, str) else job
-    given = PolicySet((policy,)) if isinstance(policy, Policy) else policy or PolicySet()
+    argument("The job", spec, JobSpec, "a JobSpec, or a text that says what to build")
+    given = PolicySet((policy,)) if isinstance(policy, Policy) else PolicySet() if policy is None else policy
+    argument("The policy", given, PolicySet, "a Policy or a PolicySet")
     bound = bind(replace(spec, policies=combine(spec.policies, given)), runtime.operator_now())
     if not bound.enabled:
         raise RunCancelled(

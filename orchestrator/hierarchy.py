@@ -34,7 +34,7 @@ class BudgetHierarchy:
         if self.org_max_usd is not None:
             named["org_max_usd"] = self.org_max_usd
         for what, usd in named.items():
-            if not 0 <= usd < float("inf"):
+            if not isinstance(usd, int | float) or not 0 <= usd < float("inf"):
                 raise ValueError(f"{what} must be a number from 0 up, not {usd!r}")
         for name in (*self.team_budgets, *self.job_budgets):
             if not _NAME.fullmatch(name):

@@ -31,7 +31,7 @@ from orchestrator.sections import (
     RoutingSpec,
     ValidationSpec,
 )
-from orchestrator.strict import STRICT, Form, nearest
+from orchestrator.strict import STRICT, Form, argument, nearest
 from orchestrator.yaml_marks import Document, read_file, read_yaml
 
 SPEC_PATH = ".orchestrator.yaml"
@@ -151,7 +151,9 @@ def read_sections(sections: Mapping[str, Any]) -> SpecFile:
 
 
 def spec_from_text(project: str, criteria: str = "") -> JobSpec:
-    """Return a spec of all defaults for a description; raises `UsageError` when it is blank."""
+    """Return a spec of all defaults for a description; raises `UsageError` when it is blank or no text."""
+    argument("The description", project, str, "a text that says what to build")
+    argument("The criteria", criteria, str, "a text that says when it is done")
     if not project.strip():
         raise UsageError("The project's description is empty.", hint="Say what to build.")
     return JobSpec(title=title_of(project), description=project, criteria=criteria)

@@ -50,7 +50,7 @@ class HoldStore:
                     raise BudgetHierarchyExceeded(
                         f"The run may spend {dollars(to_usd(needed))}, and the budget of {account} has "
                         f"{dollars(to_usd(max(0, room)))} of {dollars(to_usd(cap))} left"
-                        + (f", besides {dollars(to_usd(promised))} promised to runs under way." if promised else "."),
+                        + (f", besides ${to_usd(promised):.2f} promised to runs under way." if promised else "."),
                         account=account,
                         hint=f"Give the run a smaller budget, or raise the budget of {account}. Nothing was spent.",
                     )

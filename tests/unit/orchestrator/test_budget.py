@@ -27,7 +27,7 @@ def test_picodollars_come_back_unchanged_from_dollars(pico: int) -> None:
     assert to_pico(to_usd(pico)) == pico
 
 
-@pytest.mark.parametrize("value", [-0.01, float("inf"), float("nan")])
+@pytest.mark.parametrize("value", [-0.01, float("inf"), float("nan"), "5"])
 def test_a_cap_is_a_number_from_zero_up(value: float) -> None:
     with pytest.raises(ValueError, match="max_usd must be a number from 0 up"):
         Budget(max_usd=value)

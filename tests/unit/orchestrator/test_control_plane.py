@@ -10,6 +10,7 @@ from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, Proje
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.sections import BudgetSpec
+from orchestrator.specs import spec_from_text
 from orchestrator.state import Purpose
 from tests.loopback import ModelServer
 from tests.unit.orchestrator.models import AT_ONCE, Models, a_job
@@ -119,3 +120,15 @@ async def test_a_consultation_under_a_run_counts_into_what_its_build_may_spend(t
     assert len(models.of(Purpose.ARCHITECTURE)) == 1
     assert state.budget.spent_usd > before.budget.spent_usd
     assert state.budget.max_usd == Budget().max_usd
+
+
+async def test_what_is_no_job_text_or_policy_is_refused_with_what_to_give(tmp_path: Path) -> None:
+    models = Models()
+    plane = plane_of(models, tmp_path)
+    with pytest.raises(UsageError, match=r"The job must be a JobSpec, not None\."):
+        await plane.submit(None)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"The policy must be a PolicySet, not \{'name': 'x'\}\."):
+        await plane.submit("Notes", {"name": "x"})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"The description must be a str, not 5\."):
+        spec_from_text(5)  # type: ignore[arg-type]
+    assert models.asked == []
