@@ -347,7 +347,7 @@ async def test_a_run_that_built_nothing_opens_no_pull_request(scene: Scene) -> N
     ("text", "says"),
     [
         ("/orchestrate staus", "the nearest is `/orchestrate status`"),
-        ("/orchestrate approve", "`/orchestrate approve` is not available in this version"),
+        ("/orchestrate approve", "there is no plan of this issue yet. To make one, comment `/orchestrate plan`"),
         ("/orchestrate --base nowhere", "there is no branch `nowhere`"),
     ],
 )
