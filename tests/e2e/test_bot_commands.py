@@ -118,6 +118,18 @@ async def test_a_command_about_a_run_that_is_not_there_or_has_ended_is_refused_w
     ]
 
 
+async def test_a_plan_that_waits_is_cancelled_though_nobody_works_on_it(house: House) -> None:
+    scene = await house.scene()
+    plan = await scene.command("/orchestrate plan")
+    await plan.reacted("rocket")
+    await (await _said(plan, "/orchestrate cancel")).reacted("rocket")
+
+    (status,) = scene.ours(plan.issue)
+    assert status.startswith("Cancelled by maria: 0/1 tasks · $0.0")
+    assert (await house.bot.report(plan.run_id))["status"] == "cancelled"
+    assert scene.hub.pull_requests(scene.repository) == []
+
+
 @pytest.mark.asyncio(loop_scope="function")
 async def test_sec_12_the_operators_kill_switch_stops_a_run_before_its_next_call(stage: Stage) -> None:
     stage.models.script = Script(tasks=2)
