@@ -149,10 +149,15 @@ async def cancel(
         job = job_of(spec, earlier.trigger, earlier.command, operator)
         _, base_sha = await theirs.effects.begin("base", "decided")
         _, branch = await theirs.effects.begin("branch", "decided")
-        if base_sha and branch:
-            await deliver(theirs, job, await _access(theirs), state, base_sha, branch)
-        else:
-            await ended(theirs, job, state, base_sha)
+        try:
+            if base_sha and branch:
+                await deliver(theirs, job, await _access(theirs), state, base_sha, branch)
+            else:
+                await ended(theirs, job, state, base_sha)
+        except (Unreachable, RunLost):
+            raise
+        except OrchestratorError as error:
+            await fail(theirs, error)
     elif state is not None and state.status is not ProjectStatus.CANCELLED:
         return await refuse(desk, why_not_cancelled(state, None), "Nothing to cancel")
     await desk.react("rocket")

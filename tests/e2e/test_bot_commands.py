@@ -93,7 +93,7 @@ async def test_sec_16_a_plan_whose_spec_has_changed_is_planned_and_asked_for_aga
     await fresh.reacted("rocket")
 
     assert asked.pull["base"]["sha"] == base
-    assert scene.checks() == GOOD_CHECKS
+    assert scene.checks() == {**GOOD_CHECKS, "orchestrator/spec": "success"}
     (status,) = scene.ours(asked.issue)
     assert status.startswith(f"Done: #{asked.pull['number']} · 1/1 tasks · ")
 
@@ -116,6 +116,18 @@ async def test_a_command_about_a_run_that_is_not_there_or_has_ended_is_refused_w
         "Not resumed: the run is completed, and nothing is left to do",
         "Not approved: the run has ended already (done)",
     ]
+
+
+async def test_a_plan_that_waits_is_cancelled_though_nobody_works_on_it(house: House) -> None:
+    scene = await house.scene()
+    plan = await scene.command("/orchestrate plan")
+    await plan.reacted("rocket")
+    await (await _said(plan, "/orchestrate cancel")).reacted("rocket")
+
+    (status,) = scene.ours(plan.issue)
+    assert status.startswith("Cancelled by maria: 0/1 tasks · $0.0")
+    assert (await house.bot.report(plan.run_id))["status"] == "cancelled"
+    assert scene.hub.pull_requests(scene.repository) == []
 
 
 @pytest.mark.asyncio(loop_scope="function")

@@ -616,7 +616,7 @@ async def test_a_call_whose_answer_would_be_too_short_to_be_of_use_is_not_made(t
     async with bank(tmp_path / "db", max_usd=0.0016) as one:
         gateway = one.gateway({"openai": provider, "anthropic": provider}, max_usd=0.0016)
         async with gateway.slots.held():
-            with pytest.raises(BudgetExhausted, match=r"\$0\.0016 of \$0\.00 is left"):
+            with pytest.raises(BudgetExhausted, match=r"\$0\.0016 of \$0\.0016 is left"):
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
         assert provider.requests == []

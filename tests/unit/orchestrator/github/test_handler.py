@@ -347,7 +347,7 @@ async def test_a_run_that_built_nothing_opens_no_pull_request(scene: Scene) -> N
     ("text", "says"),
     [
         ("/orchestrate staus", "the nearest is `/orchestrate status`"),
-        ("/orchestrate revise it", "`/orchestrate revise` is not available in this version"),
+        ("/orchestrate revise it", "`/orchestrate revise` works on pull requests"),
         ("/orchestrate --base nowhere", "there is no branch `nowhere`"),
     ],
 )
