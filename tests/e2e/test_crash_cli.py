@@ -125,7 +125,8 @@ def test_a_call_in_flight_when_the_process_dies_is_shown_as_estimated(user: Comm
     assert_nothing_leaks(user)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_run_and_the_last_line_resumes_it(user: CommandLine, number: signal.Signals) -> None:
     user.server.hold_after(4)
     process = user.build()

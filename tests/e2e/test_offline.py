@@ -46,6 +46,7 @@ def check_completed(report: dict[str, Any], app_type: str, *validators: str) -> 
     assert set(passed.values()) == {True}
 
 
+@pytest.mark.slow
 def test_what_nobody_recognises_is_built_as_a_small_program(tmp_path: Path) -> None:
     report = build(tmp_path, "Count the whales that pass by")
 
