@@ -108,7 +108,7 @@ async def test_a_key_that_the_vendor_refuses_is_tried_once_and_the_issue_says_so
 async def test_one_refused_key_among_good_ones_is_passed_over_by_the_next_provider(stage: Stage) -> None:
     stage.models.script = Script(tasks=1)
     scene = await stage.scene(SPEC)
-    others = dict.fromkeys(stage.models.environment(("anthropic", "google", "moonshot")), "")
+    others = dict.fromkeys(stage.models.environment(("google", "moonshot")), "")
     async with stage.bot({**others, "DEEPSEEK_API_KEY": "sk-wrong-wrong-wrong"}) as bot:
         asked = await scene.command()
         await asked.reacted("rocket")
@@ -117,4 +117,22 @@ async def test_one_refused_key_among_good_ones_is_passed_over_by_the_next_provid
     refused = [it.status for it in stage.models.journal if it.provider == "deepseek"]
     assert refused == [401]
     assert report["status"] == "completed"
-    assert {it["provider"] for it in report["calls"]} == {"openai"}
+    assert {it["provider"] for it in report["calls"]} == {"openai", "anthropic"}
+
+
+@pytest.mark.asyncio(loop_scope="function")
+@pytest.mark.slow
+async def test_a_reviewer_whose_key_is_refused_is_not_replaced_by_the_writer_and_the_issue_says_what_to_do(
+    stage: Stage,
+) -> None:
+    stage.models.script = Script(tasks=1)
+    scene = await stage.scene(SPEC)
+    others = dict.fromkeys(stage.models.environment(("anthropic", "google", "moonshot")), "")
+    async with stage.bot({**others, "DEEPSEEK_API_KEY": "sk-wrong-wrong-wrong"}):
+        asked = await scene.command()
+        await asked.reacted("confused")
+
+    (status,) = scene.ours(asked.issue)
+    assert "openai, which may not approve its own work while another provider is allowed" in status
+    assert "comment `/orchestrate resume`" in status
+    assert scene.hub.pull_requests(scene.repository) == []
