@@ -23,7 +23,8 @@ from orchestrator.routing import ESTIMATE_TOKENS, Need, Router
 from orchestrator.state import Purpose, TaskType
 from orchestrator.strict import nearest
 
-# A placeholder for the server of LOCAL_LLM_BASE_URL, for policies that name it on a machine without one.
+# Stands for the server of LOCAL_LLM_BASE_URL where a policy names it on a machine without one: nothing rules it out
+# but a rule about models, providers or regions.
 _LOCAL = ModelProfile(
     id="local",
     provider="local",

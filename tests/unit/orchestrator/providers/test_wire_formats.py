@@ -288,6 +288,14 @@ async def test_a_call_carries_its_own_key_and_nothing_else_from_the_environment(
     assert call.key == ("" if provider == "local" else f"loopback-{provider}-key")
 
 
-async def test_closing_a_provider_that_was_never_asked_does_nothing() -> None:
-    for provider in ALL:
-        await open_provider(Endpoint(provider, "k", "http://127.0.0.1:1/v1")).aclose()
+async def test_closing_a_provider_that_was_never_asked_asks_nobody() -> None:
+    async def heard(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer.get_extra_info("peername"))
+        writer.close()
+
+    connections: list[object] = []
+    async with await asyncio.start_server(heard, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for provider in ALL:
+            await open_provider(Endpoint(provider, "k", f"http://127.0.0.1:{port}/v1")).aclose()
+    assert connections == []
