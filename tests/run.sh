@@ -6,7 +6,7 @@ set -eu
 full=no
 [ "${1:-}" = "--full" ] && full=yes
 # Node.js and a browser are for the slow suites, which build, test and open the web starters.
-needed="bwrap:bubblewrap git:git"
+needed="bwrap:bubblewrap git:git pg_ctlcluster:postgresql"
 [ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium"
 missing=""
 for pair in $needed; do
@@ -41,6 +41,7 @@ if [ "$full" = yes ]; then marks=""; export HYPOTHESIS_PROFILE=full; fi
 case "$missing" in *bubblewrap*) marks="${marks:+$marks and }not bubblewrap" ;; esac
 case "$missing" in *nodejs* | *npm*) old="${old:-none}" ;; esac
 if [ -n "$old" ]; then marks="${marks:+$marks and }not node"; fi
+case "$missing" in *postgresql*) marks="${marks:+$marks and }not postgresql" ;; esac
 case "$missing" in *chromium*) marks="${marks:+$marks and }not chromium" ;; esac
 "$PYTHON" -m pytest -q -n "$(( $(nproc) * 2 ))" --dist loadgroup -m "$marks"
 

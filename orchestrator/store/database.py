@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, event, update
+from sqlalchemy import Connection, bindparam, event, func, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,6 +24,8 @@ from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
 _POSTGRESQL = "postgresql+psycopg"
+_SCHEMA_LOCK = 0x6F726368
+"""Any number that no other program takes for its locks in the same database."""
 # How a transaction begins, as SQLAlchemy carries it to the driver.
 _BEGIN = "orchestrator_begin"
 
@@ -139,6 +141,9 @@ _HINTS = {
 
 async def _create_tables(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            # Two that start at once would both find a table missing, and one of them fail to make it.
+            await connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
         await connection.run_sync(metadata.create_all)
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from orchestrator.bounds import LEAST_OUTPUT_TOKENS, affordable_output
 from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import load_catalog
+from orchestrator.store import Database
 
 SPENDERS = 4
 CALLS = 25
@@ -27,7 +29,7 @@ from orchestrator.store import Database, Ledger, RunStore
 
 async def main(path, run):
     refused = 0
-    async with Database.open("sqlite:///" + path) as database:
+    async with Database.open(path) as database:
         runs = RunStore(database)
         await runs.create(run, title=run, job={{}}, source="", output_dir="")
         ledger = Ledger(database, run, await runs.claim(run))
@@ -54,11 +56,10 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
+async def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(database_url: str) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", SPENDER, str(path), f"run-{number}"],
+            [sys.executable, "-c", SPENDER, database_url, f"run-{number}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -70,11 +71,11 @@ def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(tmp_p
     assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [
         (0, "")
     ] * SPENDERS
-    connection = sqlite3.connect(path)
-    watching = connection.execute("SELECT cap, spent, reserved FROM accounts WHERE id = 'org'").fetchall()
-    settled = connection.execute("SELECT count(*) FROM calls WHERE state = 'settled'").fetchone()[0]
-    states = {row[0] for row in connection.execute("SELECT DISTINCT state FROM calls")}
-    connection.close()
+    async with Database.open(database_url) as database, database.reading() as connection:
+        watched = await connection.execute(text("SELECT cap, spent, reserved FROM accounts WHERE id = 'org'"))
+        watching = [tuple(row) for row in watched]
+        settled = int((await connection.scalars(text("SELECT count(*) FROM calls WHERE state = 'settled'"))).one())
+        states = set(await connection.scalars(text("SELECT DISTINCT state FROM calls")))
     refused = sum(json.loads(out) for out, _ in ends)
     assert watching == [(2 * 10**12, settled * 10**11, 0)]
     assert settled * 10**11 <= 2 * 10**12

@@ -1,10 +1,9 @@
-"""A store in a folder of the test, whose time is what the test says."""
+"""A store on each kind of database, whose time is what the test says."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -26,6 +25,6 @@ def clock() -> Clock:
 
 
 @pytest_asyncio.fixture
-async def database(tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
-    async with Database.open(f"sqlite:///{tmp_path / 'state.db'}", clock=clock) as opened:
+async def database(database_url: str, clock: Clock) -> AsyncIterator[Database]:
+    async with Database.open(database_url, clock=clock) as opened:
         yield opened

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -105,9 +104,8 @@ async def test_a_run_that_is_refused_by_one_account_holds_nothing_on_the_others(
     assert await admitted(database, "b", 10)
 
 
-async def test_of_many_that_ask_at_once_as_many_are_admitted_as_there_is_room_for(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    async with Database.open(url) as one, Database.open(url) as other:
+async def test_of_many_that_ask_at_once_as_many_are_admitted_as_there_is_room_for(database_url: str) -> None:
+    async with Database.open(database_url) as one, Database.open(database_url) as other:
         asked = [
             admitted(each, f"{name}-{number}", 3) for name, each in (("a", one), ("b", other)) for number in (1, 2, 3)
         ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -73,9 +72,8 @@ async def test_an_uninstalled_app_leaves_nothing_learned(database: Database) -> 
     assert await store(database, "other").read() == (ONCE,)
 
 
-async def test_nothing_that_two_processes_learn_at_once_is_lost(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'state.db'}"
-    async with Database.open(url) as one, Database.open(url) as other:
+async def test_nothing_that_two_processes_learn_at_once_is_lost(database_url: str) -> None:
+    async with Database.open(database_url) as one, Database.open(database_url) as other:
         await asyncio.gather(*(store(each).add([(WORK, PAID)], 0.1) for each in (one, other) for _ in range(10)))
         found = await store(one).read()
     assert [seen.calls for seen in found] == [20]

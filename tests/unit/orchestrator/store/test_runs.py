@@ -56,8 +56,8 @@ RESULT = TaskResult(
 
 
 @pytest_asyncio.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with Database.open(f"sqlite:///{tmp_path / 'state.db'}", clock=lambda: 1000.0) as opened:
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database.open(database_url, clock=lambda: 1000.0) as opened:
         yield opened
 
 
