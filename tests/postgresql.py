@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -20,6 +19,7 @@ import psycopg
 
 OWNER = "postgres"
 START_SECONDS = 60
+INITDB_OPTIONS = ("-A", "trust", "-E", "UTF8", "--no-sync")
 
 
 @dataclass
@@ -51,10 +51,10 @@ class Cluster:
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
+                [*_as_owner(), self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
                 stdout=log,
                 stderr=log,
-                **_as_owner(),
+                cwd=self.folder,
             )
         limit = time.monotonic() + START_SECONDS
         while True:
@@ -89,10 +89,10 @@ def running_cluster() -> Iterator[Cluster]:
         if os.getuid() == 0:
             shutil.chown(folder, OWNER)
         subprocess.run(
-            [programs / "initdb", "-D", folder / "data", "-U", OWNER, "-A", "trust", "-E", "UTF8", "--no-sync"],
+            [*_as_owner(), programs / "initdb", "-D", folder / "data", "-U", OWNER, *INITDB_OPTIONS],
             check=True,
             capture_output=True,
-            **_as_owner(),
+            cwd=folder,
         )
         cluster = Cluster(programs, folder, _free_port())
         cluster.start()
@@ -108,11 +108,9 @@ def installed() -> Path | None:
     return found[-1].parent if found else None
 
 
-def _as_owner() -> dict[str, str]:
-    """PostgreSQL does not run as root: as root it runs as Debian's user of that name."""
-    if os.getuid() != 0:
-        return {}
-    return {"user": OWNER, "group": OWNER, "cwd": pwd.getpwnam(OWNER).pw_dir}
+def _as_owner() -> list[str]:
+    """Return what makes a program run as Debian's user postgres: as root the server refuses to start."""
+    return [] if os.getuid() != 0 else ["setpriv", f"--reuid={OWNER}", f"--regid={OWNER}", "--init-groups"]
 
 
 def _free_port() -> int:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +57,12 @@ asyncio.run(main(sys.argv[1], sys.argv[2]))
 """
 
 
-async def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(database_url: str) -> None:
+async def rows(database_url: str, query: str) -> list[tuple[Any, ...]]:
+    async with Database.open(database_url) as database, database.reading() as connection:
+        return [tuple(row) for row in await connection.execute(text(query))]
+
+
+def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out(database_url: str) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", SPENDER, database_url, f"run-{number}"],
@@ -71,11 +77,9 @@ async def test_processes_that_start_at_once_share_one_cap_and_none_is_locked_out
     assert [(process.returncode, err) for process, (_, err) in zip(processes, ends, strict=True)] == [
         (0, "")
     ] * SPENDERS
-    async with Database.open(database_url) as database, database.reading() as connection:
-        watched = await connection.execute(text("SELECT cap, spent, reserved FROM accounts WHERE id = 'org'"))
-        watching = [tuple(row) for row in watched]
-        settled = int((await connection.scalars(text("SELECT count(*) FROM calls WHERE state = 'settled'"))).one())
-        states = set(await connection.scalars(text("SELECT DISTINCT state FROM calls")))
+    watching = asyncio.run(rows(database_url, "SELECT cap, spent, reserved FROM accounts WHERE id = 'org'"))
+    ((settled,),) = asyncio.run(rows(database_url, "SELECT count(*) FROM calls WHERE state = 'settled'"))
+    states = {state for (state,) in asyncio.run(rows(database_url, "SELECT DISTINCT state FROM calls"))}
     refused = sum(json.loads(out) for out, _ in ends)
     assert watching == [(2 * 10**12, settled * 10**11, 0)]
     assert settled * 10**11 <= 2 * 10**12
