@@ -21,6 +21,7 @@ from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
 from bot.settings import GITHUB_API_URL, Settings
 from bot.setup_page import create_setup_app
+from bot.shared_jobs import SharedJobs
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, UsageError
@@ -64,7 +65,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         github = GitHubConnection.from_environment(env)
         rules = await _rules(settings, plane, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
-        jobs = Jobs(plane.database, workshop.work, workshop.give_up)
+        jobs = (SharedJobs if plane.database.conninfo else Jobs)(plane.database, workshop.work, workshop.give_up)
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)

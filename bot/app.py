@@ -19,6 +19,7 @@ from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
 from bot.settings import Settings
+from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
 from orchestrator.github.trigger import Ignored
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
@@ -50,7 +51,7 @@ class Refused(Exception):
 def create_app(
     settings: Settings,
     database: Database,
-    jobs: Jobs,
+    jobs: Jobs | SharedJobs,
     rules: Rules,
     report: Report,
     telemetry: Callable[[], Telemetry] = Telemetry,
@@ -89,9 +90,8 @@ def create_app(
 
     async def metrics_text() -> Response:
         runs, spent = await RunStore(database).totals()
-        rendered = metrics.render(
-            runs, spent, waiting=len(jobs.waiting), working=len(jobs.working), finished=jobs.finished
-        )
+        waiting = max(0, await DeliveryStore(database).queued_count() - len(jobs.working))
+        rendered = metrics.render(runs, spent, waiting=waiting, working=len(jobs.working), finished=jobs.finished)
         return Response(rendered, media_type=CONTENT_TYPE)
 
     app.add_api_route("/webhook", webhook, methods=["POST"])
@@ -109,7 +109,7 @@ def create_app(
 class Intake:
     """Keeps what a verified delivery asks for and says how it is answered."""
 
-    def __init__(self, database: Database, jobs: Jobs, rules: Rules) -> None:
+    def __init__(self, database: Database, jobs: Jobs | SharedJobs, rules: Rules) -> None:
         self._database = database
         self._deliveries = DeliveryStore(database)
         self._jobs = jobs
@@ -147,10 +147,7 @@ class Intake:
         return await self._keep(asked.delivery(existing))
 
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:
-        stored = await self._deliveries.accept(delivery)
-        if stored == "queued":
-            self._jobs.offer(delivery)
-        return stored, delivery.run_id
+        return await self._jobs.keep(delivery), delivery.run_id
 
     async def _kept(self, keeping: Awaitable[tuple[str, str]]) -> tuple[str, str]:
         # A store that is slow beyond GitHub's patience may still succeed: then the work goes on, and a redelivery is

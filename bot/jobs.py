@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from bot.logs import fields
 from orchestrator.github.spec_change import is_lint
-from orchestrator.store import Database, Delivery, DeliveryStore
+from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 
 Work = Callable[[Delivery], Awaitable[object]]
 GiveUp = Callable[[Delivery, str], Awaitable[object]]
@@ -38,6 +38,21 @@ GIVE_UP_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
+def lane(delivery: Delivery, issue: int | None = None) -> str:
+    """Return what only one run at a time may work on: the issue, of the run where it is known, or the pull request."""
+    return f"{delivery.repository}#{issue or delivery.issue or delivery.run_id}"
+
+
+def answers(delivery: Delivery) -> bool:
+    """Tell whether it only answers, such as `status` or `cancel`, and must not wait behind the run it is about."""
+    return not delivery.actor or is_lint(delivery.run_id)
+
+
+def alone(delivery: Delivery) -> bool:
+    """Tell whether it needs its lane to itself; a lint does, so that a commit's check run is made once."""
+    return is_lint(delivery.run_id) or not answers(delivery)
+
+
 @dataclass(eq=False, slots=True)
 class _Job:
     delivery: Delivery
@@ -45,23 +60,18 @@ class _Job:
 
     @property
     def lane(self) -> str:
-        """What only one run at a time may work on: the issue or pull request."""
-        return f"{self.delivery.repository}#{self.delivery.issue or self.delivery.run_id}"
+        """What only one run at a time may work on."""
+        return lane(self.delivery)
 
     @property
     def answers(self) -> bool:
-        """True for what only answers, such as `status` or `cancel`, and must not wait behind the run it is about."""
-        return not self.delivery.actor or self.lints
-
-    @property
-    def lints(self) -> bool:
-        """True for a lint, of which one at a time works on a commit, so that its check run is made once."""
-        return is_lint(self.delivery.run_id)
+        """True for what only answers."""
+        return answers(self.delivery)
 
     @property
     def alone(self) -> bool:
         """True for what needs its lane to itself."""
-        return self.lints or not self.answers
+        return alone(self.delivery)
 
 
 @dataclass(slots=True)
@@ -133,13 +143,24 @@ class Jobs:
             finally:
                 self.drain()
 
+    async def keep(self, delivery: Delivery) -> Stored:
+        """Accept a delivery, and work on it when it is new."""
+        stored = await self._deliveries.accept(delivery)
+        if stored == "queued":
+            self.offer(delivery)
+        return stored
+
+    async def unfinished(self) -> tuple[Delivery, ...]:
+        """Return what is accepted and not done, the oldest first."""
+        return await self._deliveries.unfinished()
+
     def offer(self, delivery: Delivery) -> None:
         """Work on a delivery that the store has just accepted; while draining it stays there for the next start."""
         if self.alive:
             self._waiting.append(_Job(delivery))
             self._begin_what_fits()
 
-    def begin_now(self, run_id: str) -> None:
+    async def begin_now(self, run_id: str) -> None:
         """Begin a run that waits in the queue even if as many as may are at work: it was cancelled, and will end."""
         for job in self._waiting:
             if self._group is not None and job.delivery.run_id == run_id and self._lane_is_free(job):
@@ -223,7 +244,7 @@ class Jobs:
             self.finished.failed += 1
             log.exception("failed", extra=about)
             if job.failures > len(self._pauses) or limit.expired():
-                await self._end(job, _reason(error, self._deadline if limit.expired() else None), about)
+                await self._end(job, reason(error, self._deadline if limit.expired() else None), about)
                 return True
             return False
         self.finished.done += 1
@@ -251,7 +272,8 @@ class Jobs:
         log.error("given up", extra=about)
 
 
-def _reason(error: Exception, deadline: float | None) -> str:
+def reason(error: Exception, deadline: float | None) -> str:
+    """Return why a delivery is given up, as it is told on GitHub; `deadline` is in seconds, where it was missed."""
     if deadline is not None:
         return f"The run did not end within {deadline:g} seconds and was stopped."
     # Only the kind of an unforeseen error is told: its text may hold what was not meant for the public.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bot.intake import Asked, Rules, asked_by
@@ -34,7 +34,7 @@ class Workshop:
     github: GitHubConnection
     rules: Rules
     secrets: tuple[str, ...] = field(default=(), repr=False)
-    begin_now: Callable[[str], None] | None = None
+    begin_now: Callable[[str], Awaitable[None]] | None = None
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""

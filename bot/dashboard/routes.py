@@ -19,6 +19,7 @@ from bot.dashboard.pages import (
     unknown_page,
 )
 from bot.jobs import Jobs
+from bot.shared_jobs import SharedJobs
 from orchestrator.github.spec_change import is_lint
 from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
 from orchestrator.store import RunRow, RunStore
@@ -32,7 +33,7 @@ MAX_PAGE = 1000
 Report = Callable[[ProjectState], dict[str, Any]]
 
 
-def dashboard_routes(runs: RunStore, jobs: Jobs, report: Report) -> APIRouter:
+def dashboard_routes(runs: RunStore, jobs: Jobs | SharedJobs, report: Report) -> APIRouter:
     """Return the routes of the pages and the API; a run that is accepted and not begun shows as queued.
 
     `report` gives a run's report.json.
@@ -91,9 +92,9 @@ async def _page_of(runs: RunStore, page: int, size: int) -> tuple[tuple[RunRow, 
     return newest[(page - 1) * size : page * size], len(newest) > page * size
 
 
-async def _unborn(runs: RunStore, jobs: Jobs) -> list[str]:
+async def _unborn(runs: RunStore, jobs: Jobs | SharedJobs) -> list[str]:
     """Return the ids of runs that are accepted and not yet in the store, the oldest first."""
-    accepted = (it for it in (*jobs.working, *jobs.waiting) if it.actor and not is_lint(it.run_id))
+    accepted = (it for it in await jobs.unfinished() if it.actor and not is_lint(it.run_id))
     ids = dict.fromkeys(it.run_id for it in accepted)
     return [run_id for run_id in ids if await runs.job(run_id) is None]
 

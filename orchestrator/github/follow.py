@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import OrchestratorError, RunLost
@@ -127,7 +127,7 @@ async def cancel(
     spec: JobSpec,
     earlier: Earlier | None,
     operator: OperatorConfig,
-    begin_now: Callable[[str], None] | None,
+    begin_now: Callable[[str], Awaitable[None]] | None,
 ) -> HandledRun:
     """Stop a run; whoever works on it delivers what was built, and where nobody does, that is done here."""
     if earlier is None:
@@ -138,7 +138,7 @@ async def cancel(
         return await refuse(desk, refusal, "Nothing to cancel")
     await desk.plane.cancel(run_id, actor)
     if begin_now is not None:
-        begin_now(run_id)
+        await begin_now(run_id)
     state = await stopped(desk, run_id)
     _, taken = await earlier.effects.begin("cancel", source)
     if state is not None and (taken or not state.status.final):

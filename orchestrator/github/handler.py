@@ -54,7 +54,7 @@ async def handle(
     progress: Callable[[Progress], Awaitable[None]] | None = None,
     earlier: Earlier | None = None,
     resumable: bool = False,
-    begin_now: Callable[[str], None] | None = None,
+    begin_now: Callable[[str], Awaitable[None]] | None = None,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 

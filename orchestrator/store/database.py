@@ -23,6 +23,7 @@ from orchestrator.store.schema import metadata, runs
 from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
+_CONNECT_SECONDS = 10
 _POSTGRESQL = "postgresql+psycopg"
 _SCHEMA_LOCK = 0x6F726368
 """Any number that no other program takes for its locks in the same database."""
@@ -49,6 +50,9 @@ class Database:
 
     def __init__(self, engines: Mapping[_Mode, AsyncEngine], clock: Callable[[], float]) -> None:
         self._engines = engines
+        url = engines[_Mode.WRITING].url
+        self.conninfo = "" if url.get_backend_name() == "sqlite" else _conninfo(url)
+        """What a PostgreSQL driver connects by, password included; empty on SQLite."""
         # SQLite has one writer at a time, and who finds it busy sleeps before asking again: within a process it is
         # better to queue.
         self._turn = asyncio.Lock() if engines[_Mode.WRITING].dialect.name == "sqlite" else nullcontext()
@@ -172,7 +176,14 @@ def _engines(url: str) -> dict[_Mode, AsyncEngine]:
             _Mode.FENCED_DURABLE: durable,
         }
     if backend == "postgresql":
-        engine = create_async_engine(parsed.set(drivername=_POSTGRESQL))
+        engine = create_async_engine(
+            parsed.set(drivername=_POSTGRESQL),
+            # A connection that a restart of the server broke is found out before it is used.
+            pool_pre_ping=True,
+            pool_size=10,
+            max_overflow=20,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+        )
         # By default each statement there sees what was committed before it, and not before its transaction.
         snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
         return {**dict.fromkeys(_Mode, engine), _Mode.READING: snapshot}
@@ -180,6 +191,10 @@ def _engines(url: str) -> dict[_Mode, AsyncEngine]:
         f"ORCHESTRATOR_DATABASE_URL names {backend}, which is not supported.",
         hint="Use sqlite:///path/to/file.db or postgresql://user@host/database.",
     )
+
+
+def _conninfo(url: URL) -> str:
+    return url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def _create_private(path: Path) -> None:

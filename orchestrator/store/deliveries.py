@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import and_, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.errors import RunLost
 from orchestrator.state import ProjectStatus
 from orchestrator.store.database import Database
 from orchestrator.store.schema import deliveries, effects, runs
 from orchestrator.store.uninterrupted import uninterrupted
 
 Stored = Literal["queued", "ignored", "duplicate"]
+Also = Callable[[AsyncConnection, "Delivery"], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class Delivery:
     """One delivery; `command_key` names (repository, comment, command) where it carries one, `payload` is JSON.
 
     `issue` is the number of the issue or pull request it speaks about, or 0; `actor` is who starts a run with it, and
-    empty when it starts none.
+    empty when it starts none; `attempt` numbers the tries at its work, and fences the earlier ones off.
     """
 
     id: str
@@ -32,6 +37,7 @@ class Delivery:
     command_key: str = ""
     issue: int = 0
     actor: str = ""
+    attempt: int = 0
 
 
 @uninterrupted
@@ -41,16 +47,21 @@ class DeliveryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def accept(self, delivery: Delivery) -> Stored:
+    async def accept(self, delivery: Delivery, *, also: Also | None = None) -> Stored:
         """Keep the delivery, once for its id and once for its command.
 
         A delivery with a run id is `queued`, one without is `ignored`; one that was seen before is a `duplicate`.
+        `also` is done for a queued one in the same transaction.
         """
         state: Stored = "queued" if delivery.run_id else "ignored"
         async with self._database.transaction(durable=True) as connection:
             added = _values(delivery, state, self._database.clock(), connection.dialect.name)
             fresh = await connection.execute(added.returning(deliveries.c.id))
-            return state if fresh.first() is not None else "duplicate"
+            if fresh.first() is None:
+                return "duplicate"
+            if also is not None and state == "queued":
+                await also(connection, delivery)
+            return state
 
     async def record(self, delivery: Delivery) -> None:
         """Keep what somebody else works on, so that later commands find its run; once for its command."""
@@ -65,19 +76,55 @@ class DeliveryStore:
                 .where(deliveries.c.state == "queued")
                 .order_by(deliveries.c.received_at, deliveries.c.id)
             )
-            return tuple(
-                Delivery(
-                    row.id,
-                    row.event,
-                    row.repository,
-                    row.payload,
-                    row.run_id or "",
-                    row.command_key or "",
-                    row.issue,
-                    row.actor,
-                )
-                for row in rows
+            return tuple(_delivery(row) for row in rows)
+
+    async def queued_count(self) -> int:
+        """Return how many deliveries are not done."""
+        async with self._database.reading() as connection:
+            found = await connection.scalar(
+                select(func.count()).select_from(deliveries).where(deliveries.c.state == "queued")
             )
+            return int(found or 0)
+
+    async def queued(self, delivery_id: str, connection: AsyncConnection) -> Delivery | None:
+        """Return a delivery whose work is not done, within a transaction, or None."""
+        row = await connection.execute(
+            select(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.state == "queued")
+        )
+        found = row.one_or_none()
+        return _delivery(found) if found is not None else None
+
+    async def claim(self, delivery_id: str) -> Delivery | None:
+        """Begin an attempt at a delivery's work, which fences earlier ones off; returns None when it is done."""
+        async with self._database.transaction() as connection:
+            row = await connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == delivery_id, deliveries.c.state == "queued")
+                .values(attempt=deliveries.c.attempt + 1)
+                .returning(deliveries)
+            )
+            found = row.one_or_none()
+            return _delivery(found) if found is not None else None
+
+    async def check(self, delivery: Delivery) -> None:
+        """Raise `RunLost` when a later attempt at the delivery's work has begun."""
+        async with self._database.reading() as connection:
+            attempt = await connection.scalar(select(deliveries.c.attempt).where(deliveries.c.id == delivery.id))
+        if attempt != delivery.attempt:
+            raise RunLost(
+                f"Another process has taken over the delivery {delivery.id}; this one changes nothing more.",
+                hint="Let the other process finish.",
+            )
+
+    async def issue_of_run(self, run_id: str, connection: AsyncConnection) -> int | None:
+        """Return the issue that a run was asked for on, within a transaction, or None when it is not known."""
+        issue: int | None = await connection.scalar(
+            select(deliveries.c.issue)
+            .where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
+            .order_by(deliveries.c.received_at, deliveries.c.id)
+            .limit(1)
+        )
+        return issue
 
     async def charge(self, delivery_id: str, actor: str) -> None:
         """Count a kept delivery among those that its actor has started something with."""
@@ -179,6 +226,20 @@ class DeliveryStore:
             await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(state="done"))
 
 
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(
+        row.id,
+        row.event,
+        row.repository,
+        row.payload,
+        row.run_id or "",
+        row.command_key or "",
+        row.issue,
+        row.actor,
+        row.attempt,
+    )
+
+
 def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.Insert | postgresql.Insert:
     statement: sqlite.Insert | postgresql.Insert = (
         (postgresql if dialect == "postgresql" else sqlite)
@@ -192,6 +253,7 @@ def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.
             actor=delivery.actor,
             run_id=delivery.run_id or None,
             payload=delivery.payload,
+            attempt=0,
             state=state,
             received_at=now,
         )

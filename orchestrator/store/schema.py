@@ -122,6 +122,7 @@ deliveries = Table(
     Column("actor", String(100), nullable=False, default=""),
     Column("run_id", String(120)),
     Column("payload", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, default=0),
     Column("state", String(12), nullable=False),  # queued | done | ignored
     Column("received_at", Float, nullable=False),
     UniqueConstraint("command_key", name="deliveries_command"),

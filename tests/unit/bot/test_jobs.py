@@ -189,8 +189,8 @@ async def test_a_cancelled_run_that_waits_begins_at_once_though_as_many_as_may_a
     jobs = Jobs(database, worker.work, worker.give_up, runs_at_once=1)
     async with jobs.running():
         await until(lambda: worker.began == ["d-1"])
-        jobs.begin_now("r-3")  # its issue is being worked on
-        jobs.begin_now("r-2")
+        await jobs.begin_now("r-3")  # its issue is being worked on
+        await jobs.begin_now("r-2")
         await until(lambda: len(worker.began) == 2)
         assert worker.began == ["d-1", "d-2"]
 

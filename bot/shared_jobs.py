@@ -1,0 +1,279 @@
+"""Durable execution past one machine: several processes share the accepted deliveries through Procrastinate.
+
+    accepted, and deferred in the same transaction ──> one process takes it ──> done
+                                                        ^       │
+       a failure, after a pause, or a process that died ┘───────┘
+
+A process that died, or was cut off, loses what it worked on to another within a minute; the attempt's number fences
+it off, so that it changes nothing more should it come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
+from procrastinate.exceptions import ConnectorException
+from procrastinate.jobs import Job
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bot.jobs import (
+    ANSWERS_AT_ONCE,
+    DEADLINE_SECONDS,
+    GIVE_UP_SECONDS,
+    PAUSES_SECONDS,
+    RUNS_AT_ONCE,
+    Finished,
+    GiveUp,
+    Work,
+    alone,
+    answers,
+    lane,
+    reason,
+)
+from bot.logs import fields
+from orchestrator.errors import RunLost, StoreError
+from orchestrator.store import Database, Delivery, DeliveryStore, Stored
+
+RUNS = "runs"
+ANSWERS = "answers"
+TASK = "deliver"
+HEARTBEAT_SECONDS = 5.0
+STALLED_SECONDS = 25.0
+SWEEP_SECONDS = 5.0
+"""Together under a minute: this long after its last heartbeat a process counts as dead, and this often is looked."""
+RESTART_SECONDS = 2.0
+
+log = logging.getLogger(__name__)
+
+_ORPHANS = text(
+    "SELECT id FROM deliveries WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs "
+    "WHERE args->>'delivery' = deliveries.id AND status IN ('todo', 'doing')) ORDER BY received_at, id"
+)
+_HELD = text("SELECT status FROM procrastinate_jobs WHERE id = :job AND status = :status FOR UPDATE SKIP LOCKED")
+_DROP = text("SELECT procrastinate_finish_job_v1(:job, 'failed', true)")
+_WAITING = text(
+    "SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'runs' AND status = 'todo' AND "
+    "args->>'repository' = :repository"
+)
+_BEGUN_NOW = text(
+    "SELECT id, args->>'delivery' AS delivery FROM procrastinate_jobs "
+    "WHERE status = 'todo' AND queue_name = 'runs' AND args->>'run' = :run"
+)
+_SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(1869769576)")
+
+
+class _Again(Exception):
+    """An attempt failed, and the next one comes after a pause in seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"tried again in {seconds:g} seconds")
+        self.seconds = seconds
+
+
+class _Retry(BaseRetryStrategy):
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, _Again):
+            return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=exception.seconds))
+        if isinstance(exception, asyncio.CancelledError):
+            return RetryDecision(retry_at=datetime.now(UTC))  # draining: another process goes on at once
+        return None
+
+
+class SharedJobs:
+    """Works on accepted deliveries together with every other process on the same database.
+
+    A process takes at most `runs_at_once` runs and some answers; one at a time is worked on for an issue. A
+    repository's n-th waiting run comes after every other one's n-1st, so that none starves another. `work` and
+    `give_up` are those of `Jobs`. Times are in seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        work: Work,
+        give_up: GiveUp,
+        *,
+        runs_at_once: int = RUNS_AT_ONCE,
+        deadline: float = DEADLINE_SECONDS,
+        pauses: Sequence[float] = PAUSES_SECONDS,
+        stalled_after: float = STALLED_SECONDS,
+    ) -> None:
+        self._database = database
+        self._deliveries = DeliveryStore(database)
+        self._work = work
+        self._give_up = give_up
+        self._runs_at_once = runs_at_once
+        self._deadline = deadline
+        self._pauses = tuple(pauses)
+        self._stalled_after = stalled_after
+        self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
+        self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
+        self._working: dict[str, Delivery] = {}
+        self._workers: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.finished = Finished()
+
+    @property
+    def alive(self) -> bool:
+        """True while new work is taken up."""
+        return self._workers is not None and not self._workers.done() and not self._stopping
+
+    @property
+    def working(self) -> tuple[Delivery, ...]:
+        """The deliveries that this process works on."""
+        return tuple(self._working.values())
+
+    async def keep(self, delivery: Delivery) -> Stored:
+        """Accept a delivery; what is new is queued in the same transaction, for whichever process is free."""
+        return await self._deliveries.accept(delivery, also=self._defer)
+
+    async def begin_now(self, run_id: str) -> None:
+        """Move a waiting run to where it begins at once, although all places for runs may be taken: it will end."""
+        async with self._database.transaction() as connection:
+            for row in (await connection.execute(_BEGUN_NOW, {"run": run_id})).all():
+                if (await connection.execute(_HELD, {"job": row.id, "status": "todo"})).first() is None:
+                    continue
+                await connection.execute(_DROP, {"job": row.id})
+                delivery = await self._deliveries.queued(row.delivery, connection)
+                if delivery is not None:
+                    await self._defer(connection, delivery, queue=ANSWERS)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Take up what waits, and what a dead process left, until the block ends, which `drain`s."""
+        await self._make_tables()
+        async with self._app.open_async():
+            await self._sweep()
+            self._workers = asyncio.create_task(self._run_workers(), name="workers")
+            try:
+                yield
+            finally:
+                self.drain()
+                await asyncio.wait({self._workers})
+
+    def drain(self) -> None:
+        """Take up nothing more and cancel what runs: it stops at its last checkpoint and goes to another process."""
+        self._stopping = True
+        if self._workers is not None:
+            self._workers.cancel()
+
+    async def unfinished(self) -> tuple[Delivery, ...]:
+        """Return what is accepted and not done, by whichever process, the oldest first."""
+        return await self._deliveries.unfinished()
+
+    # what is queued
+
+    async def _defer(self, connection: AsyncConnection, delivery: Delivery, *, queue: str = "") -> None:
+        first = await self._deliveries.issue_of_run(delivery.run_id, connection)
+        where = queue or (ANSWERS if answers(delivery) else RUNS)
+        waiting = (await connection.execute(_WAITING, {"repository": delivery.repository})).scalar_one()
+        task = self._app.configure_task(
+            TASK,
+            queue=where,
+            lock=lane(delivery, first) if alone(delivery) else None,
+            priority=-int(waiting) if where == RUNS else 0,
+            connection=(await connection.get_raw_connection()).driver_connection,
+        )
+        await task.defer_async(delivery=delivery.id, repository=delivery.repository, run=delivery.run_id)
+
+    # who works
+
+    async def _run_workers(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._worker(RUNS, self._runs_at_once))
+            group.create_task(self._worker(ANSWERS, ANSWERS_AT_ONCE))
+            group.create_task(self._sweeping())
+
+    async def _worker(self, queue: str, concurrency: int) -> None:
+        """Work until cancelled; a worker ends by itself when the database is gone, and is started again."""
+        while True:
+            try:
+                await self._app.run_worker_async(
+                    queues=[queue],
+                    name=queue,
+                    concurrency=concurrency,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=0,
+                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    stalled_worker_timeout=self._stalled_after,
+                    delete_jobs="always",
+                )
+                log.error("a worker stopped", extra=fields(queue=queue))
+            except ConnectorException:
+                log.exception("a worker cannot reach the database", extra=fields(queue=queue))
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _sweeping(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self._sweep()
+            except (ConnectorException, StoreError):
+                log.exception("the queue cannot be looked through")
+
+    async def _sweep(self) -> None:
+        """Queue again what a dead process worked on, and whatever is accepted and not queued."""
+        stalled = await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled_after)
+        async with self._database.transaction() as connection:
+            for job in stalled:
+                # A new job, not the old one again: should its worker come back, it must not settle the other's.
+                if (await connection.execute(_HELD, {"job": job.id, "status": "doing"})).first() is not None:
+                    await connection.execute(_DROP, {"job": job.id})
+            for delivery_id in (await connection.scalars(_ORPHANS)).all():
+                delivery = await self._deliveries.queued(delivery_id, connection)
+                if delivery is not None:
+                    log.warning("taking over", extra=fields(delivery=delivery_id, run=delivery.run_id))
+                    await self._defer(connection, delivery)
+
+    async def _deliver(self, context: JobContext, /, *, delivery: str, **_: Any) -> None:
+        """Do a delivery's work once: the task that Procrastinate calls."""
+        attempt = await self._deliveries.claim(delivery)
+        if attempt is None:
+            return
+        about = fields(delivery=delivery, repository=attempt.repository, run=attempt.run_id)
+        log.info("working", extra=about)
+        limit = asyncio.timeout(self._deadline)
+        self._working[delivery] = attempt
+        try:
+            async with limit:
+                await self._work(attempt)
+            await self._deliveries.finish(delivery)
+        except RunLost:
+            log.warning("another process has taken over", extra=about)
+            return
+        # The job boundary: whatever one delivery runs into, the others go on.
+        except Exception as error:
+            self.finished.failed += 1
+            log.exception("failed", extra=about)
+            if context.job.attempts < len(self._pauses) and not limit.expired():
+                raise _Again(self._pauses[context.job.attempts]) from error
+            await self._end(attempt, reason(error, self._deadline if limit.expired() else None), about)
+            return
+        finally:
+            del self._working[delivery]
+        self.finished.done += 1
+        log.info("done", extra=about)
+
+    async def _end(self, delivery: Delivery, why: str, about: dict[str, object]) -> None:
+        self.finished.given_up += 1
+        try:
+            async with asyncio.timeout(GIVE_UP_SECONDS):
+                await self._give_up(delivery, why)
+        finally:
+            await self._deliveries.finish(delivery.id)
+            log.error("given up", extra=about)
+
+    async def _make_tables(self) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute(_SCHEMA_LOCK)
+            there = await connection.scalar(text("SELECT to_regclass('procrastinate_jobs')"))
+            if there is None:
+                raw: Any = (await connection.get_raw_connection()).driver_connection
+                await raw.execute(self._app.schema_manager.get_schema())
