@@ -44,11 +44,11 @@ from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 RUNS = "runs"
 ANSWERS = "answers"
 TASK = "deliver"
-HEARTBEAT_SECONDS = 5.0
 STALLED_SECONDS = 25.0
-SWEEP_SECONDS = 5.0
-"""Together under a minute: this long after its last heartbeat a process counts as dead, and this often is looked."""
+"""So long after its last heartbeat a process counts as dead; heartbeats and looks come five times as often."""
 RESTART_SECONDS = 2.0
+POLL_SECONDS = 1.0
+"""A new delivery wakes a worker at once; one that waits for its issue or its pause is found this often."""
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +201,8 @@ class SharedJobs:
                     concurrency=concurrency,
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=0,
-                    update_heartbeat_interval=HEARTBEAT_SECONDS,
+                    fetch_job_polling_interval=POLL_SECONDS,
+                    update_heartbeat_interval=self._stalled_after / 5,
                     stalled_worker_timeout=self._stalled_after,
                     delete_jobs="always",
                 )
@@ -212,7 +213,7 @@ class SharedJobs:
 
     async def _sweeping(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(self._stalled_after / 5)
             try:
                 await self._sweep()
             except (ConnectorException, StoreError):

@@ -1,0 +1,226 @@
+"""Several processes' jobs on one real PostgreSQL; each `SharedJobs` here stands for a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.shared_jobs import SharedJobs
+from orchestrator.errors import GitHubError
+from orchestrator.store import Database, Delivery, DeliveryStore
+from tests.postgresql import Cluster
+from tests.unit.bot.conftest import Worker
+from tests.unit.bot.deliveries import NOW
+
+pytestmark = [pytest.mark.postgresql, pytest.mark.xdist_group("postgresql")]
+
+
+def delivery(number: int, *, repository: str = "octo/demo", issue: int = 5, actor: str = "ada") -> Delivery:
+    return Delivery(
+        id=f"d-{number}",
+        event="issue_comment",
+        repository=repository,
+        payload="{}",
+        run_id=f"r-{number}",
+        command_key=f"33:comment:{number}",
+        issue=issue,
+        actor=actor,
+    )
+
+
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            found = condition()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def database(cluster: Cluster) -> AsyncIterator[Database]:
+    async with Database.open(cluster.new_database(), clock=lambda: NOW) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def process(database: Database, worker: Worker, **options: Any) -> AsyncIterator[SharedJobs]:
+    jobs = SharedJobs(database, worker.work, worker.give_up, **options)
+    async with jobs.running():
+        yield jobs
+
+
+async def left(database: Database) -> list[str]:
+    return [one.id for one in await DeliveryStore(database).unfinished()]
+
+
+async def test_two_processes_share_the_work_and_do_each_delivery_once(database: Database) -> None:
+    # given
+    one, other = Worker(gate=asyncio.Event()), Worker(gate=asyncio.Event())
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(process(database, one, runs_at_once=2))
+        await stack.enter_async_context(process(database, other, runs_at_once=2))
+        # when
+        for number in range(1, 5):
+            assert await first.keep(delivery(number, issue=number)) == "queued"
+        assert await first.keep(delivery(1, issue=1)) == "duplicate"
+        await until(lambda: len(one.began) == len(other.began) == 2)
+        for worker in (one, other):
+            assert worker.gate is not None
+            worker.gate.set()
+        await until(lambda: len(one.done) + len(other.done) == 4)
+        await until(lambda: _empty(database))
+    # then
+    assert sorted(one.done + other.done) == ["d-1", "d-2", "d-3", "d-4"]
+
+
+async def _empty(database: Database) -> bool:
+    return await left(database) == []
+
+
+async def test_one_issue_has_one_run_at_a_time_whichever_process_works(database: Database) -> None:
+    one, other = Worker(gate=asyncio.Event()), Worker(gate=asyncio.Event())
+    async with process(database, one) as first, process(database, other):
+        for number in (1, 2):
+            await first.keep(delivery(number))
+        # An answer is nobody's run, and waits for none.
+        await first.keep(delivery(3, actor=""))
+        await until(lambda: sorted(one.began + other.began) == ["d-1", "d-3"])
+        for worker in (one, other):
+            assert worker.gate is not None
+            worker.gate.set()
+        await until(lambda: len(one.done + other.done) == 3)
+    began = one.began + other.began
+    assert sorted(began) == ["d-1", "d-2", "d-3"]
+
+
+async def test_a_repository_with_many_commands_does_not_starve_another(database: Database) -> None:
+    worker = Worker(gate=asyncio.Event())
+    order: list[str] = []
+
+    async def noted(one: Delivery) -> None:
+        order.append(one.id)
+        await worker.work(one)
+
+    jobs = SharedJobs(database, noted, worker.give_up, runs_at_once=1)
+    async with jobs.running():
+        for number in range(1, 7):
+            await jobs.keep(delivery(number, issue=number))
+        await jobs.keep(delivery(9, repository="octo/other"))
+        assert worker.gate is not None
+        worker.gate.set()
+        await until(lambda: len(worker.done) == 7)
+    assert order.index("d-9") <= 2
+
+
+async def test_what_is_drained_goes_to_another_process_at_once(database: Database) -> None:
+    one, other = Worker(gate=asyncio.Event()), Worker()
+    async with process(database, one) as first:
+        await first.keep(delivery(1))
+        await until(lambda: one.began == ["d-1"])
+    assert (one.done, await left(database)) == ([], ["d-1"])
+    async with process(database, other):
+        await until(lambda: other.done == ["d-1"])
+        await until(lambda: _empty(database))
+
+
+SILENT = """
+import asyncio, sys
+from bot.shared_jobs import SharedJobs
+from orchestrator.errors import RunLost
+from orchestrator.store import Database, DeliveryStore
+
+async def main(url, folder):
+    async with Database.open(url) as database:
+        async def work(one):
+            open(folder + "/began", "w").close()
+            try:
+                await asyncio.sleep(1)
+            finally:
+                try:
+                    await DeliveryStore(database).check(one)
+                except RunLost:
+                    open(folder + "/lost", "w").close()
+                    raise
+                open(folder + "/went on", "w").close()
+
+        async def give_up(one, reason):
+            open(folder + "/gave up", "w").close()
+
+        async with SharedJobs(database, work, give_up, stalled_after=2).running():
+            await asyncio.sleep(600)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_what_a_paused_process_held_is_taken_over_and_its_return_changes_nothing(
+    database: Database, tmp_path: Path
+) -> None:
+    # given a process that stands still while it works
+    assert await DeliveryStore(database).accept(delivery(1)) == "queued"
+    arguments = ("-c", SILENT, database.conninfo, str(tmp_path))
+    silent = await asyncio.create_subprocess_exec(sys.executable, *arguments)
+    try:
+        await until((tmp_path / "began").exists)
+        silent.send_signal(signal.SIGSTOP)
+        # when
+        other = Worker(gate=asyncio.Event())
+        async with process(database, other, stalled_after=2) as taker:
+            await until(lambda: other.began == ["d-1"])
+            silent.send_signal(signal.SIGCONT)
+            await until((tmp_path / "lost").exists)
+            assert other.gate is not None
+            other.gate.set()
+            await until(lambda: taker.finished.done == 1)
+    finally:
+        silent.kill()
+        await silent.wait()
+    # then
+    assert (other.began, other.done, other.given_up) == (["d-1"], ["d-1"], [])
+    assert sorted(os.listdir(tmp_path)) == ["began", "lost"]
+    assert await left(database) == []
+
+
+async def test_a_failure_is_tried_again_after_its_pause_and_the_last_one_is_given_up(database: Database) -> None:
+    worker = Worker()
+    attempts: list[str] = []
+
+    async def broken(one: Delivery) -> None:
+        attempts.append(one.id)
+        raise GitHubError("GitHub cannot be reached.")
+
+    jobs = SharedJobs(database, broken, worker.give_up, pauses=(0.0,))
+    async with jobs.running():
+        await jobs.keep(delivery(1))
+        await until(lambda: jobs.finished.given_up == 1)
+        await until(lambda: _empty(database))
+    assert attempts == ["d-1", "d-1"]
+    assert [one for one, _ in worker.given_up] == ["d-1"]
+
+
+async def test_a_run_that_was_cancelled_while_it_waited_begins_although_all_places_are_taken(
+    database: Database,
+) -> None:
+    worker = Worker(gate=asyncio.Event())
+    async with process(database, worker, runs_at_once=1) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: worker.began == ["d-1"])
+        await jobs.keep(delivery(2, issue=6))
+        await jobs.begin_now("r-2")
+        await until(lambda: worker.began == ["d-1", "d-2"])
+
+
+async def test_what_was_accepted_without_a_queue_is_taken_up_at_the_start(database: Database) -> None:
+    assert await DeliveryStore(database).accept(delivery(1)) == "queued"
+    worker = Worker()
+    async with process(database, worker):
+        await until(lambda: worker.done == ["d-1"])
