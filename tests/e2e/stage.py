@@ -18,6 +18,7 @@ from typing import Any
 
 import genai_prices
 import httpx
+import psycopg
 
 from bot.localhub import LocalHub
 from bot.localhub.faults import RecordedRequest
@@ -185,13 +186,17 @@ class Asked:
 
 @dataclass
 class Stage:
-    """A local GitHub with an App, the models, and the state that a bot starts from; it may be started many times."""
+    """A local GitHub with an App, the models, and the state that a bot starts from; it may be started many times.
+
+    The state is in an SQLite file of the folder, or in the database that `postgresql` is the URL of.
+    """
 
     folder: Path
     hub: LocalHub
     models: ModelServer
     app_id: int
     private_key: str
+    postgresql: str = ""
     starts: int = 0
     scenes: list[Scene] = field(default_factory=list)
 
@@ -210,7 +215,7 @@ class Stage:
             "GITHUB_APP_ID": str(self.app_id),
             "GITHUB_APP_PRIVATE_KEY": self.private_key,
             "GITHUB_WEBHOOK_SECRET": SECRET,
-            "ORCHESTRATOR_DATABASE_URL": f"sqlite:///{self.database}",
+            "ORCHESTRATOR_DATABASE_URL": self.postgresql or f"sqlite:///{self.database}",
             "HOST": "127.0.0.1",
             "PORT": "0",
         }
@@ -270,6 +275,9 @@ class Stage:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query on the bot's database."""
+        if self.postgresql:
+            with psycopg.connect(self.postgresql, autocommit=True) as opened:
+                return opened.execute(query.encode()).fetchall()
         with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as connection:
             return connection.execute(query).fetchall()
 
@@ -330,14 +338,14 @@ def _comment_of(delivery: Any) -> int:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, script: Script | None = None) -> AsyncIterator[Stage]:
+async def open_stage(folder: Path, script: Script | None = None, *, postgresql: str = "") -> AsyncIterator[Stage]:
     """Set the stage: a maintainer, a stranger, an App, and models that answer by the script."""
     async with LocalHub(folder / "hub", page_user=MAINTAINER) as hub:
         for login in (MAINTAINER, STRANGER):
             hub.create_user(login)
         app_id, key = hub.create_app("Orchestrator", None, SECRET)
         with ModelServer(script or Script()) as models:
-            yield Stage(folder, hub, models, app_id, key)
+            yield Stage(folder, hub, models, app_id, key, postgresql)
 
 
 async def _address(process: asyncio.subprocess.Process, log: Path) -> str:
