@@ -12,14 +12,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, event, func, select, update
+from sqlalchemy import Connection, bindparam, event, func, insert, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import RunLost, StoreError, UsageError
-from orchestrator.store.schema import metadata, runs
+from orchestrator.store.schema import SCHEMA_VERSION, metadata, runs, versions
 from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
@@ -61,7 +61,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(cls, url: str, *, clock: Callable[[], float] = time.time) -> AsyncIterator[Database]:
-        """Open `sqlite:///…` or `postgresql://…`, creating the tables that are missing.
+        """Open `sqlite:///…` or `postgresql://…`, with its tables made or brought up to date.
 
         A new SQLite file gets mode 0600. Raises `UsageError` for another kind of URL, `StoreError` when it does not
         open.
@@ -69,7 +69,7 @@ class Database:
         engines = _engines(url)
         try:
             with _explained():
-                await finished(_create_tables(engines[_Mode.WRITING]))
+                await finished(_prepare(engines[_Mode.WRITING]))
             yield cls(engines, clock)
         finally:
             await finished(_dispose(engines.values()))
@@ -143,12 +143,29 @@ _HINTS = {
 }
 
 
-async def _create_tables(engine: AsyncEngine) -> None:
+async def _prepare(engine: AsyncEngine) -> None:
+    """Make the tables of a new database, or bring an older one's up to date; a newer one's stay as they are."""
     async with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # Two that start at once would both find a table missing, and one of them fail to make it.
             await connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
-        await connection.run_sync(metadata.create_all)
+        await connection.run_sync(_migrate)
+
+
+def _migrate(connection: Connection) -> None:
+    there = inspect(connection)
+    known = there.has_table(versions.name)
+    if known and str(connection.scalar(select(versions.c.version_num))) >= SCHEMA_VERSION:
+        return
+    if known or there.has_table(runs.name):
+        # Alembic costs a tenth of a second to load: only a database that is behind pays for it.
+        from orchestrator.store.migrations import upgrade
+
+        upgrade(connection, known=known)
+        return
+    metadata.create_all(connection)
+    versions.create(connection)
+    connection.execute(insert(versions).values(version_num=SCHEMA_VERSION))
 
 
 async def _dispose(engines: Iterable[AsyncEngine]) -> None:

@@ -1,4 +1,8 @@
-"""The tables. Money is in picodollars, time in seconds since the epoch; what is nested is JSON text."""
+"""The tables. Money is in picodollars, time in seconds since the epoch; what is nested is JSON text.
+
+A change here is a migration too, in `migrations/versions`, with the next number. It only adds, and gives every new
+column a `server_default`: a bot of the version before works on beside the new one.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,13 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+SCHEMA_VERSION = "0002"
+"""The number of the newest migration."""
+
 metadata = MetaData()
+
+# Alembic's own; kept apart from what it compares.
+versions = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 runs = Table(
     "runs",
@@ -122,7 +132,7 @@ deliveries = Table(
     Column("actor", String(100), nullable=False, default=""),
     Column("run_id", String(120)),
     Column("payload", Text, nullable=False),
-    Column("attempt", Integer, nullable=False, default=0),
+    Column("attempt", Integer, nullable=False, default=0, server_default="0"),
     Column("state", String(12), nullable=False),  # queued | done | ignored
     Column("received_at", Float, nullable=False),
     UniqueConstraint("command_key", name="deliveries_command"),
