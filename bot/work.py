@@ -14,6 +14,7 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
+from orchestrator.github.live import end_rounds
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
@@ -81,22 +82,26 @@ class Workshop:
         run_id = earlier.run_id if earlier else asked.own_run_id
         issue = (earlier or asked).trigger.issue
         state = await self.plane.state(run_id)
-        if state is None or issue is None:
+        if state is None:
             return
         if not state.status.ended:
             runs = RunStore(self.plane.database)
             fence = await runs.claim(run_id)
             await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+        effects = EffectStore(self.plane.database, run_id)
         publisher = Publisher(
             client,
             run_id=run_id,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=EffectStore(self.plane.database, run_id),
+            effects=effects,
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
+        await end_rounds(publisher, effects, "failure", report.ENDINGS[ProjectStatus.FAILED], reason)
+        if issue is None:
+            return
         await publisher.upsert_comment(issue, report.status_mark(run_id), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 

@@ -15,7 +15,7 @@ import requests
 from github import Auth, Github, GithubException, GithubIntegration
 
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import RepositoryClient, Session, Sleep
+from orchestrator.github.client import WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
 
 PERMISSIONS = {
     "checks": "write",
@@ -35,8 +35,6 @@ SECONDS_BETWEEN_WRITES = 1.0
 
 _REQUEST_SECONDS = 15
 _USER_AGENT = "multi-llm-orchestrator"
-WORKFLOW_LOGIN = "github-actions[bot]"
-"""Who a workflow's own token acts as; it may not ask for its own name."""
 
 
 @dataclass(slots=True)

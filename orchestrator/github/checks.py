@@ -22,6 +22,9 @@ MAX_TEXT = 65_535
 ANNOTATIONS_A_REQUEST = 50
 """https://docs.github.com/en/rest/checks/runs#update-a-check-run"""
 MAX_ANNOTATIONS = 1_000
+NAMES = ("orchestrator/budget", "orchestrator/review", "orchestrator/architecture", "orchestrator/validation")
+SINGLE_NAME = "orchestrator/run"
+"""What `checks: one` puts in their place."""
 
 _LEVELS: dict[Severity, Level] = {
     Severity.ERROR: "failure",
@@ -46,8 +49,25 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """What a completed check run offers; a press comes back as `check_run.requested_action` with the identifier.
+
+    GitHub allows 20 letters for the label, 40 for the description and 20 for the identifier, and three buttons.
+    Source: https://docs.github.com/en/rest/checks/runs#create-a-check-run
+    """
+
+    label: str
+    description: str
+    identifier: str
+
+
+RETRY_FAILED = Button("Retry failed", "Go on with what is not done yet", "retry_failed")
+REVISE_FINDINGS = Button("Revise with findings", "Another round with these findings", "revise_findings")
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A finished check run; `summary` is Markdown within GitHub's limit.
+    """A finished check run; `summary` is Markdown within GitHub's limit, `buttons` are shown where they are heard.
 
     A `shared` one is about the commit alone: there is one of its name, whichever run or delivery made it.
     """
@@ -58,6 +78,16 @@ class CheckRun:
     summary: str
     annotations: tuple[Annotation, ...] = ()
     shared: bool = False
+    buttons: tuple[Button, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCheck:
+    """A check run in progress: how far the round that works on its commit is."""
+
+    name: str
+    title: str
+    summary: str
 
 
 def ran(state: ProjectState) -> bool:
@@ -122,6 +152,12 @@ def validation_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     if missed:
         return "action_required", f"not run: {', '.join(missed)}"
     return "success", f"passed: {', '.join(passed)}"
+
+
+def buttons_for(state: ProjectState, annotations: Sequence[Annotation]) -> tuple[Button, ...]:
+    """Return the buttons of a check run: retry for a run that ended unfinished, revise where there are findings."""
+    retry = state.status.ended and state.status is not ProjectStatus.COMPLETED
+    return (*([RETRY_FAILED] if retry else []), *([REVISE_FINDINGS] if annotations else []))
 
 
 def annotations_for(findings: Sequence[Finding], title: str = "") -> tuple[Annotation, ...]:

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import requests
 from github import Github, GithubException, RateLimitExceededException
@@ -24,6 +24,12 @@ DEADLINE_SECONDS = 120.0
 ATTEMPTS = 5
 MAX_WAIT_SECONDS = 120.0
 """The longest single wait that GitHub may ask for; above it the call fails and says when to come back."""
+
+WORKFLOW_LOGIN = "github-actions[bot]"
+"""Who a workflow's own token acts as; it may not ask for its own name."""
+
+Urgency = Literal["final", "progress", "none"]
+"""How a write counts against an installation's room for content; git's objects and refs are none."""
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -44,6 +50,10 @@ class NotFound(Refused):
 
 class Unreachable(GitHubError):
     """GitHub is down, slow or over its limits: the same call may succeed later."""
+
+
+class NoRoom(Unreachable):
+    """The installation has no room for more content now; of progress nothing is lost."""
 
 
 class AmbiguousWrite(Unreachable):
@@ -90,7 +100,9 @@ class RepositoryClient:
         """Return what `call` reads; `what` ends the sentence "GitHub would not …" of an error."""
         return await self._call(what, call, idempotent=True)
 
-    async def write(self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False) -> T:
+    async def write(
+        self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False, urgency: Urgency = "final"
+    ) -> T:
         """Return what `call` wrote; writes of one client never overlap, as GitHub asks.
 
         Raises `AmbiguousWrite` when it is not `idempotent` and its answer was lost.

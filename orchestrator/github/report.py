@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import (
     MAX_ANNOTATIONS,
+    NAMES,
+    SINGLE_NAME,
     CheckRun,
+    RunningCheck,
     annotations_for,
     architecture_verdict,
     budget_verdict,
+    buttons_for,
     open_findings,
     ran,
     review_verdict,
@@ -410,7 +414,14 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
     )
     said = f"{OFFLINE_NOTE}\n\n" if state.offline else ""
     runs = tuple(
-        CheckRun(f"orchestrator/{name}", verdict[0], verdict[1][:255], fit(said + text), notes)
+        CheckRun(
+            f"orchestrator/{name}",
+            verdict[0],
+            verdict[1][:255],
+            fit(said + text),
+            notes,
+            buttons=buttons_for(state, notes),
+        )
         for name, verdict, text, notes in parts
     )
     if not single:
@@ -419,7 +430,14 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
     titles = "; ".join(f"{run.name.removeprefix('orchestrator/')}: {run.title}" for run in runs)
     summary = "\n\n".join(f"## {run.name.removeprefix('orchestrator/').title()}\n\n{run.summary}" for run in runs)
     notes = tuple(note for run in runs for note in run.annotations)[:MAX_ANNOTATIONS]
-    return (CheckRun("orchestrator/run", worst, titles[:255], fit(summary), notes),)
+    return (CheckRun(SINGLE_NAME, worst, titles[:255], fit(summary), notes, buttons=buttons_for(state, notes)),)
+
+
+def running_checks(state: ProjectState, *, single: bool = False) -> tuple[RunningCheck, ...]:
+    """Return the check runs in progress of a run that works on a head: its tasks and money so far."""
+    summary = fit(_task_table(state) if state.tasks else "The tasks are not planned yet.")
+    names = (SINGLE_NAME,) if single else NAMES
+    return tuple(RunningCheck(name, status_line(state)[:255], summary) for name in names)
 
 
 _SEVERITY = ("success", "action_required", "cancelled", "timed_out", "failure")
