@@ -38,7 +38,7 @@ from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.output import OutputFolder
-from orchestrator.store import DeliveryStore, EffectStore
+from orchestrator.store import ContentStore, DeliveryStore, EffectStore
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
@@ -97,6 +97,7 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
     github = GitHubConnection.from_environment(opened)
     output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
     async with ControlPlane.open(opened) as plane:
+        github.count_content(operator.content_writes_per_hour, lambda bucket: ContentStore(plane.database, bucket))
         if "offline" in plane.providers:
             tell("Using the built-in offline model: starter projects, no vendor's model.")
         earlier = await _earlier(plane, asked) if shared else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,4 +90,5 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             waits.append(seconds)
 
         github.sleep = wait
+        github.clock = lambda: time.monotonic() + sum(waits)
         yield Scene(hub, github, github.repository(REPO, installation), installation, waits)

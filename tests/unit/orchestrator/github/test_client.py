@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.bucket import Bucket
 from orchestrator.errors import UsageError
 from orchestrator.github.access import effective_role, may_command
 from orchestrator.github.auth import PERMISSIONS, GitHubConnection
-from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, Unreachable
+from orchestrator.github.client import AmbiguousWrite, NoRoom, NotFound, Refused, Unreachable, Urgency
+from orchestrator.github.limits import MemoryRoom
 from orchestrator.github.repository import head_of
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 
@@ -45,6 +48,70 @@ async def test_a_wait_beyond_bounds_fails_at_once_and_may_succeed_later(scene: S
     )
     with pytest.raises(Unreachable):
         await head_of(scene.client, "main")
+    assert scene.waits == []
+
+
+async def test_a_limit_holds_for_every_call_of_the_installation_and_for_no_other(scene: Scene) -> None:
+    await scene.hub.create_repository("octo/second", {"README.md": "# Second\n"})
+    await scene.hub.create_repository("acme/other", {"README.md": "# Other\n"})
+    assert scene.github.app is not None
+    for name in ("octo/second", "acme/other"):
+        scene.hub.install_app(int(scene.github.app.app_id), name)
+    scene.hub.faults.add(
+        path_regex="octo/demo.*matching-refs", kind="status", status=429, headers={"retry-after": "3600"}, body=LIMITED
+    )
+    with pytest.raises(Unreachable):
+        await head_of(scene.client, "main")
+
+    with pytest.raises(Unreachable, match=r"GitHub limits this installation for 3\d\d\d s more, so it could not say"):
+        await head_of(scene.github.repository("octo/second"), "main")
+    assert await head_of(scene.github.repository("acme/other"), "main") is not None
+    assert scene.waits == []
+
+
+async def test_a_secondary_limit_that_names_no_time_is_waited_for_longer_each_time(scene: Scene) -> None:
+    scene.client.limited_seconds = 60.0
+    fault = scene.hub.faults.add(path_regex="matching-refs", kind="status", status=403, body=LIMITED, times=9)
+    with pytest.raises(Unreachable):
+        await head_of(scene.client, "main")
+    assert (fault.hits, scene.waits) == (3, [60.0, 120.0])
+
+
+async def test_the_last_call_of_the_primary_limit_is_followed_by_none_until_it_is_reset(scene: Scene) -> None:
+    reset = str(int(time.time()) + 30)
+    used_up = {"x-ratelimit-remaining": "0", "x-ratelimit-limit": "5000", "x-ratelimit-reset": reset}
+    answer = {"permission": "write", "role_name": "write"}
+    scene.hub.faults.add(path_regex="/permission$", kind="status", status=200, headers=used_up, body=answer)
+    assert (await may_command(scene.client, "maria", "write")).granted
+    assert scene.waits == []
+    await head_of(scene.client, "main")
+    (wait,) = scene.waits
+    assert 28 < wait < 32
+
+
+async def test_a_final_write_waits_for_room_and_progress_does_not(scene: Scene) -> None:
+    scene.hub.create_issue(REPO, "A", user="maria")
+    scene.client.limits.room = MemoryRoom(Bucket(capacity=2.0, a_second=0.1, reserve=1.0), scene.github.clock)
+
+    async def comment(urgency: Urgency) -> None:
+        await scene.client.write("comment", lambda it: it.get_issue(1).create_comment("hello"), urgency=urgency)
+
+    await comment("progress")
+    with pytest.raises(NoRoom, match="as much on GitHub as it may for now: no room to comment"):
+        await comment("progress")
+    await comment("final")
+    await comment("none")
+    assert scene.waits == []
+    await comment("final")
+    (wait,) = scene.waits
+    assert 9 < wait <= 10
+    assert len(scene.hub.comments(REPO, 1)) == 4
+
+
+async def test_a_final_write_waits_two_minutes_at_most(scene: Scene) -> None:
+    scene.client.limits.room = MemoryRoom(Bucket(capacity=0.0, a_second=0.001, reserve=0.0), scene.github.clock)
+    with pytest.raises(NoRoom):
+        await _comment(scene)
     assert scene.waits == []
 
 
