@@ -13,6 +13,7 @@ from typing import Literal
 from orchestrator.errors import SpecFinding
 from orchestrator.state import Finding, ProjectState, ProjectStatus, Severity, TaskStatus, ValidationStatus
 from orchestrator.task_types import is_critical
+from orchestrator.validators.plan import DEPENDENCIES, NPM_TEST, PYTEST, VALIDATORS
 
 Conclusion = Literal["success", "failure", "cancelled", "timed_out", "action_required"]
 Level = Literal["notice", "warning", "failure"]
@@ -31,6 +32,7 @@ _LEVELS: dict[Severity, Level] = {
     Severity.WARNING: "warning",
     Severity.NOTE: "notice",
 }
+_NO_TESTS = frozenset({*VALIDATORS, DEPENDENCIES} - {PYTEST, NPM_TEST})
 _STOPPED: dict[ProjectStatus, Conclusion] = {
     ProjectStatus.CANCELLED: "cancelled",
     ProjectStatus.TIMED_OUT: "timed_out",
@@ -138,20 +140,27 @@ def architecture_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     return "success", " ".join(f"{state.architecture.structural_pattern}, {len(state.tasks)} tasks".split())
 
 
+def tested(state: ProjectState) -> bool:
+    """Tell whether a test ran to its end on the whole result; the spec's own commands count as tests."""
+    over = (ValidationStatus.PASSED, ValidationStatus.FAILED)
+    return any(it.status in over and it.validator not in _NO_TESTS for it in state.validation)
+
+
 def validation_verdict(state: ProjectState) -> tuple[Conclusion, str]:
-    """Return the conclusion of `orchestrator/validation` and its title; nothing run is a failure."""
+    """Return the conclusion of `orchestrator/validation` and its title; it fails when no test ran."""
     failed = [it.validator for it in state.validation if it.status is ValidationStatus.FAILED]
     missed = [it.validator for it in state.validation if it.status is ValidationStatus.NOT_RUN]
     passed = [it.validator for it in state.validation if it.status is ValidationStatus.PASSED]
+    said = f"passed: {', '.join(passed)}" + (f"; not run: {', '.join(missed)}" if missed else "")
     if failed:
         return "failure", f"failed: {', '.join(failed)}"
     if not passed:
         return _STOPPED.get(state.status, "failure"), "nothing ran"
-    if state.status is ProjectStatus.COMPLETED:
-        return "success", f"passed: {', '.join(passed)}" + (f"; not run: {', '.join(missed)}" if missed else "")
-    if missed:
+    if not tested(state):
+        return _STOPPED.get(state.status, "failure"), f"no test ran; {said}"
+    if missed and state.status is not ProjectStatus.COMPLETED:
         return "action_required", f"not run: {', '.join(missed)}"
-    return "success", f"passed: {', '.join(passed)}"
+    return "success", said
 
 
 def buttons_for(state: ProjectState, annotations: Sequence[Annotation]) -> tuple[Button, ...]:

@@ -23,6 +23,7 @@ from orchestrator.github.checks import (
     open_findings,
     ran,
     review_verdict,
+    tested,
     validation_verdict,
 )
 from orchestrator.github.markdown import cell, code, duration, fit, one_line, table, usd
@@ -316,6 +317,10 @@ def validation_section(state: ProjectState) -> str:
     parts = [table(["Validator", "Result", "Detail"], rows), rung]
     if not ran(state):
         parts.append("No validator ran, so nothing is known to work.")
+    elif not tested(state):
+        parts.append(
+            "No test ran, so nothing shows that it works: add a test, or name a command in `validation.commands`."
+        )
     parts += [_validator_findings(it) for it in state.validation if it.findings]
     return "\n\n".join(parts)
 
