@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import (
@@ -441,8 +441,9 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
 def running_checks(state: ProjectState, *, single: bool = False) -> tuple[RunningCheck, ...]:
     """Return the check runs in progress of a run that works on a head: its tasks and money so far."""
     summary = fit(_task_table(state) if state.tasks else "The tasks are not planned yet.")
-    names = (SINGLE_NAME,) if single else NAMES
-    return tuple(RunningCheck(name, status_line(state)[:255], summary) for name in names)
+    # A run that goes on with its tasks is at work, though it first looks at its plan again.
+    title = status_line(replace(state, status=ProjectStatus.RUNNING) if state.tasks else state)
+    return tuple(RunningCheck(name, title[:255], summary) for name in ((SINGLE_NAME,) if single else NAMES))
 
 
 _SEVERITY = ("success", "action_required", "cancelled", "timed_out", "failure")
