@@ -17,6 +17,7 @@ from github import Auth, Github, GithubException, GithubIntegration
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
 from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
+from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 
 PERMISSIONS = {
@@ -170,7 +171,7 @@ class GitHubConnection:
             integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
-        return Github(auth=auth, per_page=100, lazy=True, **self._settings())
+        return read_conditionally(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
 
     def _settings(self) -> dict[str, Any]:
         return {

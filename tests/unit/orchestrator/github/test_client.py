@@ -22,6 +22,10 @@ def _mints(scene: Scene) -> int:
     return sum(request.path.endswith("/access_tokens") for request in scene.hub.requests)
 
 
+def _used(scene: Scene) -> int:
+    return sum(token.requests for token in scene.hub.state.tokens.values())
+
+
 async def _comment(scene: Scene) -> None:
     await scene.client.write("comment", lambda repository: repository.get_issue(1).create_comment("hello"))
 
@@ -49,6 +53,41 @@ async def test_a_wait_beyond_bounds_fails_at_once_and_may_succeed_later(scene: S
     with pytest.raises(Unreachable):
         await head_of(scene.client, "main")
     assert scene.waits == []
+
+
+async def test_what_was_read_is_asked_for_again_only_if_it_has_changed_and_costs_nothing_until_then(
+    scene: Scene,
+) -> None:
+    issue = scene.hub.create_issue(REPO, "A", user="maria")
+
+    async def read() -> list[str]:
+        return await scene.client.read("list", lambda it: [one.body for one in it.get_issue(issue).get_comments()])
+
+    scene.hub.comment(REPO, issue, "one", user="maria")
+    first, used = await read(), _used(scene)
+    assert (await read(), _used(scene)) == (first, used)
+    scene.hub.comment(REPO, issue, "two", user="maria")
+    assert (await read(), _used(scene)) == (["one", "two"], used + 1)
+    statuses = [it.status for it in scene.hub.requests if it.path.endswith("/comments")]
+    assert statuses == [200, 304, 200]
+
+
+async def test_every_page_of_a_list_that_has_not_changed_is_read_from_memory(scene: Scene) -> None:
+    issue = scene.hub.create_issue(REPO, "A", user="maria")
+    for number in range(130):
+        scene.hub.comment(REPO, issue, str(number), user="maria")
+
+    async def count() -> int:
+        return await scene.client.read("list", lambda it: len(list(it.get_issue(issue).get_comments())))
+
+    assert [await count(), await count()] == [130, 130]
+    assert [it.status for it in scene.hub.requests if it.path.endswith("/comments")] == [200, 200, 304, 304]
+
+
+async def test_another_token_reads_for_itself(scene: Scene) -> None:
+    other = scene.github.repository(REPO, scene.installation)
+    assert await head_of(scene.client, "main") == await head_of(other, "main")
+    assert {it.status for it in scene.hub.requests if "matching-refs" in it.path} == {200}
 
 
 async def test_a_limit_holds_for_every_call_of_the_installation_and_for_no_other(scene: Scene) -> None:
