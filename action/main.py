@@ -32,6 +32,7 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command
+from orchestrator.github.follow import abandon
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
@@ -104,19 +105,24 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
         if shared and not asked.follows:
             text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
             await DeliveryStore(plane.database).record(asked.delivery(text))
-        handled = await handle(
-            asked.trigger,
-            asked.command,
-            github=github,
-            plane=InputPlane(plane, tell, inputs.criteria, output),
-            effects=EffectStore(plane.database, asked.run_id),
-            operator=operator,
-            secrets=secrets,
-            spec_path=inputs.spec,
-            progress=told,
-            earlier=earlier,
-            resumable=shared,
-        )
+        try:
+            handled = await handle(
+                asked.trigger,
+                asked.command,
+                github=github,
+                plane=InputPlane(plane, tell, inputs.criteria, output),
+                effects=EffectStore(plane.database, asked.run_id),
+                operator=operator,
+                secrets=secrets,
+                spec_path=inputs.spec,
+                progress=told,
+                earlier=earlier,
+                resumable=shared,
+            )
+        finally:
+            # Nobody takes up by itself what a job leaves: no check run may stay open (SECURITY 36).
+            if earlier is not None and (left := await abandon(github, earlier, redactor, INTERRUPTED)):
+                tell(left)
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
     return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
 

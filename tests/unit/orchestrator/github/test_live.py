@@ -14,9 +14,12 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import Event, EventType
 from orchestrator.github.command import Command
+from orchestrator.github.follow import abandon
 from orchestrator.github.handler import Earlier, HandledRun, Progress, handle
 from orchestrator.github.limits import MemoryRoom
+from orchestrator.github.live import show_round
 from orchestrator.github.publisher import MemoryEffects
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
@@ -168,6 +171,17 @@ async def test_sec_36_a_round_that_fails_ends_every_open_check_run_as_failure(pa
     assert handled.status == "failed"
     shown = [(it["conclusion"], it["output"]["title"]) for it in partly.checks(partly.handled.head_sha)]
     assert shown == [("failure", "Failed")] * 4
+
+
+async def test_sec_36_a_round_that_nobody_takes_up_ends_every_open_check_run_as_failure(partly: Partly) -> None:
+    scene, earlier = partly.scene, Earlier(partly.handled.run_id, partly.trigger, Command("run"), partly.effects)
+    publisher = scene.publisher(partly.effects).of_run(earlier.run_id, partly.effects)
+    await show_round(publisher, partly.effects, running(), partly.handled.head_sha, single=False)
+    assert len(partly.open()) == 4
+    for _ in range(2):
+        assert await abandon(scene.github, earlier, Redactor([]), "The job was cancelled.") == ""
+    shown = [(it["conclusion"], it["output"]["summary"]) for it in partly.checks(partly.handled.head_sha)]
+    assert shown == [("failure", "The job was cancelled.")] * 4
 
 
 async def test_however_much_happens_progress_is_shown_once_in_fifteen_seconds(partly: Partly) -> None:
