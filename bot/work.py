@@ -89,17 +89,16 @@ class Workshop:
             fence = await runs.claim(run_id)
             await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
-        effects = EffectStore(self.plane.database, run_id)
         publisher = Publisher(
             client,
             run_id=run_id,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=effects,
+            effects=EffectStore(self.plane.database, run_id),
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
-        await end_rounds(publisher, effects, "failure", report.ENDINGS[ProjectStatus.FAILED], reason)
+        await end_rounds(publisher, "failure", report.ENDINGS[ProjectStatus.FAILED], reason)
         if issue is None:
             return
         await publisher.upsert_comment(issue, report.status_mark(run_id), body)

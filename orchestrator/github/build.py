@@ -14,6 +14,7 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
 from orchestrator.github import answers, report
 from orchestrator.github.access import Access, may_command
+from orchestrator.github.checks import check_names
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
 from orchestrator.github.desk import (
@@ -73,7 +74,7 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         await desk.said("cloned", base_sha)
         source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
         head = await our_head(desk, branch)
-        async with followed(desk, head=head, single=job.github.checks == "one") as on_event:
+        async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved
             planning = not approved and (asks or job.github.require_approval_above_usd is not None)
@@ -155,7 +156,7 @@ async def ended(
             note = await desk.publisher.upsert_check_run(head, check)
             missing = note or missing
         told += [missing] if missing else []
-    await end_rounds(desk.publisher, desk.effects, "cancelled", *_superseded(head))
+    await end_rounds(desk.publisher, "cancelled", *_superseded(head))
     text = report.report_comment(state, told)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
@@ -180,9 +181,9 @@ async def ended(
 
 
 async def our_head(desk: Desk, branch: str) -> str:
-    """Return the commit of this run that a branch stands at, or an empty string when there is none."""
+    """Return the commit that a branch stands at if the run that we publish for made it, else an empty string."""
     head = await head_of(desk.client, branch)
-    return head if head is not None and await is_commit_of(desk.client, head, desk.run_id) else ""
+    return head if head is not None and await is_commit_of(desk.client, head, desk.publisher.run_id) else ""
 
 
 def _superseded(head: str) -> tuple[str, str]:

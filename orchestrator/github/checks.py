@@ -140,6 +140,11 @@ def architecture_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     return "success", " ".join(f"{state.architecture.structural_pattern}, {len(state.tasks)} tasks".split())
 
 
+def check_names(*, single: bool) -> tuple[str, ...]:
+    """Return the names of a run's check runs; `single` is what `checks: one` asks for."""
+    return (SINGLE_NAME,) if single else NAMES
+
+
 def tested(state: ProjectState) -> bool:
     """Tell whether a test ran to its end on the whole result; the spec's own commands count as tests."""
     over = (ValidationStatus.PASSED, ValidationStatus.FAILED)

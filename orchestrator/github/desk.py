@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,7 +12,7 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
 from orchestrator.github import report
-from orchestrator.github.checks import Conclusion, spec_check
+from orchestrator.github.checks import NAMES, Conclusion, spec_check
 from orchestrator.github.client import NoRoom, RepositoryClient, Urgency
 from orchestrator.github.command import Command
 from orchestrator.github.live import end_rounds, show_round
@@ -150,13 +150,12 @@ class Desk:
 
 @asynccontextmanager
 async def followed(
-    desk: Desk, *, head: str = "", single: bool = False, run_id: str = ""
+    desk: Desk, *, head: str = "", names: Sequence[str] = NAMES
 ) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
     """Keep the status comment up to date while the block runs, at most every 15 seconds.
 
-    A round that works on a `head` of ours shows there too, in its check runs or with `single` its one check run, which
-    are in progress until `ended`, `fail` or giving up concludes them. `run_id` is the run whose state is shown, where
-    it is not the desk's own.
+    A round that works on a `head` shows there too, in the check runs `names` of the publisher's run, which are in
+    progress until they are concluded, or `end_rounds` ends them.
     """
     happened, over = asyncio.Event(), asyncio.Event()
 
@@ -169,9 +168,9 @@ async def followed(
             happened.clear()
             if over.is_set():
                 return
-            state = await desk.plane.state(run_id or desk.run_id)
+            state = await desk.plane.state(desk.run_id)
             if state is not None and not state.status.ended:
-                await _show_if_possible(desk, state, head, single)
+                await _show_if_possible(desk, state, head, names)
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SECONDS_BETWEEN_EDITS)
 
@@ -186,11 +185,11 @@ async def followed(
     follower.result()
 
 
-async def _show_if_possible(desk: Desk, state: ProjectState, head: str, single: bool) -> None:
+async def _show_if_possible(desk: Desk, state: ProjectState, head: str, names: Sequence[str]) -> None:
     """Show progress, which is a courtesy: what must be said is said at the end, and fails there if it must."""
     try:
         await desk.show(state, urgency="progress")
-        if head and (note := await show_round(desk.publisher, desk.effects, state, head, single=single)):
+        if head and (note := await show_round(desk.publisher, state, head, names)):
             await desk.said("accepted", note)
     except NoRoom as full:
         await desk.said("accepted", full.message)
@@ -257,7 +256,7 @@ async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
     body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
     conclusion: Conclusion = "cancelled" if status is ProjectStatus.CANCELLED else "failure"
-    await end_rounds(desk.publisher, desk.effects, conclusion, report.ENDINGS[status], one_line(error.message))
+    await end_rounds(desk.publisher, conclusion, report.ENDINGS[status], one_line(error.message))
     await desk.comment(report.status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)

@@ -249,7 +249,7 @@ async def abandon(github: GitHubConnection, earlier: Earlier, redactor: Redactor
         publisher = Publisher(client, run_id=earlier.run_id, redactor=redactor, effects=earlier.effects, login="")
         try:
             async with asyncio.timeout(SECONDS_TO_ABANDON):
-                await end_rounds(publisher, earlier.effects, "failure", "The round ended early", reason)
+                await end_rounds(publisher, "failure", "The round ended early", reason)
         except (GitHubError, TimeoutError) as error:
             return f"A check run may be left open: {error}"
     return ""

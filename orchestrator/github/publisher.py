@@ -75,9 +75,9 @@ class Publisher:
         buttons: bool = False,
     ) -> None:
         self._client = client
-        self._run_id = run_id
+        self.run_id = run_id
         self._redactor = redactor
-        self._effects = effects
+        self.effects = effects
         self._login = login
         self._requester = requester
         self._buttons = buttons
@@ -109,19 +109,19 @@ class Publisher:
                 repository.get_issue(issue).get_comment(comment_id).create_reaction(content)
 
         key = f"{f'issue:{issue}' if comment_id is None else f'comment:{comment_id}'}:{content}"
-        state, _ = await self._effects.begin("reaction", key)
+        state, _ = await self.effects.begin("reaction", key)
         if state == "done":
             return
         try:
             await self._client.write(f"react with {content}", write, idempotent=True)
         except NotFound:
             return  # the comment was deleted meanwhile: there is nothing to react to
-        await self._effects.done("reaction", key, "")
+        await self.effects.done("reaction", key, "")
 
     async def upsert_comment(self, issue: int, mark: str, body: str, *, urgency: Urgency = "final") -> int:
         """Make the one comment with a mark say `body`, and return its id; raises `NoRoom` for mere progress."""
         text = f"{fit(self.safe(body))}\n\n{mark}"
-        state, remote = await self._effects.begin("comment", f"{issue}:{mark}")
+        state, remote = await self.effects.begin("comment", f"{issue}:{mark}")
         if state == "done" and remote and await self._edit(issue, int(remote), text, urgency):
             return int(remote)
         comment_id = await self._found(issue, mark)
@@ -129,7 +129,7 @@ class Publisher:
             comment_id = await self._create(issue, mark, text, urgency)
         else:
             await self._edit(issue, comment_id, text, urgency)
-        await self._effects.done("comment", f"{issue}:{mark}", str(comment_id))
+        await self.effects.done("comment", f"{issue}:{mark}", str(comment_id))
         return comment_id
 
     async def comments_with(self, issue: int, mark_start: str) -> tuple[str, ...]:
@@ -143,7 +143,7 @@ class Publisher:
         is missing, and where to add it.
         """
         key = f"{head_sha}:{check.name}"
-        await self._effects.begin("check_run", key)
+        await self.effects.begin("check_run", key)
         try:
             remote = await self._written(head_sha, check)
         except Refused as error:
@@ -151,7 +151,7 @@ class Publisher:
                 raise
             return await self._instead(head_sha, check.name, check.conclusion, check.title)
         self._in_progress.pop((head_sha, check.name), None)
-        await self._effects.done("check_run", key, str(remote))
+        await self.effects.done("check_run", key, str(remote))
         return ""
 
     async def progress_check_run(self, head_sha: str, check: RunningCheck) -> str:
@@ -259,7 +259,7 @@ class Publisher:
 
         def read(repository: Repository) -> RemoteCheckRun | None:
             listed = repository.get_commit(head_sha).get_check_runs(check_name=name, filter="all")
-            ours = [run for run in listed if run.name == name and (shared or run.external_id == self._run_id)]
+            ours = [run for run in listed if run.name == name and (shared or run.external_id == self.run_id)]
             if shared:
                 ours = [run for run in ours if f"{run.app.slug}[bot]".lower() == self._login.lower()]
             return min(ours, key=lambda run: run.id, default=None)
@@ -270,7 +270,7 @@ class Publisher:
         return repository.create_check_run(
             check.name,
             head_sha,
-            external_id=self._run_id,
+            external_id=self.run_id,
             status="completed",
             conclusion=check.conclusion,
             output=self._output(check, check.annotations[:ANNOTATIONS_A_REQUEST]),
@@ -329,7 +329,7 @@ class Publisher:
 
         def write(repository: Repository) -> int:
             return repository.create_check_run(
-                check.name, head_sha, external_id=self._run_id, status="in_progress", output=output
+                check.name, head_sha, external_id=self.run_id, status="in_progress", output=output
             ).id
 
         try:

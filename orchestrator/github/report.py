@@ -438,12 +438,12 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
     return (CheckRun(SINGLE_NAME, worst, titles[:255], fit(summary), notes, buttons=buttons_for(state, notes)),)
 
 
-def running_checks(state: ProjectState, *, single: bool = False) -> tuple[RunningCheck, ...]:
+def running_checks(state: ProjectState, names: Sequence[str] = NAMES) -> tuple[RunningCheck, ...]:
     """Return the check runs in progress of a run that works on a head: its tasks and money so far."""
     summary = fit(_task_table(state) if state.tasks else "The tasks are not planned yet.")
     # A run that goes on with its tasks is at work, though it first looks at its plan again.
     title = status_line(replace(state, status=ProjectStatus.RUNNING) if state.tasks else state)
-    return tuple(RunningCheck(name, title[:255], summary) for name in ((SINGLE_NAME,) if single else NAMES))
+    return tuple(RunningCheck(name, title[:255], summary) for name in names)
 
 
 _SEVERITY = ("success", "action_required", "cancelled", "timed_out", "failure")

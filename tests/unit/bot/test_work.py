@@ -134,7 +134,7 @@ async def test_sec_36_what_a_round_has_left_open_on_a_head_ends_as_failure_when_
     client = scene.workshop.github.repository("octo/demo")
     publisher = Publisher(client, run_id=asked.own_run_id, redactor=Redactor([]), effects=effects, login="octocat")
     head = (await scene.hub.branches("octo/demo"))["main"]
-    await show_round(publisher, effects, state, head, single=True)
+    await show_round(publisher, state, head, ["orchestrator/run"])
     assert scene.statuses() == [("orchestrator/run", "pending", "Queued · $0.00 of $2.00")]
 
     await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.github import report
-from orchestrator.github.checks import RETRY_FAILED, REVISE_FINDINGS, validation_verdict
+from orchestrator.github.checks import RETRY_FAILED, REVISE_FINDINGS, check_names, validation_verdict
 from orchestrator.github.report import check_runs, running_checks
 from orchestrator.state import ProjectStatus, ValidationResult, ValidationStatus
 from tests.unit.orchestrator.github.states import completed, failing, running
@@ -78,6 +78,7 @@ def test_a_check_run_in_progress_is_titled_with_tasks_and_money() -> None:
     ]
     assert {it.title for it in shown} == {"1/2 tasks · $0.91 of $5.00"}
     assert "`core`" in shown[0].summary
-    (single,) = running_checks(replace(running(), tasks=(), status=ProjectStatus.PLANNING), single=True)
+    planning = replace(running(), tasks=(), status=ProjectStatus.PLANNING)
+    (single,) = running_checks(planning, check_names(single=True))
     assert (single.name, single.title) == ("orchestrator/run", "Planning · $0.91 of $5.00")
     assert single.summary == "The tasks are not planned yet."

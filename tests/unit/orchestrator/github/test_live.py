@@ -176,7 +176,7 @@ async def test_sec_36_a_round_that_fails_ends_every_open_check_run_as_failure(pa
 async def test_sec_36_a_round_that_nobody_takes_up_ends_every_open_check_run_as_failure(partly: Partly) -> None:
     scene, earlier = partly.scene, Earlier(partly.handled.run_id, partly.trigger, Command("run"), partly.effects)
     publisher = scene.publisher(partly.effects).of_run(earlier.run_id, partly.effects)
-    await show_round(publisher, partly.effects, running(), partly.handled.head_sha, single=False)
+    await show_round(publisher, running(), partly.handled.head_sha, NAMES)
     assert len(partly.open()) == 4
     for _ in range(2):
         assert await abandon(scene.github, earlier, Redactor([]), "The job was cancelled.") == ""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.github.checks import RETRY_FAILED, Annotation, CheckRun, RunningCheck
+from orchestrator.github.checks import NAMES, RETRY_FAILED, Annotation, CheckRun, RunningCheck
 from orchestrator.github.client import Unreachable
 from orchestrator.github.live import end_rounds, show_round
 from orchestrator.github.publisher import MemoryEffects, missing_permission
@@ -178,15 +178,15 @@ async def test_a_round_that_ends_elsewhere_leaves_no_check_run_open_and_none_of_
     head, effects = await _head(scene), MemoryEffects()
     await scene.publisher().of_run("r-b", MemoryEffects()).progress_check_run(head, ROUND)
     publisher = scene.publisher(effects)
-    await show_round(publisher, effects, running(), head, single=False)
+    await show_round(publisher, running(), head, NAMES)
     opened = [it for it in scene.hub.check_runs(REPO, head) if it["external_id"] == RUN]
     assert {(it["status"], it["output"]["title"]) for it in opened} == {("in_progress", "1/2 tasks · $0.91 of $5.00")}
     await publisher.upsert_check_run(head, _check())
 
     # Another process ends it, which knows of the round only what was noted.
-    await end_rounds(scene.publisher(effects), effects, "failure", "Failed", "The bot ran into an internal failure.")
+    await end_rounds(scene.publisher(effects), "failure", "Failed", "The bot ran into an internal failure.")
     writes = len([it for it in scene.hub.requests if it.method in ("POST", "PATCH")])
-    await end_rounds(scene.publisher(effects), effects, "failure", "Failed", "again")
+    await end_rounds(scene.publisher(effects), "failure", "Failed", "again")
 
     assert len([it for it in scene.hub.requests if it.method in ("POST", "PATCH")]) == writes
     ended = {it["name"]: it["output"]["title"] for it in scene.hub.check_runs(REPO, head) if it["external_id"] == RUN}
