@@ -292,7 +292,7 @@ def _translated(what: str, error: GithubException, *, ambiguous: bool) -> GitHub
     said = _said(error)
     if ambiguous:
         return AmbiguousWrite(f"GitHub answered {error.status} while we tried to {what}; it may have happened.")
-    if error.status >= 500 or error.status == 429 or isinstance(error, RateLimitExceededException):
+    if error.status >= 500 or _limited(error):
         return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=_LATER)
     return NotFound(what, 404, said) if error.status == 404 else Refused(what, error.status, said)
 

@@ -108,6 +108,15 @@ async def test_a_limit_holds_for_every_call_of_the_installation_and_for_no_other
     assert scene.waits == []
 
 
+async def test_a_limit_is_never_taken_for_a_missing_permission(scene: Scene) -> None:
+    told = {"retry-after": "3600"}
+    scene.hub.faults.add(
+        path_regex="matching-refs", kind="status", status=403, headers=told, body={"message": "Slow down"}
+    )
+    with pytest.raises(Unreachable, match="403 Slow down"):
+        await head_of(scene.client, "main")
+
+
 async def test_a_secondary_limit_that_names_no_time_is_waited_for_longer_each_time(scene: Scene) -> None:
     scene.client.limited_seconds = 60.0
     fault = scene.hub.faults.add(path_regex="matching-refs", kind="status", status=403, body=LIMITED, times=9)
