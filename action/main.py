@@ -32,13 +32,14 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command
+from orchestrator.github.follow import abandon
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.output import OutputFolder
-from orchestrator.store import DeliveryStore, EffectStore
+from orchestrator.store import ContentStore, DeliveryStore, EffectStore
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
@@ -97,25 +98,31 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
     github = GitHubConnection.from_environment(opened)
     output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
     async with ControlPlane.open(opened) as plane:
+        github.count_content(operator.content_writes_per_hour, lambda bucket: ContentStore(plane.database, bucket))
         if "offline" in plane.providers:
             tell("Using the built-in offline model: starter projects, no vendor's model.")
         earlier = await _earlier(plane, asked) if shared else None
         if shared and not asked.follows:
             text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
             await DeliveryStore(plane.database).record(asked.delivery(text))
-        handled = await handle(
-            asked.trigger,
-            asked.command,
-            github=github,
-            plane=InputPlane(plane, tell, inputs.criteria, output),
-            effects=EffectStore(plane.database, asked.run_id),
-            operator=operator,
-            secrets=secrets,
-            spec_path=inputs.spec,
-            progress=told,
-            earlier=earlier,
-            resumable=shared,
-        )
+        try:
+            handled = await handle(
+                asked.trigger,
+                asked.command,
+                github=github,
+                plane=InputPlane(plane, tell, inputs.criteria, output),
+                effects=EffectStore(plane.database, asked.run_id),
+                operator=operator,
+                secrets=secrets,
+                spec_path=inputs.spec,
+                progress=told,
+                earlier=earlier,
+                resumable=shared,
+            )
+        finally:
+            # Nobody takes up by itself what a job leaves: no check run may stay open (SECURITY 36).
+            if earlier is not None and (left := await abandon(github, earlier, redactor, INTERRUPTED)):
+                tell(left)
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
     return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
 

@@ -27,6 +27,7 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.report import report
+from orchestrator.store import ContentStore
 
 CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
@@ -63,6 +64,9 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         return
     async with ControlPlane.open(env) as plane:
         github = GitHubConnection.from_environment(env)
+        github.count_content(
+            plane.operator.content_writes_per_hour, lambda bucket: ContentStore(plane.database, bucket)
+        )
         rules = await _rules(settings, plane, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
         jobs = (SharedJobs if plane.database.conninfo else Jobs)(plane.database, workshop.work, workshop.give_up)

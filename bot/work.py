@@ -14,6 +14,7 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
+from orchestrator.github.live import end_rounds
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
@@ -81,7 +82,7 @@ class Workshop:
         run_id = earlier.run_id if earlier else asked.own_run_id
         issue = (earlier or asked).trigger.issue
         state = await self.plane.state(run_id)
-        if state is None or issue is None:
+        if state is None:
             return
         if not state.status.ended:
             runs = RunStore(self.plane.database)
@@ -97,6 +98,9 @@ class Workshop:
             requester=asked.trigger.actor,
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
+        await end_rounds(publisher, "failure", report.ENDINGS[ProjectStatus.FAILED], reason)
+        if issue is None:
+            return
         await publisher.upsert_comment(issue, report.status_mark(run_id), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 

@@ -91,6 +91,7 @@ class _Settings:
     runs_per_hour: Annotated[int, Field(strict=True, ge=0, le=10_000)] = 20
     tasks_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     usd_per_day: Usd | None = None
+    content_writes_per_hour: Annotated[int, Field(strict=True, ge=30, le=1_000_000)] | None = None
     sandbox: SandboxRung = "auto"
     index_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?$")], ...] = ()
     allow_unisolated: Flag = False
@@ -113,7 +114,8 @@ class OperatorConfig(_Settings):
     `enabled` False stops every run before its next call. `max_usd` and `max_time_seconds` cap each run, `budgets`
     many, `usd_per_day` one user's day; None caps nothing. `installations` are the account names served: None means the
     account that registered the App. `bots` are logins whose commands count. `trigger_permission` is the floor under
-    every spec's. `runs_per_hour` is per user, `tasks_at_once` per run. `sandbox` forces a rung; `allow_unisolated`
+    every spec's. `runs_per_hour` is per user, `tasks_at_once` per run. `content_writes_per_hour` is what an
+    installation may write on GitHub, None as much as github.com allows. `sandbox` forces a rung; `allow_unisolated`
     lets generated code run where no rung isolates; `index_hosts` are package indexes that installs may reach too.
     `protected_path_exceptions` may be written although built-in protection says no. `allow_training_on_private` lets
     private repositories reach providers that train on API data. `policies` bind every run, `team_policies` and

@@ -150,6 +150,21 @@ class Pages:
         run = repo.check_runs.get(int(request.path_params["id"]))
         return _page("run.html", repo=repo, run=run, tab="pulls") if run else _missing()
 
+    async def press(self, request: Request, repo: Repository) -> Response:
+        """Press a check run's button, or ask for the run or its whole suite again, from the form."""
+        run = repo.check_runs.get(int(request.path_params["id"]))
+        form, refused = await self._form(request)
+        if run is None or refused:
+            return refused or _missing()
+        account, wanted = self._account(), request.path_params["wanted"]
+        if wanted == "rerequest":
+            self._world.rerequest(repo, account, run)
+        elif wanted == "rerequest-all":
+            await self._world.rerequest_suite(repo, account, repo.check_suites[run.suite_id])
+        elif wanted != "actions" or not self._world.press(repo, account, run, form.get("identifier", "")):
+            return PlainTextResponse("The check run shows no such button.", 422)
+        return RedirectResponse(f"/{repo.full_name}/runs/{run.id}", 303)
+
     async def commit(self, request: Request, repo: Repository) -> Response:
         """Show one commit with its changes."""
         git = Git(repo.path)
@@ -237,6 +252,7 @@ def routes(world: World, account: Callable[[], User]) -> list[Route]:
         show("/pull/{number:int}", pages.pull),
         show("/pull/{number:int}.diff", diff),
         show("/runs/{id:int}", pages.run),
+        show("/runs/{id:int}/{wanted}", pages.press, "POST"),
         show("/commit/{sha}", pages.commit),
         show("/tree/{ref:path}", pages.code),
         show("/blob/{ref:path}", pages.code),

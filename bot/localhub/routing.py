@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 from collections.abc import Callable
 
@@ -68,12 +69,29 @@ def _endpoint(world: World, handler: Handler) -> Callable[[Request], object]:
                 response = await handler(call)
         except ApiError as error:
             response = error.response()
+        if request.method == "GET" and response.status_code == 200:
+            response = _conditional(call, response)
         response.headers.update(rest_apps.rate_headers(call))
         response.headers["X-GitHub-Media-Type"] = "github.v3; format=json"
         response.headers["X-GitHub-Request-Id"] = secrets.token_hex(16).upper()
         return response
 
     return run
+
+
+def _conditional(call: Call, response: Response) -> Response:
+    """Return the answer with its ETag, or 304 for one that the caller has, which does not count as a request.
+
+    An ETag is good for one token, as on GitHub, whose answers vary by it.
+    """
+    told = call.request.headers.get("authorization", "") + call.request.headers.get("accept", "")
+    etag = f'W/"{hashlib.sha256(told.encode() + bytes(response.body)).hexdigest()}"'
+    if call.request.headers.get("if-none-match") == etag:
+        if call.actor.token:
+            call.actor.token.requests -= 1
+        response = Response(status_code=304)
+    response.headers["ETag"] = etag
+    return response
 
 
 def _actor(world: World, request: Request) -> Actor:

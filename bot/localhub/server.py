@@ -380,10 +380,8 @@ class LocalHub:
         """Press one of the buttons that a check run shows."""
         repo, account = self.repository(full_name), self._actor(user).user or self._page_account()
         run = repo.check_runs[check_run_id]
-        if identifier not in [action["identifier"] for action in run.actions]:
-            raise ValueError(f"The check run {run.name!r} has no button {identifier!r}")
-        action = {"identifier": identifier}
-        self.world.check_run_event(repo, account, run, "requested_action", requested_action=action)
+        if not self.world.press(repo, account, run, identifier):
+            raise ValueError(f"The check run {run.name!r} shows no button {identifier!r}")
 
     def rerequest_check_run(self, full_name: str, check_run_id: int, *, user: str | None = None) -> None:
         """Ask for a check run again, as the `Re-run` link does."""
@@ -456,10 +454,11 @@ class LocalHub:
         ]
 
     def check_runs(self, full_name: str, sha: str | None = None) -> list[JSON]:
-        """Return every check run, of one commit if given, with its annotations under `annotations`."""
+        """Return every check run, of one commit if given, with its `annotations`, and its buttons as `actions`."""
         repo = self.repository(full_name)
         return [
-            render_code.check_run(self.url, repo, run) | {"annotations": list(run.annotations)}
+            render_code.check_run(self.url, repo, run)
+            | {"annotations": list(run.annotations), "actions": list(run.actions)}
             for run in repo.check_runs.values()
             if sha in (None, run.head_sha)
         ]

@@ -344,6 +344,14 @@ class World:
         del shape["repository"]
         self.webhooks.emit("check_suite", repo, sender, {"action": "rerequested", "check_suite": shape}, app=suite.app)
 
+    def press(self, repo: Repository, sender: User, run: CheckRun, identifier: str) -> bool:
+        """Press a button that a check run shows, which only a completed one does; False when there is none such."""
+        shown = [action["identifier"] for action in run.actions] if run.status == "completed" else []
+        if identifier not in shown:
+            return False
+        self.check_run_event(repo, sender, run, "requested_action", requested_action={"identifier": identifier})
+        return True
+
     def check_run_event(self, repo: Repository, sender: User, run: CheckRun, action: str, **extra: object) -> None:
         """Tell the App that owns a check run about it."""
         rendered = render_code.check_run(self.base, repo, run)

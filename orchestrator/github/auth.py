@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,8 +14,11 @@ from urllib.parse import urlsplit
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
 
+from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import RepositoryClient, Session, Sleep
+from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
+from orchestrator.github.etags import read_conditionally
+from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 
 PERMISSIONS = {
     "checks": "write",
@@ -35,20 +38,25 @@ SECONDS_BETWEEN_WRITES = 1.0
 
 _REQUEST_SECONDS = 15
 _USER_AGENT = "multi-llm-orchestrator"
-WORKFLOW_LOGIN = "github-actions[bot]"
-"""Who a workflow's own token acts as; it may not ask for its own name."""
 
 
 @dataclass(slots=True)
 class GitHubConnection:
-    """The way to GitHub; exactly one of `app` and `token` is set."""
+    """The way to GitHub; exactly one of `app` and `given_token` is set.
+
+    `room` counts what each installation writes; without one nothing is counted.
+    """
 
     api_url: str = "https://api.github.com"
     server_url: str = "https://github.com"
     app: Auth.AppAuth | None = None
     given_token: str = field(default="", repr=False)
     seconds_between_writes: float = SECONDS_BETWEEN_WRITES
+    limited_seconds: float = MINUTE_SECONDS
     sleep: Sleep = asyncio.sleep
+    clock: Clock = time.monotonic
+    room: Room | None = None
+    _limits: dict[str, Limits] = field(default_factory=dict)
     _slug: str | None = None
     _owner: str | None = None
 
@@ -56,39 +64,57 @@ class GitHubConnection:
     def from_environment(cls, environment: Mapping[str, str]) -> GitHubConnection:
         """Return the connection that the environment describes (CONTRACT section 1); raises `UsageError` for none.
 
-        `GITHUB_APP_ID` with `GITHUB_APP_PRIVATE_KEY` (PEM text or a path) wins over `GITHUB_TOKEN`. Writes are not
-        paced towards a GitHub on this machine, which has no limits to keep.
+        `GITHUB_APP_ID` with `GITHUB_APP_PRIVATE_KEY` (PEM text or a path) wins over `GITHUB_TOKEN`. Writes are neither
+        paced nor counted towards a GitHub on this machine, which has no limits to keep.
         """
         api_url = _address(environment, "GITHUB_API_URL", "https://api.github.com")
         server_url = _address(environment, "GITHUB_SERVER_URL", "https://github.com")
-        pace = 0.0 if _is_loopback(api_url) else SECONDS_BETWEEN_WRITES
+        local = _is_loopback(api_url)
+        room = None if local else MemoryRoom(content_bucket())
+        paced: dict[str, Any] = {
+            "seconds_between_writes": 0.0 if local else SECONDS_BETWEEN_WRITES,
+            "limited_seconds": 1.0 if local else MINUTE_SECONDS,
+            "room": room,
+        }
         app_id, key = environment.get("GITHUB_APP_ID", ""), environment.get("GITHUB_APP_PRIVATE_KEY", "")
         token = environment.get("GITHUB_TOKEN", "")
         if app_id and key:
-            return cls(api_url, server_url, app=_app(app_id, key), seconds_between_writes=pace)
+            return cls(api_url, server_url, app=_app(app_id, key), **paced)
         if app_id or key:
             missing = "GITHUB_APP_PRIVATE_KEY" if app_id else "GITHUB_APP_ID"
             raise UsageError(f"{missing} is not set.", hint="An App needs its id and its private key.")
         if token:
-            return cls(api_url, server_url, given_token=token, seconds_between_writes=pace)
+            return cls(api_url, server_url, given_token=token, **paced)
         raise UsageError(
             "There are no credentials for GitHub.",
             hint="Set GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, or GITHUB_TOKEN.",
         )
+
+    def count_content(self, an_hour: int | None, stored: Callable[[Bucket], Room]) -> None:
+        """Count what installations write in a room that others share, within `an_hour` writes.
+
+        None means GitHub's own limit, and no limit at all towards a GitHub on this machine.
+        """
+        if an_hour is not None or self.room is not None:
+            self.room = stored(content_bucket() if an_hour is None else content_bucket(an_hour))
 
     def repository(self, name: str, installation_id: int = 0) -> RepositoryClient:
         """Return calls on one repository, with a token for it alone; asks GitHub nothing yet.
 
         `installation_id` 0 is looked up when an App acts.
         """
-        if self.app is None:
-            return RepositoryClient(name, self.server_url, self._given, sleep=self.sleep)
+        # An App is installed once on an account, so that the account's name stands for the installation.
+        owner = name.partition("/")[0].lower()
+        shared = self._limits.setdefault(owner, Limits(owner, self.room, self.clock))
+        given = self.app is None
         return RepositoryClient(
             name,
             self.server_url,
-            lambda: self._minted(name, installation_id),
-            token_seconds=TOKEN_SECONDS,
+            self._given if given else lambda: self._minted(name, installation_id),
+            token_seconds=float("inf") if given else TOKEN_SECONDS,
             sleep=self.sleep,
+            limits=shared,
+            limited_seconds=self.limited_seconds,
         )
 
     async def app_slug(self) -> str | None:
@@ -145,7 +171,7 @@ class GitHubConnection:
             integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
-        return Github(auth=auth, per_page=100, lazy=True, **self._settings())
+        return read_conditionally(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -14,6 +14,7 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
 from orchestrator.github import answers, report
 from orchestrator.github.access import Access, may_command
+from orchestrator.github.checks import check_names
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
 from orchestrator.github.desk import (
@@ -23,6 +24,7 @@ from orchestrator.github.desk import (
     planned,
     refuse,
 )
+from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code, one_line
 from orchestrator.github.repository import (
     OpenedPullRequest,
@@ -71,7 +73,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
         source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
-        async with followed(desk) as on_event:
+        head = await our_head(desk, branch)
+        async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved
             planning = not approved and (asks or job.github.require_approval_above_usd is not None)
@@ -147,18 +150,19 @@ async def ended(
     notes: Sequence[str] = (),
 ) -> HandledRun:
     """Publish checks, report, status and reaction; a run that built nothing has the last two only."""
-    told = list(notes)
+    told, missing = list(notes), ""
     if head:
         for check in report.check_runs(state, single=job.github.checks == "one"):
             note = await desk.publisher.upsert_check_run(head, check)
-            if note and note not in told:
-                told.append(note)
+            missing = note or missing
+        told += [missing] if missing else []
+    await end_rounds(desk.publisher, "cancelled", *_superseded(head))
     text = report.report_comment(state, told)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
         await desk.publisher.upsert_comment(pull.number, report.report_mark(desk.run_id), text)
     await desk.said("reported", state.status.value)
-    links = report.Links(pull.number, pull.url, branch, pull.note) if pull else None
+    links = report.Links(pull.number, pull.url, branch, f"{pull.note} {missing}".strip()) if pull else None
     await desk.show(state, links)
     await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
     await desk.said("ended", state.status.value)
@@ -174,6 +178,19 @@ async def ended(
         pull_request_url=pull.url if pull else "",
         report=text,
     )
+
+
+async def our_head(desk: Desk, branch: str) -> str:
+    """Return the commit that a branch stands at if the run that we publish for made it, else an empty string."""
+    head = await head_of(desk.client, branch)
+    return head if head is not None and await is_commit_of(desk.client, head, desk.publisher.run_id) else ""
+
+
+def _superseded(head: str) -> tuple[str, str]:
+    """Return title and summary of check runs that a round has left open on an earlier head."""
+    if not head:
+        return "The round ended without a new commit", "What came of it stands in the status comment."
+    return f"Superseded by {head[:12]}", f"The checks of this pull request are those of {head}."
 
 
 def job_of(spec: JobSpec, trigger: Trigger, command: Command, operator: OperatorConfig) -> JobSpec:

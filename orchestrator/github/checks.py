@@ -13,6 +13,7 @@ from typing import Literal
 from orchestrator.errors import SpecFinding
 from orchestrator.state import Finding, ProjectState, ProjectStatus, Severity, TaskStatus, ValidationStatus
 from orchestrator.task_types import is_critical
+from orchestrator.validators.plan import DEPENDENCIES, NPM_TEST, PYTEST, VALIDATORS
 
 Conclusion = Literal["success", "failure", "cancelled", "timed_out", "action_required"]
 Level = Literal["notice", "warning", "failure"]
@@ -22,12 +23,16 @@ MAX_TEXT = 65_535
 ANNOTATIONS_A_REQUEST = 50
 """https://docs.github.com/en/rest/checks/runs#update-a-check-run"""
 MAX_ANNOTATIONS = 1_000
+NAMES = ("orchestrator/budget", "orchestrator/review", "orchestrator/architecture", "orchestrator/validation")
+SINGLE_NAME = "orchestrator/run"
+"""What `checks: one` puts in their place."""
 
 _LEVELS: dict[Severity, Level] = {
     Severity.ERROR: "failure",
     Severity.WARNING: "warning",
     Severity.NOTE: "notice",
 }
+_NO_TESTS = frozenset({*VALIDATORS, DEPENDENCIES} - {PYTEST, NPM_TEST})
 _STOPPED: dict[ProjectStatus, Conclusion] = {
     ProjectStatus.CANCELLED: "cancelled",
     ProjectStatus.TIMED_OUT: "timed_out",
@@ -46,8 +51,25 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """What a completed check run offers; a press comes back as `check_run.requested_action` with the identifier.
+
+    GitHub allows 20 letters for the label, 40 for the description and 20 for the identifier, and three buttons.
+    Source: https://docs.github.com/en/rest/checks/runs#create-a-check-run
+    """
+
+    label: str
+    description: str
+    identifier: str
+
+
+RETRY_FAILED = Button("Retry failed", "Go on with what is not done yet", "retry_failed")
+REVISE_FINDINGS = Button("Revise with findings", "Another round with these findings", "revise_findings")
+
+
+@dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A finished check run; `summary` is Markdown within GitHub's limit.
+    """A finished check run; `summary` is Markdown within GitHub's limit, `buttons` are shown where they are heard.
 
     A `shared` one is about the commit alone: there is one of its name, whichever run or delivery made it.
     """
@@ -58,6 +80,16 @@ class CheckRun:
     summary: str
     annotations: tuple[Annotation, ...] = ()
     shared: bool = False
+    buttons: tuple[Button, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningCheck:
+    """A check run in progress: how far the round that works on its commit is."""
+
+    name: str
+    title: str
+    summary: str
 
 
 def ran(state: ProjectState) -> bool:
@@ -108,20 +140,38 @@ def architecture_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     return "success", " ".join(f"{state.architecture.structural_pattern}, {len(state.tasks)} tasks".split())
 
 
+def check_names(*, single: bool) -> tuple[str, ...]:
+    """Return the names of a run's check runs; `single` is what `checks: one` asks for."""
+    return (SINGLE_NAME,) if single else NAMES
+
+
+def tested(state: ProjectState) -> bool:
+    """Tell whether a test ran to its end on the whole result; the spec's own commands count as tests."""
+    over = (ValidationStatus.PASSED, ValidationStatus.FAILED)
+    return any(it.status in over and it.validator not in _NO_TESTS for it in state.validation)
+
+
 def validation_verdict(state: ProjectState) -> tuple[Conclusion, str]:
-    """Return the conclusion of `orchestrator/validation` and its title; nothing run is a failure."""
+    """Return the conclusion of `orchestrator/validation` and its title; it fails when no test ran."""
     failed = [it.validator for it in state.validation if it.status is ValidationStatus.FAILED]
     missed = [it.validator for it in state.validation if it.status is ValidationStatus.NOT_RUN]
     passed = [it.validator for it in state.validation if it.status is ValidationStatus.PASSED]
+    said = f"passed: {', '.join(passed)}" + (f"; not run: {', '.join(missed)}" if missed else "")
     if failed:
         return "failure", f"failed: {', '.join(failed)}"
     if not passed:
         return _STOPPED.get(state.status, "failure"), "nothing ran"
-    if state.status is ProjectStatus.COMPLETED:
-        return "success", f"passed: {', '.join(passed)}" + (f"; not run: {', '.join(missed)}" if missed else "")
-    if missed:
+    if not tested(state):
+        return _STOPPED.get(state.status, "failure"), f"no test ran; {said}"
+    if missed and state.status is not ProjectStatus.COMPLETED:
         return "action_required", f"not run: {', '.join(missed)}"
-    return "success", f"passed: {', '.join(passed)}"
+    return "success", said
+
+
+def buttons_for(state: ProjectState, annotations: Sequence[Annotation]) -> tuple[Button, ...]:
+    """Return the buttons of a check run: retry for a run that ended unfinished, revise where there are findings."""
+    retry = state.status.ended and state.status is not ProjectStatus.COMPLETED
+    return (*([RETRY_FAILED] if retry else []), *([REVISE_FINDINGS] if annotations else []))
 
 
 def annotations_for(findings: Sequence[Finding], title: str = "") -> tuple[Annotation, ...]:

@@ -2,6 +2,7 @@
 
 `read` and idempotent writes are tried again with `Retry-After` honoured; any other write only when GitHub refused it
 before acting (401, rate limits). A write whose answer was lost raises `AmbiguousWrite`: look before you write again.
+When GitHub limits one call, all calls of that installation wait, and no others.
 """
 
 from __future__ import annotations
@@ -11,19 +12,31 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import requests
 from github import Github, GithubException, RateLimitExceededException
 from github.Repository import Repository
 
 from orchestrator.errors import GitHubError
+from orchestrator.github.limits import Limits
 
 DEADLINE_SECONDS = 120.0
 """For one call with all its pages; a single request has PyGithub's own 15 seconds."""
 ATTEMPTS = 5
 MAX_WAIT_SECONDS = 120.0
 """The longest single wait that GitHub may ask for; above it the call fails and says when to come back."""
+MINUTE_SECONDS = 60.0
+"""What a secondary limit without `Retry-After` asks for, doubled each time.
+
+Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#handle-rate-limit-errors-appropriately
+"""
+
+WORKFLOW_LOGIN = "github-actions[bot]"
+"""Who a workflow's own token acts as; it may not ask for its own name."""
+
+Urgency = Literal["final", "progress", "none"]
+"""How a write counts against an installation's room for content; git's objects and refs are none."""
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -44,6 +57,10 @@ class NotFound(Refused):
 
 class Unreachable(GitHubError):
     """GitHub is down, slow or over its limits: the same call may succeed later."""
+
+
+class NoRoom(Unreachable):
+    """The installation has no room for more content now; of progress nothing is lost."""
 
 
 class AmbiguousWrite(Unreachable):
@@ -69,7 +86,10 @@ class Session:
 
 @dataclass(slots=True)
 class RepositoryClient:
-    """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused."""
+    """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused.
+
+    `limits` are shared by all clients of one installation; `limited_seconds` is the wait after a limit that names none.
+    """
 
     name: str
     server_url: str
@@ -77,6 +97,8 @@ class RepositoryClient:
     token_seconds: float = float("inf")
     sleep: Sleep = asyncio.sleep
     deadline: float = DEADLINE_SECONDS
+    limits: Limits = field(default_factory=Limits)
+    limited_seconds: float = MINUTE_SECONDS
     _session: Session | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -90,11 +112,16 @@ class RepositoryClient:
         """Return what `call` reads; `what` ends the sentence "GitHub would not …" of an error."""
         return await self._call(what, call, idempotent=True)
 
-    async def write(self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False) -> T:
+    async def write(
+        self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False, urgency: Urgency = "final"
+    ) -> T:
         """Return what `call` wrote; writes of one client never overlap, as GitHub asks.
 
-        Raises `AmbiguousWrite` when it is not `idempotent` and its answer was lost.
+        Where the installation has no room for more content, a final write waits for some, and progress raises
+        `NoRoom`. Raises `AmbiguousWrite` when it is not `idempotent` and its answer was lost.
         """
+        if urgency != "none":
+            await self._room(what, progress=urgency == "progress")
         async with self._writing:
             return await self._call(what, call, idempotent=idempotent)
 
@@ -118,18 +145,32 @@ class RepositoryClient:
 
         return await self._attempts(what, on_repository, idempotent=idempotent)
 
+    async def _room(self, what: str, *, progress: bool) -> None:
+        waited = 0.0
+        while (seconds := await self.limits.take(progress=progress)) > 0:
+            waited += seconds
+            if progress or waited > MAX_WAIT_SECONDS:
+                raise NoRoom(
+                    f"This installation has written as much on GitHub as it may for now: no room to {what}.",
+                    hint=f"There is room again in about {seconds:.0f} s; what was built so far is kept.",
+                )
+            await self.sleep(seconds)
+
     async def _attempts(self, what: str, call: Callable[[Session], T], *, idempotent: bool) -> T:
+        await self._unpaused(what)
         renewed = False
         for attempt in range(1, ATTEMPTS + 1):
             session = await self._session_for(what)
             try:
-                return await self._in_thread(call, session)
+                result = await self._in_thread(call, session)
+                self._note_remaining(session)
+                return result
             except GithubException as error:
                 if error.status == 401 and not renewed:
                     renewed = True
                     await self._opened(session)
                     continue
-                wait = _wait_for(error, attempt)
+                wait = self._wait_for(error, attempt)
                 lost = error.status >= 500
                 if wait is None or attempt == ATTEMPTS or (lost and not idempotent):
                     raise _translated(what, error, ambiguous=lost and not idempotent) from error
@@ -147,7 +188,7 @@ class RepositoryClient:
             try:
                 return await self._opened(None)
             except GithubException as error:
-                wait = _wait_for(error, attempt)
+                wait = self._wait_for(error, attempt)
                 if wait is None or attempt == ATTEMPTS:
                     raise _translated(f"give a token to {what}", error, ambiguous=False) from error
             except (requests.RequestException, TimeoutError) as error:
@@ -167,6 +208,41 @@ class RepositoryClient:
                 self._session = current
             return current
 
+    async def _unpaused(self, what: str) -> None:
+        """Wait until GitHub's limits let this installation go on; raises `Unreachable` when that is too long."""
+        waited = 0.0
+        while (seconds := self.limits.paused) > 0:
+            waited += seconds
+            if waited > MAX_WAIT_SECONDS:
+                raise Unreachable(
+                    f"GitHub limits this installation for {seconds:.0f} s more, so it could not {what}.", hint=_LATER
+                )
+            await self.sleep(seconds)
+
+    def _wait_for(self, error: GithubException, attempt: int) -> float | None:
+        """Return the seconds to wait before the same call may succeed, or None when it never will.
+
+        A limit holds for every other call of the installation too.
+        """
+        limited = _limited(error)
+        if not limited and error.status < 500:
+            return None
+        wait = _asked_for(error) if limited else _seconds(_headers(error).get("retry-after"))
+        if wait is None and limited:
+            wait = self.limited_seconds * 2 ** (attempt - 1)
+        if wait is None:
+            wait = _backoff(attempt)
+        if limited:
+            self.limits.pause(wait)
+        return wait if wait <= MAX_WAIT_SECONDS else None
+
+    def _note_remaining(self, session: Session) -> None:
+        """Pause before GitHub has to refuse a call: none is left until the limit is reset."""
+        remaining, _ = session.github.requester.rate_limiting
+        reset = session.github.requester.rate_limiting_resettime - time.time()
+        if remaining == 0 and reset > 0:
+            self.limits.pause(reset + 1)
+
     async def _in_thread(self, call: Callable[[Session], T], session: Session) -> T:
         async with asyncio.timeout(self.deadline):
             return await asyncio.to_thread(call, session)
@@ -176,10 +252,10 @@ def _age(session: Session) -> float:
     return time.monotonic() - session.minted_at
 
 
-def _wait_for(error: GithubException, attempt: int) -> float | None:
-    """Return the seconds to wait before the same call may succeed, or None when it never will."""
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
-    limited = error.status == 429 or (
+def _limited(error: GithubException) -> bool:
+    """Tell whether GitHub refused a call for its primary or a secondary limit."""
+    headers = _headers(error)
+    return error.status == 429 or (
         error.status == 403
         and (
             isinstance(error, RateLimitExceededException)
@@ -187,15 +263,20 @@ def _wait_for(error: GithubException, attempt: int) -> float | None:
             or headers.get("x-ratelimit-remaining") == "0"
         )
     )
-    if not limited and error.status < 500:
-        return None
+
+
+def _asked_for(error: GithubException) -> float | None:
+    """Return the seconds that GitHub asks to wait for, or None where it names none."""
+    headers = _headers(error)
     asked = _seconds(headers.get("retry-after"))
-    if asked is None and limited and headers.get("x-ratelimit-remaining") == "0":
+    if asked is None and headers.get("x-ratelimit-remaining") == "0":
         reset = _seconds(headers.get("x-ratelimit-reset"))
         asked = None if reset is None else max(0.0, reset - time.time()) + 1
-    if asked is None:
-        return _backoff(attempt)
-    return asked if asked <= MAX_WAIT_SECONDS else None
+    return asked
+
+
+def _headers(error: GithubException) -> dict[str, str]:
+    return {name.lower(): value for name, value in (error.headers or {}).items()}
 
 
 def _seconds(text: str | None) -> float | None:
@@ -211,7 +292,7 @@ def _translated(what: str, error: GithubException, *, ambiguous: bool) -> GitHub
     said = _said(error)
     if ambiguous:
         return AmbiguousWrite(f"GitHub answered {error.status} while we tried to {what}; it may have happened.")
-    if error.status >= 500 or error.status == 429 or isinstance(error, RateLimitExceededException):
+    if error.status >= 500 or _limited(error):
         return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=_LATER)
     return NotFound(what, 404, said) if error.status == 404 else Refused(what, error.status, said)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,9 +12,10 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
 from orchestrator.github import report
-from orchestrator.github.checks import spec_check
-from orchestrator.github.client import RepositoryClient
+from orchestrator.github.checks import NAMES, Conclusion, spec_check
+from orchestrator.github.client import NoRoom, RepositoryClient, Urgency
 from orchestrator.github.command import Command
+from orchestrator.github.live import end_rounds, show_round
 from orchestrator.github.markdown import one_line
 from orchestrator.github.publisher import Effects, Publisher, Reaction
 from orchestrator.github.sanitize import Redactor
@@ -125,15 +126,15 @@ class Desk:
         if self.trigger.issue is not None:
             await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content)
 
-    async def comment(self, mark: str, body: str) -> None:
+    async def comment(self, mark: str, body: str, *, urgency: Urgency = "final") -> None:
         """Keep one comment on the issue."""
         if self.trigger.issue is not None:
-            await self.publisher.upsert_comment(self.trigger.issue, mark, body)
+            await self.publisher.upsert_comment(self.trigger.issue, mark, body, urgency=urgency)
 
-    async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
+    async def show(self, state: ProjectState, links: report.Links | None = None, *, urgency: Urgency = "final") -> None:
         """Bring the status comment up to date."""
         known = replace(links or report.Links(), resumable=self.resumable)
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known))
+        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known), urgency=urgency)
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -148,8 +149,14 @@ class Desk:
 
 
 @asynccontextmanager
-async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
-    """Keep the status comment up to date while the block runs, at most every 15 seconds."""
+async def followed(
+    desk: Desk, *, head: str = "", names: Sequence[str] = NAMES
+) -> AsyncIterator[Callable[[Event], Awaitable[None]]]:
+    """Keep the status comment up to date while the block runs, at most every 15 seconds.
+
+    A round that works on a `head` shows there too, in the check runs `names` of the publisher's run, which are in
+    progress until they are concluded, or `end_rounds` ends them.
+    """
     happened, over = asyncio.Event(), asyncio.Event()
 
     async def on_event(_: Event) -> None:
@@ -163,7 +170,7 @@ async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None
                 return
             state = await desk.plane.state(desk.run_id)
             if state is not None and not state.status.ended:
-                await _show_if_possible(desk, state)
+                await _show_if_possible(desk, state, head, names)
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SECONDS_BETWEEN_EDITS)
 
@@ -178,12 +185,16 @@ async def followed(desk: Desk) -> AsyncIterator[Callable[[Event], Awaitable[None
     follower.result()
 
 
-async def _show_if_possible(desk: Desk, state: ProjectState) -> None:
+async def _show_if_possible(desk: Desk, state: ProjectState, head: str, names: Sequence[str]) -> None:
+    """Show progress, which is a courtesy: what must be said is said at the end, and fails there if it must."""
     try:
-        await desk.show(state)
+        await desk.show(state, urgency="progress")
+        if head and (note := await show_round(desk.publisher, state, head, names)):
+            await desk.said("accepted", note)
+    except NoRoom as full:
+        await desk.said("accepted", full.message)
     except GitHubError as error:
-        # Progress is a courtesy: what must be said is said at the end, and fails there if it must.
-        await desk.said("accepted", f"the status comment could not be edited: {error.message}")
+        await desk.said("accepted", f"progress could not be shown: {error.message}")
 
 
 # other endings
@@ -244,6 +255,8 @@ async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
     body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
+    conclusion: Conclusion = "cancelled" if status is ProjectStatus.CANCELLED else "failure"
+    await end_rounds(desk.publisher, conclusion, report.ENDINGS[status], one_line(error.message))
     await desk.comment(report.status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from orchestrator.errors import OrchestratorError, RunLost
+from orchestrator.errors import GitHubError, OrchestratorError, RunLost
 from orchestrator.github import report
 from orchestrator.github.access import Access, may_command
+from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import binding, build, deliver, ended, job_of
 from orchestrator.github.client import Unreachable
 from orchestrator.github.command import Command
@@ -18,13 +20,15 @@ from orchestrator.github.desk import (
     fail,
     refuse,
 )
+from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code
-from orchestrator.github.publisher import Effects
+from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     find_pull_request,
     head_of,
     is_commit_of,
 )
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
@@ -37,6 +41,8 @@ SECONDS_TO_STOP = 10.0
 """Whoever works on a run looks for its cancellation several times a second; after this nobody does any more."""
 SECONDS_AT_REST = 2.0
 """A run between two of its steps looks like one that nobody works on, for a moment."""
+SECONDS_TO_ABANDON = 5.0
+"""A runner that cancels a job kills it soon after."""
 _AT_REST = (ProjectStatus.WAITING, ProjectStatus.INTERRUPTED)
 
 
@@ -234,6 +240,19 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
         raise
     except OrchestratorError as error:
         return await fail(theirs, error)
+
+
+async def abandon(github: GitHubConnection, earlier: Earlier, redactor: Redactor, reason: str) -> str:
+    """End as failure what a round that nobody takes up has left open on its head; return why it could not be ended."""
+    client = github.repository(earlier.trigger.repository, earlier.trigger.installation_id)
+    async with aclosing(client):
+        publisher = Publisher(client, run_id=earlier.run_id, redactor=redactor, effects=earlier.effects, login="")
+        try:
+            async with asyncio.timeout(SECONDS_TO_ABANDON):
+                await end_rounds(publisher, "failure", "The round ended early", reason)
+        except (GitHubError, TimeoutError) as error:
+            return f"A check run may be left open: {error}"
+    return ""
 
 
 async def _blocked(desk: Desk, earlier: Earlier) -> str:

@@ -77,6 +77,7 @@ async def handle(
             effects=effects,
             login=await github.login(client),
             requester=trigger.actor,
+            buttons=resumable and github.app is not None,
         )
         desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
 

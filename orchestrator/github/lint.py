@@ -63,7 +63,8 @@ async def lint(
     """Lint a commit's spec and policy files if it touches one, and say so in `orchestrator/spec`.
 
     `refusal` is asked once it is sure that there is something to lint, and returns why its actor may have no more of
-    it, or an empty text. Raises `GitHubError` when GitHub is down or lets us write neither checks nor statuses.
+    it, or an empty text. Where neither checks nor statuses may be written, the reason says so. Raises `GitHubError`
+    when GitHub is down.
     """
     client = github.repository(change.repository, change.installation_id)
     async with aclosing(client):

@@ -13,8 +13,8 @@ from github.CheckRun import CheckRun as RemoteCheckRun
 from github.IssueComment import IssueComment
 from github.Repository import Repository
 
-from orchestrator.github.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun
-from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
+from orchestrator.github.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun, RunningCheck
+from orchestrator.github.client import WORKFLOW_LOGIN, AmbiguousWrite, NotFound, Refused, RepositoryClient, Urgency
 from orchestrator.github.markdown import fit
 from orchestrator.github.sanitize import Redactor, inert
 
@@ -23,7 +23,7 @@ Reaction = Literal["eyes", "rocket", "confused"]
 
 _STATUS_LETTERS = 140
 """https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
-_STATUS_STATES = {"success": "success", "failure": "failure"}
+_STATUS_STATES = {"success": "success", "failure": "failure", "": "pending"}
 
 
 class Effects(Protocol):
@@ -58,7 +58,10 @@ class MemoryEffects:
 
 
 class Publisher:
-    """Writes for one run on one repository as `login`; `requester` is the only one who may be mentioned."""
+    """Writes for one run on one repository as `login`; `requester` is the only one who may be mentioned.
+
+    `buttons` tells whether a press on a check run's button will be heard: by an App that finds the run again.
+    """
 
     def __init__(
         self,
@@ -69,13 +72,16 @@ class Publisher:
         effects: Effects,
         login: str,
         requester: str = "",
+        buttons: bool = False,
     ) -> None:
         self._client = client
-        self._run_id = run_id
+        self.run_id = run_id
         self._redactor = redactor
-        self._effects = effects
+        self.effects = effects
         self._login = login
         self._requester = requester
+        self._buttons = buttons
+        self._in_progress: dict[tuple[str, str], tuple[int, str]] = {}
 
     def of_run(self, run_id: str, effects: Effects) -> Publisher:
         """Return a publisher that writes for another run, with that one's effects."""
@@ -86,6 +92,7 @@ class Publisher:
             effects=effects,
             login=self._login,
             requester=self._requester,
+            buttons=self._buttons,
         )
 
     def safe(self, text: str, *, closes: int | None = None) -> str:
@@ -102,27 +109,27 @@ class Publisher:
                 repository.get_issue(issue).get_comment(comment_id).create_reaction(content)
 
         key = f"{f'issue:{issue}' if comment_id is None else f'comment:{comment_id}'}:{content}"
-        state, _ = await self._effects.begin("reaction", key)
+        state, _ = await self.effects.begin("reaction", key)
         if state == "done":
             return
         try:
             await self._client.write(f"react with {content}", write, idempotent=True)
         except NotFound:
             return  # the comment was deleted meanwhile: there is nothing to react to
-        await self._effects.done("reaction", key, "")
+        await self.effects.done("reaction", key, "")
 
-    async def upsert_comment(self, issue: int, mark: str, body: str) -> int:
-        """Make the one comment with a mark say `body`, and return its id."""
+    async def upsert_comment(self, issue: int, mark: str, body: str, *, urgency: Urgency = "final") -> int:
+        """Make the one comment with a mark say `body`, and return its id; raises `NoRoom` for mere progress."""
         text = f"{fit(self.safe(body))}\n\n{mark}"
-        state, remote = await self._effects.begin("comment", f"{issue}:{mark}")
-        if state == "done" and remote and await self._edit(issue, int(remote), text):
+        state, remote = await self.effects.begin("comment", f"{issue}:{mark}")
+        if state == "done" and remote and await self._edit(issue, int(remote), text, urgency):
             return int(remote)
         comment_id = await self._found(issue, mark)
         if comment_id is None:
-            comment_id = await self._create(issue, mark, text)
+            comment_id = await self._create(issue, mark, text, urgency)
         else:
-            await self._edit(issue, comment_id, text)
-        await self._effects.done("comment", f"{issue}:{mark}", str(comment_id))
+            await self._edit(issue, comment_id, text, urgency)
+        await self.effects.done("comment", f"{issue}:{mark}", str(comment_id))
         return comment_id
 
     async def comments_with(self, issue: int, mark_start: str) -> tuple[str, ...]:
@@ -130,21 +137,54 @@ class Publisher:
         return tuple(body for _, body in await self._own(issue) if mark_start in body)
 
     async def upsert_check_run(self, head_sha: str, check: CheckRun) -> str:
-        """Make a finished check run of this run (or a shared one) on a commit; return a note, empty when all is well.
+        """Conclude a check run of this run (or a shared one) on a commit; return a note, empty when all is well.
 
-        A token that may not write checks makes a commit status of the same name, and the note names the permission.
+        A token that may not write checks makes a commit status of the same name; the note names the permission that
+        is missing, and where to add it.
         """
         key = f"{head_sha}:{check.name}"
-        await self._effects.begin("check_run", key)
+        await self.effects.begin("check_run", key)
         try:
             remote = await self._written(head_sha, check)
         except Refused as error:
             if error.status not in (403, 404):
                 raise
-            await self._write_status(head_sha, check)
-            return "The token lacks the permission `checks: write`, so the check runs are commit statuses."
-        await self._effects.done("check_run", key, str(remote))
+            return await self._instead(head_sha, check.name, check.conclusion, check.title)
+        self._in_progress.pop((head_sha, check.name), None)
+        await self.effects.done("check_run", key, str(remote))
         return ""
+
+    async def progress_check_run(self, head_sha: str, check: RunningCheck) -> str:
+        """Show on a commit that this run works on it, in its check run of that name; return a note as above.
+
+        A commit status says it once. Raises `NoRoom` when there is no room for mere progress.
+        """
+        title = self.safe(check.title)[:255] or check.name
+        known = self._in_progress.get((head_sha, check.name))
+        if known is not None and known[1] == title:
+            return ""
+        try:
+            remote = known[0] if known else await self._found_in_progress(head_sha, check)
+            await self._progressed(remote, title, check)
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            return await self._instead(head_sha, check.name, "", check.title, "progress")
+        self._in_progress[head_sha, check.name] = (remote, title)
+        return ""
+
+    async def end_check_run(self, head_sha: str, check: CheckRun) -> None:
+        """Conclude this run's check run of a name on a commit if one is still open there."""
+        try:
+            found = await self.find_check_run(head_sha, check.name, shared=False)
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            found = None
+        if found is None:
+            await self._end_status(head_sha, check)
+        elif found.status != "completed":
+            await self._conclude(found, check, ())
 
     # comments
 
@@ -162,10 +202,10 @@ class Publisher:
             await self._delete(issue, younger)
         return ids[0] if ids else None
 
-    async def _create(self, issue: int, mark: str, text: str) -> int:
+    async def _create(self, issue: int, mark: str, text: str, urgency: Urgency) -> int:
         try:
             made = await self._client.write(
-                "comment", lambda repository: repository.get_issue(issue).create_comment(text)
+                "comment", lambda repository: repository.get_issue(issue).create_comment(text), urgency=urgency
             )
         except AmbiguousWrite:
             found = await self._found(issue, mark)
@@ -174,7 +214,7 @@ class Publisher:
             return found
         return made.id
 
-    async def _edit(self, issue: int, comment_id: int, text: str) -> bool:
+    async def _edit(self, issue: int, comment_id: int, text: str, urgency: Urgency) -> bool:
         """Bring a comment up to date; return False when it is gone."""
 
         def write(repository: Repository) -> None:
@@ -183,7 +223,7 @@ class Publisher:
                 comment.edit(text)
 
         try:
-            await self._client.write("edit a comment", write, idempotent=True)
+            await self._client.write("edit a comment", write, idempotent=True, urgency=urgency)
         except NotFound:
             return False
         return True
@@ -219,7 +259,7 @@ class Publisher:
 
         def read(repository: Repository) -> RemoteCheckRun | None:
             listed = repository.get_commit(head_sha).get_check_runs(check_name=name, filter="all")
-            ours = [run for run in listed if run.name == name and (shared or run.external_id == self._run_id)]
+            ours = [run for run in listed if run.name == name and (shared or run.external_id == self.run_id)]
             if shared:
                 ours = [run for run in ours if f"{run.app.slug}[bot]".lower() == self._login.lower()]
             return min(ours, key=lambda run: run.id, default=None)
@@ -230,27 +270,83 @@ class Publisher:
         return repository.create_check_run(
             check.name,
             head_sha,
-            external_id=self._run_id,
+            external_id=self.run_id,
             status="completed",
             conclusion=check.conclusion,
             output=self._output(check, check.annotations[:ANNOTATIONS_A_REQUEST]),
+            actions=self._actions(check),
         )
 
     async def _complete(self, run: RemoteCheckRun, check: CheckRun) -> None:
-        """Add the annotations that are missing, 50 a request, and correct what another try left."""
-        there = run.output.annotations_count or 0
+        """Add the annotations that are missing, 50 a request, and correct what another try or round left."""
+        missing = await self._missing(run, check)
         title = self._output(check, ())["title"]
         same = (run.status, run.conclusion, run.output.title) == ("completed", check.conclusion, title)
-        if same and there >= len(check.annotations):
+        if same and not missing:
             return
-        for start in range(there, max(len(check.annotations), there + 1), ANNOTATIONS_A_REQUEST):
-            output = self._output(check, check.annotations[start : start + ANNOTATIONS_A_REQUEST])
+        for start in range(0, max(len(missing), 1), ANNOTATIONS_A_REQUEST):
+            await self._conclude(run, check, missing[start : start + ANNOTATIONS_A_REQUEST])
 
-            def write(_: Repository, output: dict[str, Any] = output) -> None:
-                run.edit(status="completed", conclusion=check.conclusion, output=output)
+    async def _conclude(self, run: RemoteCheckRun, check: CheckRun, annotations: Sequence[Annotation]) -> None:
+        number, output = run.id, self._output(check, annotations)
 
-            # Tried again, a batch would stand there twice: after a lost answer the next try counts anew.
-            await self._client.write(f"complete {check.name}", write, idempotent=not output["annotations"])
+        def write(repository: Repository) -> None:
+            repository.get_check_run(number).edit(
+                status="completed", conclusion=check.conclusion, output=output, actions=self._actions(check)
+            )
+
+        # Tried again, a batch would stand there twice: after a lost answer the next try looks what is there.
+        await self._client.write(f"complete {check.name}", write, idempotent=not annotations)
+
+    async def _missing(self, run: RemoteCheckRun, check: CheckRun) -> list[Annotation]:
+        """Return the annotations that are not there; GitHub keeps what an earlier round left."""
+        wanted = list(dict.fromkeys(check.annotations))
+        if not wanted or not run.output.annotations_count:
+            return wanted
+        number = run.id
+
+        def read(repository: Repository) -> set[tuple[str, int, str]]:
+            listed = repository.get_check_run(number).get_annotations()
+            return {(it.path, it.start_line, it.message) for it in listed}
+
+        there = await self._client.read("list annotations", read)
+        shown = self._output(check, wanted)["annotations"]
+        return [
+            note
+            for note, it in zip(wanted, shown, strict=True)
+            if (it["path"], it["start_line"], it["message"]) not in there
+        ]
+
+    async def _found_in_progress(self, head_sha: str, check: RunningCheck) -> int:
+        """Return the id of this run's check run of a name, made in progress if there is none."""
+        found = await self.find_check_run(head_sha, check.name, shared=False)
+        if found is not None:
+            return found.id
+        output: dict[str, Any] = {
+            "title": self.safe(check.title)[:255] or check.name,
+            "summary": fit(self.safe(check.summary)),
+        }
+
+        def write(repository: Repository) -> int:
+            return repository.create_check_run(
+                check.name, head_sha, external_id=self.run_id, status="in_progress", output=output
+            ).id
+
+        try:
+            return await self._client.write(f"create {check.name}", write, urgency="progress")
+        except AmbiguousWrite:
+            found = await self.find_check_run(head_sha, check.name, shared=False)
+            if found is None:
+                raise
+            return found.id
+
+    async def _progressed(self, number: int, title: str, check: RunningCheck) -> None:
+        output = {"title": title, "summary": fit(self.safe(check.summary))}
+
+        def write(repository: Repository) -> None:
+            repository.get_check_run(number).edit(status="in_progress", output=output)
+
+        await self._client.write(f"update {check.name}", write, idempotent=True, urgency="progress")
 
     def _output(self, check: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
         return {
@@ -269,15 +365,61 @@ class Publisher:
             ],
         }
 
-    async def _write_status(self, head_sha: str, check: CheckRun) -> None:
-        state = _STATUS_STATES.get(check.conclusion, "error")
-        description = self.safe(f"{check.conclusion}: {check.title}")
+    def _actions(self, check: CheckRun) -> list[dict[str, str]]:
+        """Return the buttons as GitHub takes them; an empty list takes those of an earlier round away."""
+        buttons = check.buttons if self._buttons else ()
+        return [{"label": it.label, "description": it.description, "identifier": it.identifier} for it in buttons]
+
+    # where checks may not be written
+
+    async def _instead(self, head_sha: str, name: str, conclusion: str, title: str, urgency: Urgency = "final") -> str:
+        """Make a commit status of a check run's name, pending without a conclusion; return what is missing."""
+        try:
+            await self._write_status(head_sha, name, conclusion, title, urgency)
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            return missing_permission(self._login, self._client.server_url, ("checks", "statuses"))
+        return missing_permission(self._login, self._client.server_url, ("checks",))
+
+    async def _write_status(self, head_sha: str, name: str, conclusion: str, title: str, urgency: Urgency) -> None:
+        state = _STATUS_STATES.get(conclusion, "error")
+        description = self.safe(f"{conclusion}: {title}" if conclusion else title)
         description = description if len(description) <= _STATUS_LETTERS else f"{description[: _STATUS_LETTERS - 1]}…"
 
         def write(repository: Repository) -> None:
             commit = repository.get_commit(head_sha)
-            latest = next((it for it in commit.get_statuses() if it.context == check.name), None)
-            if latest is None or (latest.state, latest.description) != (state, description):
-                commit.create_status(state, description=description, context=check.name)
+            latest = next((it for it in commit.get_statuses() if it.context == name), None)
+            # Each status stays in a commit's list, which has a thousand at most: one says that the work goes on.
+            known = latest and (latest.state if not conclusion else (latest.state, latest.description))
+            if known != (state if not conclusion else (state, description)):
+                commit.create_status(state, description=description, context=name)
 
-        await self._client.write(f"set the status {check.name}", write, idempotent=True)
+        await self._client.write(f"set the status {name}", write, idempotent=True, urgency=urgency)
+
+    async def _end_status(self, head_sha: str, check: CheckRun) -> None:
+        def pending(repository: Repository) -> bool:
+            listed = repository.get_commit(head_sha).get_statuses()
+            latest = next((it for it in listed if it.context == check.name), None)
+            return latest is not None and latest.state == "pending"
+
+        try:
+            if await self._client.read("list statuses", pending):
+                await self._write_status(head_sha, check.name, check.conclusion, check.title, "final")
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            return  # a token that may not even read them has made none
+
+
+def missing_permission(login: str, server_url: str, missing: Sequence[str]) -> str:
+    """Return what a token that acts as `login` lacks to write check runs, and the very line or page that adds it."""
+    lines = [f"`{name}: write`" for name in missing]
+    shown = "commit statuses" if len(missing) == 1 else "missing: see the report and, in the Action, its annotations"
+    lead = f"The token lacks the permission {' and '.join(lines)}, so the check runs are {shown}."
+    if login == WORKFLOW_LOGIN:
+        return f"{lead} Add {' and '.join(lines)} under `permissions:` of the workflow."
+    if login.endswith("[bot]"):
+        page = f"{server_url}/settings/apps/{login.removesuffix('[bot]')}/permissions"
+        return f"{lead} Grant the App {' and '.join(lines)} at {page}, and accept that where it is installed."
+    return f"{lead} Personal tokens may not write checks: use an App, or a workflow's own token with {lines[0]}."

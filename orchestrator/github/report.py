@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import (
     MAX_ANNOTATIONS,
+    NAMES,
+    SINGLE_NAME,
     CheckRun,
+    RunningCheck,
     annotations_for,
     architecture_verdict,
     budget_verdict,
+    buttons_for,
     open_findings,
     ran,
     review_verdict,
+    tested,
     validation_verdict,
 )
 from orchestrator.github.markdown import cell, code, duration, fit, one_line, table, usd
@@ -312,6 +317,10 @@ def validation_section(state: ProjectState) -> str:
     parts = [table(["Validator", "Result", "Detail"], rows), rung]
     if not ran(state):
         parts.append("No validator ran, so nothing is known to work.")
+    elif not tested(state):
+        parts.append(
+            "No test ran, so nothing shows that it works: add a test, or name a command in `validation.commands`."
+        )
     parts += [_validator_findings(it) for it in state.validation if it.findings]
     return "\n\n".join(parts)
 
@@ -410,7 +419,14 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
     )
     said = f"{OFFLINE_NOTE}\n\n" if state.offline else ""
     runs = tuple(
-        CheckRun(f"orchestrator/{name}", verdict[0], verdict[1][:255], fit(said + text), notes)
+        CheckRun(
+            f"orchestrator/{name}",
+            verdict[0],
+            verdict[1][:255],
+            fit(said + text),
+            notes,
+            buttons=buttons_for(state, notes),
+        )
         for name, verdict, text, notes in parts
     )
     if not single:
@@ -419,7 +435,15 @@ def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, 
     titles = "; ".join(f"{run.name.removeprefix('orchestrator/')}: {run.title}" for run in runs)
     summary = "\n\n".join(f"## {run.name.removeprefix('orchestrator/').title()}\n\n{run.summary}" for run in runs)
     notes = tuple(note for run in runs for note in run.annotations)[:MAX_ANNOTATIONS]
-    return (CheckRun("orchestrator/run", worst, titles[:255], fit(summary), notes),)
+    return (CheckRun(SINGLE_NAME, worst, titles[:255], fit(summary), notes, buttons=buttons_for(state, notes)),)
+
+
+def running_checks(state: ProjectState, names: Sequence[str] = NAMES) -> tuple[RunningCheck, ...]:
+    """Return the check runs in progress of a run that works on a head: its tasks and money so far."""
+    summary = fit(_task_table(state) if state.tasks else "The tasks are not planned yet.")
+    # A run that goes on with its tasks is at work, though it first looks at its plan again.
+    title = status_line(replace(state, status=ProjectStatus.RUNNING) if state.tasks else state)
+    return tuple(RunningCheck(name, title[:255], summary) for name in names)
 
 
 _SEVERITY = ("success", "action_required", "cancelled", "timed_out", "failure")

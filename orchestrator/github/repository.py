@@ -172,7 +172,7 @@ async def _write_tree(client: RepositoryClient, base_sha: str, changes: Mapping[
         return repository.create_git_tree(elements, repository.get_git_tree(base_tree)).sha
 
     # Objects that nothing points to are no effect: writing them twice makes one.
-    return await client.write("write the files", write, idempotent=True)
+    return await client.write("write the files", write, idempotent=True, urgency="none")
 
 
 async def _holds(client: RepositoryClient, base_sha: str, tree: str, changes: Mapping[str, bytes | None]) -> bool:
@@ -208,7 +208,10 @@ def _blob_sha(content: bytes) -> str:
 async def _write_blob(client: RepositoryClient, content: bytes) -> str:
     encoded = base64.b64encode(content).decode()
     return await client.write(
-        "write a file", lambda repository: repository.create_git_blob(encoded, "base64").sha, idempotent=True
+        "write a file",
+        lambda repository: repository.create_git_blob(encoded, "base64").sha,
+        idempotent=True,
+        urgency="none",
     )
 
 
@@ -219,13 +222,15 @@ async def _write_commit(client: RepositoryClient, message: str, tree: str, paren
             message, repository.get_git_tree(tree), [repository.get_git_commit(parent)]
         ).sha
 
-    return await client.write("write the commit", write, idempotent=True)
+    return await client.write("write the commit", write, idempotent=True, urgency="none")
 
 
 async def _create_branch(client: RepositoryClient, branch: str, sha: str) -> None:
     try:
         await client.write(
-            f"create {branch}", lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha)
+            f"create {branch}",
+            lambda repository: repository.create_git_ref(f"refs/heads/{branch}", sha),
+            urgency="none",
         )
     except (AmbiguousWrite, Refused) as error:
         if isinstance(error, Refused) and error.status != 422:
@@ -246,7 +251,7 @@ async def _advance(client: RepositoryClient, branch: str, sha: str) -> None:
         found.edit(sha, force=False)
 
     try:
-        await client.write(f"move {branch}", write, idempotent=True)
+        await client.write(f"move {branch}", write, idempotent=True, urgency="none")
     except Refused as error:
         if error.status == 422:
             raise _moved(branch) from error

@@ -1,6 +1,7 @@
 """The durable truth about runs, money, deliveries, effects and what is learned, on SQLAlchemy: SQLite or PostgreSQL."""
 
 from orchestrator.store.cancellations import CancellationStore
+from orchestrator.store.content import ContentStore
 from orchestrator.store.database import Database
 from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
@@ -12,6 +13,7 @@ from orchestrator.store.uninterrupted import finished
 
 __all__ = [
     "CancellationStore",
+    "ContentStore",
     "Database",
     "Delivery",
     "DeliveryStore",

@@ -171,6 +171,15 @@ holds = Table(
     Column("until", Float, nullable=False),
 )
 
+# How much an installation may still write on GitHub, as it was at a time (`bucket`).
+content = Table(
+    "content",
+    metadata,
+    Column("installation", String(160), primary_key=True),
+    Column("room", Float, nullable=False),
+    Column("at", Float, nullable=False),
+)
+
 # Averages, whose fields are explained at `prediction.Observation`.
 observations = Table(
     "observations",

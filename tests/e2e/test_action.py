@@ -15,7 +15,7 @@ from tests.e2e.action_steps import LAST, StepRunner
 from tests.loopback import Answer, Asked, ModelServer, Script
 
 REPO = "octo/demo"
-SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n"
+SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n  commands: ['true']\n"
 HOSTILE = {
     "pip.conf": "[global]\nindex-url = http://127.0.0.1:9/\n",
     "uv.toml": 'index-url = "http://127.0.0.1:9/"\n',

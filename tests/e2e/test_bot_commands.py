@@ -9,7 +9,7 @@ from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SPEC = "version: 1\nvalidation:\n  validators: [python_syntax]\n"
+SPEC = "version: 1\nvalidation:\n  validators: [python_syntax]\n  commands: ['true']\n"
 
 
 async def _said(asked: Asked, text: str, user: str = MAINTAINER) -> Asked:

@@ -12,8 +12,11 @@ from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.live import show_round
+from orchestrator.github.publisher import Publisher
+from orchestrator.github.sanitize import Redactor
 from orchestrator.state import ProjectStatus
-from orchestrator.store import Delivery, DeliveryStore, RunStore
+from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.deliveries import NOW, issue_comment
 
 
@@ -114,6 +117,28 @@ async def test_sec_36_a_run_that_is_given_up_ends_as_failed_in_the_store_and_on_
     assert said.startswith("Failed: The bot ran into an internal failure (KeyError); its log says more.")
     assert said.endswith(f"<!-- orchestrator:status run={asked.own_run_id} -->")
     assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
+
+
+async def test_sec_36_what_a_round_has_left_open_on_a_head_ends_as_failure_when_the_run_is_given_up(
+    scene: Scene,
+) -> None:
+    asked, delivery = await scene.kept()
+    runs, effects = (
+        RunStore(scene.workshop.plane.database),
+        EffectStore(scene.workshop.plane.database, asked.own_run_id),
+    )
+    job = {"description": "d", "criteria": "", "budget": {"max_usd": 2.0, "max_time_seconds": 60.0}}
+    assert await runs.create(asked.own_run_id, title="A limiter", job=job, source="", output_dir="")
+    state = await runs.state(asked.own_run_id)
+    assert state
+    client = scene.workshop.github.repository("octo/demo")
+    publisher = Publisher(client, run_id=asked.own_run_id, redactor=Redactor([]), effects=effects, login="octocat")
+    head = (await scene.hub.branches("octo/demo"))["main"]
+    await show_round(publisher, state, head, ["orchestrator/run"])
+    assert scene.statuses() == [("orchestrator/run", "pending", "Queued · $0.00 of $2.00")]
+
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
+    assert scene.statuses()[1:] == [("orchestrator/run", "failure", "failure: Failed")]
 
 
 async def test_sec_10_what_never_became_a_run_is_given_up_in_silence(scene: Scene) -> None:

@@ -45,6 +45,7 @@ trigger_permission: maintain
 runs_per_hour: 5
 tasks_at_once: 2
 usd_per_day: 20
+content_writes_per_hour: 250
 sandbox: bubblewrap
 index_hosts: ["packages.example:8443"]
 allow_unisolated: false
@@ -74,6 +75,7 @@ def test_every_setting_is_read_from_the_file(tmp_path: Path) -> None:
     config = load_operator_config(path)
 
     assert (config.max_usd, config.max_time_seconds, config.usd_per_day) == (2.5, 600.0, 20.0)
+    assert config.content_writes_per_hour == 250
     assert (config.budgets.org, config.budgets.teams, config.budgets.jobs) == (
         100.0,
         {"eng": 50.0, "x-files": 3.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import httpx2
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.localhub import LocalHub
+from bot.localhub import LocalHub, auth
 from bot.localhub.markdown import to_html
 from tests.unit.bot.localhub.conftest import Scene
 
@@ -148,6 +149,43 @@ async def test_the_forms_act_as_the_pages_account_and_tell_the_hook(scene: Scene
     comments = [(it["user"]["login"], it["body"]) for it in scene.hub.comments("octo/demo")]
     assert comments == [("octocat", "/orchestrate")]
     assert sorted(scene.receiver.events()) == [("issue_comment", "created"), ("issues", "opened")]
+
+
+async def test_a_check_runs_buttons_and_re_runs_on_its_page_send_what_github_sends(scene: Scene) -> None:
+    sha = (await scene.hub.branches("octo/demo"))["main"]
+    button = {"label": "Retry failed", "description": "Go on", "identifier": "retry_failed"}
+    async with httpx2.AsyncClient(base_url=scene.hub.url) as http:
+        token = auth.mint(scene.hub.state, scene.hub.state.installations[scene.installation_id], None).value
+        body = {"name": "orchestrator/review", "head_sha": sha, "status": "in_progress", "actions": [button]}
+        made = await http.post("/repos/octo/demo/check-runs", json=body, headers={"Authorization": f"token {token}"})
+        page = f"/octo/demo/runs/{made.json()['id']}"
+        working = await http.get(page)
+        early = await http.post(f"{page}/actions", data={"identifier": "retry_failed"})
+        await http.patch(
+            f"/repos/octo/demo/check-runs/{made.json()['id']}",
+            json={"conclusion": "failure"},
+            headers={"Authorization": f"token {token}"},
+        )
+        shown = await http.get(page)
+        pressed = await http.post(f"{page}/actions", data={"identifier": "retry_failed"})
+        unknown = await http.post(f"{page}/actions", data={"identifier": "drop_all"})
+        again = await http.post(f"{page}/rerequest")
+        everything = await http.post(f"{page}/rerequest-all")
+        foreign = await http.post(f"{page}/rerequest", headers={"Origin": "http://evil.example"})
+    await scene.hub.settled()
+
+    assert ("Retry failed" in working.text, "Retry failed" in shown.text) == (False, True)
+    statuses = [it.status_code for it in (early, pressed, unknown, again, everything, foreign)]
+    assert statuses == [422, 303, 422, 303, 303, 403]
+    events = sorted(it for it in scene.receiver.events() if it[1] in ("requested_action", "rerequested"))
+    assert events == [
+        ("check_run", "requested_action"),
+        ("check_run", "rerequested"),
+        ("check_suite", "rerequested"),
+    ]
+    (press,) = (json.loads(it.body) for it in scene.hub.deliveries if it.action == "requested_action")
+    assert (press["requested_action"], press["sender"]["login"]) == ({"identifier": "retry_failed"}, "octocat")
+    assert press["check_run"]["head_sha"] == sha
 
 
 async def test_another_sites_page_cannot_use_the_forms(hub: LocalHub) -> None:

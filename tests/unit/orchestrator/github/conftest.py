@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,14 +32,17 @@ class Scene:
     installation: int
     waits: list[float] = field(default_factory=list)
 
-    def publisher(self, effects: MemoryEffects | None = None) -> Publisher:
+    def publisher(
+        self, effects: MemoryEffects | None = None, *, login: str = "orchestrator[bot]", buttons: bool = False
+    ) -> Publisher:
         return Publisher(
             self.client,
             run_id=RUN,
             redactor=Redactor(["hunter2-hunter2"]),
             effects=effects or MemoryEffects(),
-            login="orchestrator[bot]",
+            login=login,
             requester="maria",
+            buttons=buttons,
         )
 
     def trigger(self, issue: int, comment: str, user: str = "maria") -> Trigger:
@@ -89,4 +93,5 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             waits.append(seconds)
 
         github.sleep = wait
+        github.clock = lambda: time.monotonic() + sum(waits)
         yield Scene(hub, github, github.repository(REPO, installation), installation, waits)

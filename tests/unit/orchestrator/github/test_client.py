@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.bucket import Bucket
 from orchestrator.errors import UsageError
 from orchestrator.github.access import effective_role, may_command
 from orchestrator.github.auth import PERMISSIONS, GitHubConnection
-from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, Unreachable
+from orchestrator.github.client import AmbiguousWrite, NoRoom, NotFound, Refused, Unreachable, Urgency
+from orchestrator.github.limits import MemoryRoom
 from orchestrator.github.repository import head_of
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 
@@ -17,6 +20,10 @@ LIMITED = {"message": "You have exceeded a secondary rate limit. Please wait a f
 
 def _mints(scene: Scene) -> int:
     return sum(request.path.endswith("/access_tokens") for request in scene.hub.requests)
+
+
+def _used(scene: Scene) -> int:
+    return sum(token.requests for token in scene.hub.state.tokens.values())
 
 
 async def _comment(scene: Scene) -> None:
@@ -45,6 +52,114 @@ async def test_a_wait_beyond_bounds_fails_at_once_and_may_succeed_later(scene: S
     )
     with pytest.raises(Unreachable):
         await head_of(scene.client, "main")
+    assert scene.waits == []
+
+
+async def test_what_was_read_is_asked_for_again_only_if_it_has_changed_and_costs_nothing_until_then(
+    scene: Scene,
+) -> None:
+    issue = scene.hub.create_issue(REPO, "A", user="maria")
+
+    async def read() -> list[str]:
+        return await scene.client.read("list", lambda it: [one.body for one in it.get_issue(issue).get_comments()])
+
+    scene.hub.comment(REPO, issue, "one", user="maria")
+    first, used = await read(), _used(scene)
+    assert (await read(), _used(scene)) == (first, used)
+    scene.hub.comment(REPO, issue, "two", user="maria")
+    assert (await read(), _used(scene)) == (["one", "two"], used + 1)
+    statuses = [it.status for it in scene.hub.requests if it.path.endswith("/comments")]
+    assert statuses == [200, 304, 200]
+
+
+async def test_every_page_of_a_list_that_has_not_changed_is_read_from_memory(scene: Scene) -> None:
+    issue = scene.hub.create_issue(REPO, "A", user="maria")
+    for number in range(130):
+        scene.hub.comment(REPO, issue, str(number), user="maria")
+
+    async def count() -> int:
+        return await scene.client.read("list", lambda it: len(list(it.get_issue(issue).get_comments())))
+
+    assert [await count(), await count()] == [130, 130]
+    assert [it.status for it in scene.hub.requests if it.path.endswith("/comments")] == [200, 200, 304, 304]
+
+
+async def test_another_token_reads_for_itself(scene: Scene) -> None:
+    other = scene.github.repository(REPO, scene.installation)
+    assert await head_of(scene.client, "main") == await head_of(other, "main")
+    assert {it.status for it in scene.hub.requests if "matching-refs" in it.path} == {200}
+
+
+async def test_a_limit_holds_for_every_call_of_the_installation_and_for_no_other(scene: Scene) -> None:
+    await scene.hub.create_repository("octo/second", {"README.md": "# Second\n"})
+    await scene.hub.create_repository("acme/other", {"README.md": "# Other\n"})
+    assert scene.github.app is not None
+    for name in ("octo/second", "acme/other"):
+        scene.hub.install_app(int(scene.github.app.app_id), name)
+    scene.hub.faults.add(
+        path_regex="octo/demo.*matching-refs", kind="status", status=429, headers={"retry-after": "3600"}, body=LIMITED
+    )
+    with pytest.raises(Unreachable):
+        await head_of(scene.client, "main")
+
+    with pytest.raises(Unreachable, match=r"GitHub limits this installation for 3\d\d\d s more, so it could not say"):
+        await head_of(scene.github.repository("octo/second"), "main")
+    assert await head_of(scene.github.repository("acme/other"), "main") is not None
+    assert scene.waits == []
+
+
+async def test_a_limit_is_never_taken_for_a_missing_permission(scene: Scene) -> None:
+    told = {"retry-after": "3600"}
+    scene.hub.faults.add(
+        path_regex="matching-refs", kind="status", status=403, headers=told, body={"message": "Slow down"}
+    )
+    with pytest.raises(Unreachable, match="403 Slow down"):
+        await head_of(scene.client, "main")
+
+
+async def test_a_secondary_limit_that_names_no_time_is_waited_for_longer_each_time(scene: Scene) -> None:
+    scene.client.limited_seconds = 60.0
+    fault = scene.hub.faults.add(path_regex="matching-refs", kind="status", status=403, body=LIMITED, times=9)
+    with pytest.raises(Unreachable):
+        await head_of(scene.client, "main")
+    assert (fault.hits, scene.waits) == (3, [60.0, 120.0])
+
+
+async def test_the_last_call_of_the_primary_limit_is_followed_by_none_until_it_is_reset(scene: Scene) -> None:
+    reset = str(int(time.time()) + 30)
+    used_up = {"x-ratelimit-remaining": "0", "x-ratelimit-limit": "5000", "x-ratelimit-reset": reset}
+    answer = {"permission": "write", "role_name": "write"}
+    scene.hub.faults.add(path_regex="/permission$", kind="status", status=200, headers=used_up, body=answer)
+    assert (await may_command(scene.client, "maria", "write")).granted
+    assert scene.waits == []
+    await head_of(scene.client, "main")
+    (wait,) = scene.waits
+    assert 28 < wait < 32
+
+
+async def test_a_final_write_waits_for_room_and_progress_does_not(scene: Scene) -> None:
+    scene.hub.create_issue(REPO, "A", user="maria")
+    scene.client.limits.room = MemoryRoom(Bucket(capacity=2.0, a_second=0.1, reserve=1.0), scene.github.clock)
+
+    async def comment(urgency: Urgency) -> None:
+        await scene.client.write("comment", lambda it: it.get_issue(1).create_comment("hello"), urgency=urgency)
+
+    await comment("progress")
+    with pytest.raises(NoRoom, match="as much on GitHub as it may for now: no room to comment"):
+        await comment("progress")
+    await comment("final")
+    await comment("none")
+    assert scene.waits == []
+    await comment("final")
+    (wait,) = scene.waits
+    assert 9 < wait <= 10
+    assert len(scene.hub.comments(REPO, 1)) == 4
+
+
+async def test_a_final_write_waits_two_minutes_at_most(scene: Scene) -> None:
+    scene.client.limits.room = MemoryRoom(Bucket(capacity=0.0, a_second=0.001, reserve=0.0), scene.github.clock)
+    with pytest.raises(NoRoom):
+        await _comment(scene)
     assert scene.waits == []
 
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.github.checks import Annotation, CheckRun
+from orchestrator.github.checks import NAMES, RETRY_FAILED, Annotation, CheckRun, RunningCheck
 from orchestrator.github.client import Unreachable
-from orchestrator.github.publisher import MemoryEffects
+from orchestrator.github.live import end_rounds, show_round
+from orchestrator.github.publisher import MemoryEffects, missing_permission
+from orchestrator.github.repository import branches_under
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
+from tests.unit.orchestrator.github.states import running
 
 MARK = f"<!-- orchestrator:status run={RUN} -->"
 
@@ -137,3 +141,156 @@ async def test_a_reaction_to_a_comment_that_is_gone_is_no_error(scene: Scene) ->
     for _ in range(2):
         await scene.publisher().react(issue, comment, "eyes")
     assert scene.hub.reactions(REPO, comment) == [("orchestrator[bot]", "eyes")]
+
+
+# rounds on a head that exists
+
+ROUND = RunningCheck("orchestrator/validation", "3/7 tasks · $0.91 of $5.00", "Working.")
+
+
+async def test_a_check_run_goes_in_progress_again_and_the_same_one_is_concluded(scene: Scene) -> None:
+    head, publisher = await _head(scene), scene.publisher()
+    await publisher.upsert_check_run(head, _check(2))
+    assert await publisher.progress_check_run(head, ROUND) == ""
+    (working,) = scene.hub.check_runs(REPO, head)
+    assert (working["status"], working["conclusion"]) == ("in_progress", None)
+    assert working["output"]["title"] == "3/7 tasks · $0.91 of $5.00"
+
+    await publisher.upsert_check_run(head, replace(_check(3), conclusion="success", title="all passed"))
+    (ended,) = scene.hub.check_runs(REPO, head)
+    assert (ended["id"], ended["status"], ended["conclusion"]) == (working["id"], "completed", "success")
+    assert [it["start_line"] for it in ended["annotations"]] == [1, 2, 3]
+
+
+async def test_a_check_run_that_says_the_same_is_not_written_again(scene: Scene) -> None:
+    head, publisher = await _head(scene), scene.publisher()
+    for title in ("3/7 tasks", "3/7 tasks", "4/7 tasks"):
+        await publisher.progress_check_run(head, replace(ROUND, title=title))
+    assert [it.method for it in scene.hub.requests if "/check-runs" in it.path and it.method != "GET"] == [
+        "POST",
+        "PATCH",
+        "PATCH",
+    ]
+    assert [it["output"]["title"] for it in scene.hub.check_runs(REPO, head)] == ["4/7 tasks"]
+
+
+async def test_a_round_that_ends_elsewhere_leaves_no_check_run_open_and_none_of_others_touched(scene: Scene) -> None:
+    head, effects = await _head(scene), MemoryEffects()
+    await scene.publisher().of_run("r-b", MemoryEffects()).progress_check_run(head, ROUND)
+    publisher = scene.publisher(effects)
+    await show_round(publisher, running(), head, NAMES)
+    opened = [it for it in scene.hub.check_runs(REPO, head) if it["external_id"] == RUN]
+    assert {(it["status"], it["output"]["title"]) for it in opened} == {("in_progress", "1/2 tasks · $0.91 of $5.00")}
+    await publisher.upsert_check_run(head, _check())
+
+    # Another process ends it, which knows of the round only what was noted.
+    await end_rounds(scene.publisher(effects), "failure", "Failed", "The bot ran into an internal failure.")
+    writes = len([it for it in scene.hub.requests if it.method in ("POST", "PATCH")])
+    await end_rounds(scene.publisher(effects), "failure", "Failed", "again")
+
+    assert len([it for it in scene.hub.requests if it.method in ("POST", "PATCH")]) == writes
+    ended = {it["name"]: it["output"]["title"] for it in scene.hub.check_runs(REPO, head) if it["external_id"] == RUN}
+    assert ended == {
+        "orchestrator/budget": "Failed",
+        "orchestrator/review": "Failed",
+        "orchestrator/architecture": "Failed",
+        "orchestrator/validation": "1 failed",
+    }
+    (theirs,) = (it for it in scene.hub.check_runs(REPO, head) if it["external_id"] == "r-b")
+    assert theirs["status"] == "in_progress"
+
+
+async def test_buttons_are_sent_where_a_press_is_heard_and_taken_away_with_the_next_round(scene: Scene) -> None:
+    head = await _head(scene)
+    offered = replace(_check(), buttons=(RETRY_FAILED,))
+    for name, heard in (("orchestrator/a", True), ("orchestrator/b", False)):
+        await scene.publisher(buttons=heard).upsert_check_run(head, replace(offered, name=name))
+    assert {it["name"]: [one["identifier"] for one in it["actions"]] for it in scene.hub.check_runs(REPO, head)} == {
+        "orchestrator/a": ["retry_failed"],
+        "orchestrator/b": [],
+    }
+    done = CheckRun("orchestrator/a", "success", "all passed", "pytest passed")
+    await scene.publisher(buttons=True).upsert_check_run(head, done)
+    assert {it["name"]: it["actions"] for it in scene.hub.check_runs(REPO, head)} == {
+        "orchestrator/a": [],
+        "orchestrator/b": [],
+    }
+
+
+# tokens that may not write checks
+
+
+def _narrow(scene: Scene, *permissions: str) -> None:
+    levels = {"contents": "write", "issues": "write", **dict.fromkeys(permissions, "write")}
+    scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, levels)
+    scene.client = scene.github.repository(REPO)
+
+
+async def test_without_the_permission_there_is_one_pending_status_and_then_the_result(scene: Scene) -> None:
+    head = await _head(scene)
+    _narrow(scene, "statuses")
+    publisher = scene.publisher(login="github-actions[bot]")
+    for title in ("1/7 tasks", "2/7 tasks"):
+        note = await publisher.progress_check_run(head, replace(ROUND, title=title))
+    assert note == (
+        "The token lacks the permission `checks: write`, so the check runs are commit statuses. "
+        "Add `checks: write` under `permissions:` of the workflow."
+    )
+    assert [(it["state"], it["description"]) for it in scene.hub.statuses(REPO)] == [("pending", "1/7 tasks")]
+    for _ in range(2):
+        await publisher.end_check_run(head, CheckRun("orchestrator/validation", "failure", "Failed", "It failed."))
+    assert [it["state"] for it in scene.hub.statuses(REPO)] == ["pending", "failure"]
+
+
+async def test_without_either_permission_nothing_fails_and_both_lines_are_named(scene: Scene) -> None:
+    head = await _head(scene)
+    _narrow(scene)
+    publisher = scene.publisher(login="github-actions[bot]")
+    note = await publisher.upsert_check_run(head, _check())
+    assert note.startswith(
+        "The token lacks the permission `checks: write` and `statuses: write`, so the check runs are"
+    )
+    assert note.endswith("Add `checks: write` and `statuses: write` under `permissions:` of the workflow.")
+    await publisher.end_check_run(head, _check())
+    assert scene.hub.statuses(REPO) == []
+
+
+def test_an_apps_page_and_a_persons_way_out_are_named() -> None:
+    of_app = missing_permission("orchestrator[bot]", "https://ghes.example", ("checks",))
+    assert "at https://ghes.example/settings/apps/orchestrator/permissions, and accept that" in of_app
+    assert "use an App, or a workflow's own token" in missing_permission("maria", "https://github.com", ("checks",))
+
+
+# found again among many
+
+
+async def test_the_status_comment_is_found_behind_hundreds_of_others_and_never_a_strangers(scene: Scene) -> None:
+    issue = scene.hub.create_issue(REPO, "A", user="maria")
+    for number in range(130):
+        scene.hub.comment(REPO, issue, f"chat {number}\n\n{MARK}" if number == 40 else f"chat {number}", user="maria")
+    first = await scene.publisher().upsert_comment(issue, MARK, "one")
+    for number in range(80):
+        scene.hub.comment(REPO, issue, f"more {number}", user="stranger")
+    assert await scene.publisher().upsert_comment(issue, MARK, "two") == first
+    assert [body for body in _bodies(scene, issue) if body.endswith(MARK)] == [f"chat 40\n\n{MARK}", f"two\n\n{MARK}"]
+
+
+async def test_a_check_run_is_found_behind_hundreds_of_others_of_its_name(scene: Scene) -> None:
+    head = await _head(scene)
+    await scene.publisher().upsert_check_run(head, _check())
+    (ours,) = scene.hub.repository(REPO).check_runs.values()
+    for number in range(1, 131):
+        theirs = copy(ours)
+        theirs.id, theirs.external_id = ours.id + 1000 + number, f"r-{number}"
+        scene.hub.repository(REPO).check_runs[theirs.id] = theirs
+    await scene.publisher().upsert_check_run(head, replace(_check(), conclusion="success", title="all passed"))
+    assert (len(scene.hub.check_runs(REPO, head)), ours.conclusion) == (131, "success")
+
+
+async def test_branches_are_found_behind_hundreds_of_others(scene: Scene) -> None:
+    head, refs = await _head(scene), scene.hub.repository(REPO).path / "refs" / "heads" / "orchestrator"
+    refs.mkdir()
+    for name in (*(f"1-a-{number:03}" for number in range(130)), "1-z"):
+        (refs / name).write_text(f"{head}\n")
+    found = await branches_under(scene.client, "orchestrator/1-")
+    assert (len(found), found[-1]) == (131, "orchestrator/1-z")
