@@ -18,8 +18,8 @@ from typing import Any, TextIO
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.handler import HandledRun
-from orchestrator.github.report import check_runs
 from orchestrator.github.sanitize import Redactor, inert
+from orchestrator.github.summaries import check_runs
 from orchestrator.hidden import visible
 from orchestrator.report import report
 from orchestrator.state import ProjectState

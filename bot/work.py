@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from bot.intake import Asked, Rules, asked_by
 from bot.logs import fields
 from orchestrator.control_plane import ControlPlane
-from orchestrator.github import report
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
+from orchestrator.github.marks import status_mark
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
+from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
@@ -96,8 +97,8 @@ class Workshop:
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
-        body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
-        await publisher.upsert_comment(issue, report.status_mark(run_id), body)
+        body = f"{ENDINGS[ProjectStatus.FAILED]}: {reason}"
+        await publisher.upsert_comment(issue, status_mark(run_id), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from orchestrator.github import report
 from orchestrator.github.client import RepositoryClient
 from orchestrator.github.command import Command
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.repository import head_of
+from orchestrator.github.status import status_comment
 from orchestrator.github.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState
@@ -50,7 +50,7 @@ async def status(publisher: Publisher, states: States, trigger: Trigger) -> str:
         found = _STATUS_MARK.search(body)
         state = await states.state(found["run"]) if found else None
         if state is not None:
-            return report.status_comment(state)
+            return status_comment(state)
         if found:
             return body[: found.start()].strip()
     return "There is no run for this issue yet. To start one, comment `/orchestrate`."

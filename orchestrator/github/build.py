@@ -12,7 +12,7 @@ from pathlib import Path
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
-from orchestrator.github import answers, report
+from orchestrator.github import answers
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
@@ -24,6 +24,8 @@ from orchestrator.github.desk import (
     refuse,
 )
 from orchestrator.github.markdown import code, one_line
+from orchestrator.github.marks import report_mark
+from orchestrator.github.report import pull_request_body, report_comment
 from orchestrator.github.repository import (
     OpenedPullRequest,
     add_labels,
@@ -37,6 +39,8 @@ from orchestrator.github.repository import (
     open_pull_request,
     opened,
 )
+from orchestrator.github.status import Links
+from orchestrator.github.summaries import check_runs
 from orchestrator.github.trigger import Trigger
 from orchestrator.github.untrusted import ci_paths
 from orchestrator.hidden import visible
@@ -123,7 +127,7 @@ async def deliver(
     # 5. The pull request, then its report and its checks.
     completed = state.status is ProjectStatus.COMPLETED
     notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
-    body = report.pull_request_body(state, trigger.issue, notes)
+    body = pull_request_body(state, trigger.issue, notes)
     pull = await open_pull_request(
         desk.client,
         head=branch,
@@ -149,16 +153,16 @@ async def ended(
     """Publish checks, report, status and reaction; a run that built nothing has the last two only."""
     told = list(notes)
     if head:
-        for check in report.check_runs(state, single=job.github.checks == "one"):
+        for check in check_runs(state, single=job.github.checks == "one"):
             note = await desk.publisher.upsert_check_run(head, check)
             if note and note not in told:
                 told.append(note)
-    text = report.report_comment(state, told)
+    text = report_comment(state, told)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
-        await desk.publisher.upsert_comment(pull.number, report.report_mark(desk.run_id), text)
+        await desk.publisher.upsert_comment(pull.number, report_mark(desk.run_id), text)
     await desk.said("reported", state.status.value)
-    links = report.Links(pull.number, pull.url, branch, pull.note) if pull else None
+    links = Links(pull.number, pull.url, branch, pull.note) if pull else None
     await desk.show(state, links)
     await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
     await desk.said("ended", state.status.value)

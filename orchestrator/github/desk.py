@@ -11,13 +11,16 @@ from typing import Protocol
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
-from orchestrator.github import report
 from orchestrator.github.checks import spec_check
 from orchestrator.github.client import RepositoryClient
 from orchestrator.github.command import Command
 from orchestrator.github.markdown import one_line
+from orchestrator.github.marks import note_mark, status_mark
+from orchestrator.github.notes import refusal_comment, spec_comment
+from orchestrator.github.plan import plan_comment
 from orchestrator.github.publisher import Effects, Publisher, Reaction
 from orchestrator.github.sanitize import Redactor
+from orchestrator.github.status import ENDINGS, Links, status_comment
 from orchestrator.github.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -130,10 +133,10 @@ class Desk:
         if self.trigger.issue is not None:
             await self.publisher.upsert_comment(self.trigger.issue, mark, body)
 
-    async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
+    async def show(self, state: ProjectState, links: Links | None = None) -> None:
         """Bring the status comment up to date."""
-        known = replace(links or report.Links(), resumable=self.resumable)
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known))
+        known = replace(links or Links(), resumable=self.resumable)
+        await self.comment(status_mark(self.run_id), status_comment(state, known))
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -191,7 +194,7 @@ async def _show_if_possible(desk: Desk, state: ProjectState) -> None:
 
 async def answer(desk: Desk, body: str) -> HandledRun:
     """Answer with a comment and no run."""
-    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("rocket")
     await desk.said("ended", "answered")
     return HandledRun(desk.run_id, "answered", report=body)
@@ -199,8 +202,8 @@ async def answer(desk: Desk, body: str) -> HandledRun:
 
 async def refuse(desk: Desk, message: str, lead: str = "Not started") -> HandledRun:
     """Say why nothing was started, and what to do."""
-    body = report.refusal_comment(message, lead)
-    await desk.comment(report.note_mark(desk.run_id), body)
+    body = refusal_comment(message, lead)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "refused")
     return HandledRun(desk.run_id, "refused", message, report=body)
@@ -208,10 +211,10 @@ async def refuse(desk: Desk, message: str, lead: str = "Not started") -> Handled
 
 async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
     """Say what is wrong in the spec, on the issue and at its lines."""
-    body = report.spec_comment(findings)
+    body = spec_comment(findings)
     if head is not None:
         await desk.publisher.upsert_check_run(head, spec_check(findings))
-    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "spec_invalid")
     return HandledRun(
@@ -221,7 +224,7 @@ async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str |
 
 async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
     """Show the plan; `waits` when its forecast is above the threshold."""
-    body = report.plan_comment(state, approvable=desk.resumable)
+    body = plan_comment(state, approvable=desk.resumable)
     if waits and desk.resumable:
         body += (
             "\n\nThe forecast is above `require_approval_above_usd`: somebody who may start runs approves this very "
@@ -233,7 +236,7 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -
             "Raise it in `.orchestrator.yaml`, or ask for less."
         )
     good = bool(state.tasks) and not waits
-    await desk.comment(report.status_mark(desk.run_id), body)
+    await desk.comment(status_mark(desk.run_id), body)
     await desk.react("rocket" if good else "confused")
     status = ProjectStatus.WAITING.value if waits else "planned" if state.tasks else state.status.value
     await desk.said("ended", status)
@@ -243,8 +246,8 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -
 async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
-    body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
-    await desk.comment(report.status_mark(desk.run_id), body)
+    body = f"{ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
+    await desk.comment(status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from orchestrator.errors import OrchestratorError, RunLost
-from orchestrator.github import report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.build import binding, build, deliver, ended, job_of
 from orchestrator.github.client import Unreachable
@@ -25,6 +24,7 @@ from orchestrator.github.repository import (
     head_of,
     is_commit_of,
 )
+from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
@@ -72,7 +72,7 @@ def why_not_approved(state: ProjectState | None) -> str:
     if state.status is ProjectStatus.WAITING and state.tasks:
         return ""
     if state.status.ended:
-        return f"the run has ended already ({report.ENDINGS[state.status].lower()}). {_next(state)}"
+        return f"the run has ended already ({ENDINGS[state.status].lower()}). {_next(state)}"
     return "the run does not wait for an approval."
 
 
@@ -80,7 +80,7 @@ def why_not_cancelled(state: ProjectState | None, cancelled_by: str | None) -> s
     """Return why a run cannot be cancelled, or an empty string; one that was cancelled already may be again."""
     if state is None or not state.status.final or cancelled_by is not None:
         return ""
-    return f"the run has ended already ({report.ENDINGS[state.status].lower()}). {_next(state)}"
+    return f"the run has ended already ({ENDINGS[state.status].lower()}). {_next(state)}"
 
 
 def why_not_resumed(state: ProjectState | None) -> str:

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from orchestrator.budget import Budget
 from orchestrator.errors import SpecFinding
-from orchestrator.github import report
+from orchestrator.github import notes, report, status
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.markdown import CUT_NOTE, duration, fit, one_line, usd
-from orchestrator.github.report import Links, check_runs, how_to_go_on, status_line
+from orchestrator.github.plan import plan_comment
+from orchestrator.github.status import Links, how_to_go_on, status_line
+from orchestrator.github.summaries import check_runs
 from orchestrator.state import ArchitectureDecision, Evaluation, Outcome, ProjectState, ProjectStatus, Task, TaskType
 from tests.unit.orchestrator.github.states import completed, exhausted, failing, running
 
@@ -28,20 +30,20 @@ def _offline() -> ProjectState:
 
 
 RENDERS: dict[str, Callable[[], str]] = {
-    "status_completed": lambda: report.status_comment(completed(), Links(42, "https://x/pull/42", "orchestrator/1-x")),
-    "status_running": lambda: report.status_comment(running()),
-    "status_exhausted": lambda: report.status_comment(exhausted()),
-    "status_offline_without_permission": lambda: report.status_comment(
+    "status_completed": lambda: status.status_comment(completed(), Links(42, "https://x/pull/42", "orchestrator/1-x")),
+    "status_running": lambda: status.status_comment(running()),
+    "status_exhausted": lambda: status.status_comment(exhausted()),
+    "status_offline_without_permission": lambda: status.status_comment(
         _offline(), Links(None, "https://x/compare/main...b", "b", "This token may not open pull requests.")
     ),
     "report_completed": lambda: report.report_comment(completed(), ["Built on abc; main has moved."]),
     "report_failing": lambda: report.report_comment(failing()),
     "pull_request": lambda: report.pull_request_body(completed(), 7),
     "pull_request_failing": lambda: report.pull_request_body(failing(), 7),
-    "plan": lambda: report.plan_comment(completed()),
-    "help": report.help_comment,
-    "spec": lambda: report.spec_comment(SPEC_FINDINGS),
-    "refusal": lambda: report.refusal_comment("a pull request is open."),
+    "plan": lambda: plan_comment(completed()),
+    "help": notes.help_comment,
+    "spec": lambda: notes.spec_comment(SPEC_FINDINGS),
+    "refusal": lambda: notes.refusal_comment("a pull request is open."),
 }
 
 
@@ -127,7 +129,7 @@ def test_a_spec_check_annotates_every_error() -> None:
 
 
 def test_every_place_where_a_result_is_shown_names_the_offline_model() -> None:
-    shown = [report.status_comment(_offline()), report.report_comment(_offline()), report.plan_comment(_offline())]
+    shown = [status.status_comment(_offline()), report.report_comment(_offline()), plan_comment(_offline())]
     shown += [report.pull_request_body(_offline(), 1), *(run.summary for run in check_runs(_offline()))]
     assert all("offline model" in text for text in shown)
 
@@ -165,7 +167,7 @@ def test_a_hostile_title_breaks_no_table_and_no_block(title: str, reason: str) -
         "## Validation",
     ]
     assert [line for line in text.splitlines() if line.startswith("```")] == ["```mermaid", "```"]
-    (row,) = (line for line in report.status_comment(state).splitlines() if line.startswith("| · "))
+    (row,) = (line for line in status.status_comment(state).splitlines() if line.startswith("| · "))
     assert row.replace("\\|", "").count("|") == 7
 
 
@@ -195,7 +197,7 @@ def _cancelled() -> ProjectState:
 
 
 def test_the_first_line_of_a_cancelled_run_says_who_what_was_spent_what_is_left_and_how_to_go_on() -> None:
-    first, *rest = report.status_comment(_cancelled(), Links(42, resumable=True)).split("\n\n")
+    first, *rest = status.status_comment(_cancelled(), Links(42, resumable=True)).split("\n\n")
     assert first.startswith("Cancelled by maria: #42 · 1/2 tasks · $0.91 of $5.00 · ")
     assert first.endswith(". Left undone: `tests`. To go on, comment `/orchestrate resume`.")
     assert [part.splitlines()[0] for part in rest] == ["|  | Task | What | Model | Review | Cost |"]
@@ -219,4 +221,4 @@ def test_a_run_that_can_be_found_again_says_the_very_command_that_goes_on(status
 
 
 def test_a_plan_that_can_be_approved_says_so() -> None:
-    assert report.plan_comment(completed(), approvable=True).endswith("comment `/orchestrate approve`.")
+    assert plan_comment(completed(), approvable=True).endswith("comment `/orchestrate approve`.")

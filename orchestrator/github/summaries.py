@@ -1,0 +1,44 @@
+"""The check runs of a run that has ended, whose summaries are the report's sections; pure."""
+
+from __future__ import annotations
+
+from orchestrator.github.checks import (
+    MAX_ANNOTATIONS,
+    CheckRun,
+    annotations_for,
+    architecture_verdict,
+    budget_verdict,
+    open_findings,
+    review_verdict,
+    validation_verdict,
+)
+from orchestrator.github.markdown import fit
+from orchestrator.github.report import architecture_section, budget_section, review_section, validation_section
+from orchestrator.github.status import OFFLINE_NOTE
+from orchestrator.state import ProjectState
+
+
+def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, ...]:
+    """Return the four check runs of an ended run, or with `single` all in `orchestrator/run`."""
+    validation = [finding for it in state.validation for finding in it.findings]
+    parts = (
+        ("budget", budget_verdict(state), budget_section(state), ()),
+        ("review", review_verdict(state), review_section(state), annotations_for(open_findings(state), "review")),
+        ("architecture", architecture_verdict(state), architecture_section(state), ()),
+        ("validation", validation_verdict(state), validation_section(state), annotations_for(validation, "validation")),
+    )
+    said = f"{OFFLINE_NOTE}\n\n" if state.offline else ""
+    runs = tuple(
+        CheckRun(f"orchestrator/{name}", verdict[0], verdict[1][:255], fit(said + text), notes)
+        for name, verdict, text, notes in parts
+    )
+    if not single:
+        return runs
+    worst = max((run.conclusion for run in runs), key=_SEVERITY.index)
+    titles = "; ".join(f"{run.name.removeprefix('orchestrator/')}: {run.title}" for run in runs)
+    summary = "\n\n".join(f"## {run.name.removeprefix('orchestrator/').title()}\n\n{run.summary}" for run in runs)
+    notes = tuple(note for run in runs for note in run.annotations)[:MAX_ANNOTATIONS]
+    return (CheckRun("orchestrator/run", worst, titles[:255], fit(summary), notes),)
+
+
+_SEVERITY = ("success", "action_required", "cancelled", "timed_out", "failure")
