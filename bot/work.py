@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bot.intake import Asked, Rules, asked_by
 from bot.logs import fields
+from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
@@ -87,7 +88,7 @@ class Workshop:
         if not state.status.ended:
             runs = RunStore(self.plane.database)
             fence = await runs.claim(run_id)
-            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
+            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome(Code.FAILED, reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
         publisher = Publisher(
             client,
@@ -141,7 +142,11 @@ class Workshop:
         if not asked.works:
             return asked.command
         refusal = await self._above_limit(delivery, delivery.actor)
-        return Refusal(f"{refusal} Then give the command again.", asked.name) if refusal else asked.command
+        return (
+            Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
+            if refusal
+            else asked.command
+        )
 
     async def _above_limit(self, delivery: Delivery, actor: str) -> str:
         """Return a sentence when somebody has started too much within the hour, runs and lints together."""

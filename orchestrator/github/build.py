@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_PATHS
+from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
 from orchestrator.github import answers
@@ -62,10 +63,14 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     base = command.base or trigger.default_branch
     base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
     if not base_sha:
-        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
+        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.", code=Code.NO_BRANCH)
     branch, open_url = await _branch(desk, job.github.branch_prefix)
     if open_url:
-        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
+        return await refuse(
+            desk,
+            f"a pull request for this issue is open: {open_url}. Merge or close it first.",
+            code=Code.PULL_REQUEST_OPEN,
+        )
     await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.
@@ -115,6 +120,7 @@ async def deliver(
         raise GitHubError(
             f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
             hint="Ask again and say that no key may be written; rotate the key if it is real.",
+            code=Code.SECRET_FOUND,
         )
     skip_checks, why = await _holds_ci_back(desk, changes, access)
     title = desk.publisher.safe(visible(trigger.title or state.title))
@@ -171,6 +177,7 @@ async def ended(
         state.status.value,
         state.outcome.reason,
         state,
+        code=Code.MISSING_PERMISSION if pull and pull.number is None else state.outcome.code,
         branch=branch if head else "",
         base_sha=base_sha,
         head_sha=head,

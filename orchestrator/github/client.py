@@ -17,6 +17,7 @@ import requests
 from github import Github, GithubException, RateLimitExceededException
 from github.Repository import Repository
 
+from orchestrator.codes import Code
 from orchestrator.errors import GitHubError
 
 DEADLINE_SECONDS = 120.0
@@ -36,6 +37,8 @@ class Refused(GitHubError):
         super().__init__(f"GitHub would not {what}: {status} {said}".rstrip(), hint=_HINTS.get(status, ""))
         self.status = status
         self.said = said
+        if status in (401, 403):
+            self.code = Code.MISSING_PERMISSION
 
 
 class NotFound(Refused):
@@ -44,6 +47,8 @@ class NotFound(Refused):
 
 class Unreachable(GitHubError):
     """GitHub is down, slow or over its limits: the same call may succeed later."""
+
+    code = Code.GITHUB_UNREACHABLE
 
 
 class AmbiguousWrite(Unreachable):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
@@ -16,7 +17,7 @@ from orchestrator.github.client import RepositoryClient
 from orchestrator.github.command import Command
 from orchestrator.github.markdown import one_line
 from orchestrator.github.marks import note_mark, status_mark
-from orchestrator.github.notes import refusal_comment, spec_comment
+from orchestrator.github.notes import failure_comment, refusal_comment, spec_comment
 from orchestrator.github.plan import plan_comment
 from orchestrator.github.publisher import Effects, Publisher, Reaction
 from orchestrator.github.sanitize import Redactor
@@ -85,12 +86,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class HandledRun:
-    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`."""
+    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`.
+
+    `code` is one of `orchestrator.codes`: the run's outcome, or what kept its result from being published.
+    """
 
     run_id: str
     status: str
     reason: str = ""
     state: ProjectState | None = None
+    code: str = ""
     branch: str = ""
     base_sha: str = ""
     head_sha: str = ""
@@ -197,16 +202,16 @@ async def answer(desk: Desk, body: str) -> HandledRun:
     await desk.comment(note_mark(desk.run_id), body)
     await desk.react("rocket")
     await desk.said("ended", "answered")
-    return HandledRun(desk.run_id, "answered", report=body)
+    return HandledRun(desk.run_id, "answered", code=Code.ANSWERED, report=body)
 
 
-async def refuse(desk: Desk, message: str, lead: str = "Not started") -> HandledRun:
+async def refuse(desk: Desk, message: str, lead: str = "Not started", code: Code = Code.REFUSED) -> HandledRun:
     """Say why nothing was started, and what to do."""
-    body = refusal_comment(message, lead)
+    body = refusal_comment(message, lead, code)
     await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "refused")
-    return HandledRun(desk.run_id, "refused", message, report=body)
+    return HandledRun(desk.run_id, "refused", message, code=code, report=body)
 
 
 async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
@@ -218,7 +223,13 @@ async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str |
     await desk.react("confused")
     await desk.said("ended", "spec_invalid")
     return HandledRun(
-        desk.run_id, "spec_invalid", findings[0].message, base_sha=head or "", report=body, spec_findings=findings
+        desk.run_id,
+        "spec_invalid",
+        findings[0].message,
+        code=Code.SPEC_INVALID,
+        base_sha=head or "",
+        report=body,
+        spec_findings=findings,
     )
 
 
@@ -240,15 +251,17 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -
     await desk.react("rocket" if good else "confused")
     status = ProjectStatus.WAITING.value if waits else "planned" if state.tasks else state.status.value
     await desk.said("ended", status)
-    return HandledRun(desk.run_id, status, state.outcome.reason, state, base_sha=base_sha, report=body)
+    return HandledRun(
+        desk.run_id, status, state.outcome.reason, state, code=state.outcome.code, base_sha=base_sha, report=body
+    )
 
 
 async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
-    body = f"{ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
+    body = failure_comment(f"{ENDINGS[status]}: {one_line(error.message)}", error.hint, error.code)
     await desk.comment(status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)
-    return HandledRun(desk.run_id, status.value, error.message, state, report=body)
+    return HandledRun(desk.run_id, status.value, error.message, state, code=error.code, report=body)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
+from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
 from orchestrator.github import answers
 from orchestrator.github.access import may_command
@@ -92,13 +93,13 @@ async def handle(
         await desk.said("access", access.reason)
         if not access.granted:
             await desk.react("confused")
-            return HandledRun(run_id, "denied", access.reason)
+            return HandledRun(run_id, "denied", access.reason, code=Code.DENIED)
         await desk.react("eyes")
         await desk.said("accepted", name)
 
         # 3. What needs no run is answered at once.
         if isinstance(command, Refusal):
-            return await refuse(desk, command.message)
+            return await refuse(desk, command.message, code=command.code)
         if command.name == "help":
             return await answer(desk, help_comment())
         if command.name == "status":
@@ -111,7 +112,7 @@ async def handle(
         if findings:
             return await refuse_spec(desk, findings, default_head)
         if refusal := answers.refusal(command, spec, default_head, trigger):
-            return await refuse(desk, refusal)
+            return await refuse(desk, refusal.message, code=refusal.code)
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
         if command.name == "approve":

@@ -47,6 +47,11 @@ def code(text: str) -> str:
     return " ".join(text.split()).replace("`", "'").replace("|", "¦")[:300] or " "
 
 
+def shown_code(name: str) -> str:
+    """Return a published code as people see it, small and last; an empty text where there is none."""
+    return f"(code `{name}`)" if name else ""
+
+
 def fit(text: str, limit: int = MAX_COMMENT) -> str:
     """Return a text within a limit of letters, cut at a line with a note that says so; an open block is closed."""
     if len(text) <= limit:

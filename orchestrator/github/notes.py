@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
-from orchestrator.github.markdown import code, fit, one_line, table
+from orchestrator.github.markdown import code, fit, one_line, shown_code, table
 
 
 def help_comment() -> str:
@@ -25,15 +26,23 @@ def help_comment() -> str:
     return "Commands, at the start of a line:\n\n" + table(["Command", "Effect"], rows)
 
 
-def refusal_comment(message: str, lead: str = "Not started") -> str:
+def refusal_comment(message: str, lead: str = "Not started", code: Code = Code.REFUSED) -> str:
     """Return a refusal: what is wrong, and what to write instead."""
-    return f"{lead}: {message}\n\n`/orchestrate help` lists the commands."
+    return f"{lead}: {message}\n\n`/orchestrate help` lists the commands. {shown_code(code)}"
+
+
+def failure_comment(message: str, hint: str, code: Code) -> str:
+    """Return what is said of a run that could not be brought to its end, and what to do."""
+    return "\n\n".join(part for part in (one_line(message), one_line(hint), shown_code(code)) if part)
 
 
 def spec_comment(findings: Sequence[SpecFinding]) -> str:
     """Return what is wrong in the spec file, at its lines."""
-    lines = [f"- `{code(f.path)}:{f.line}` `{code(f.field)}`: {one_line(f.message)}" for f in findings]
+    lines = [
+        f"- `{code(f.path)}:{f.line}` `{code(f.field)}`: {one_line(f.message)} {shown_code(f.code)}" for f in findings
+    ]
     path = code(findings[0].path) if findings else ".orchestrator.yaml"
     return fit(
-        f"Not started: `{path}` has errors. Correct them on the default branch and ask again.\n\n" + "\n".join(lines)
+        f"Not started: `{path}` has errors. Correct them on the default branch and ask again. "
+        f"{shown_code(Code.SPEC_INVALID)}\n\n" + "\n".join(lines)
     )

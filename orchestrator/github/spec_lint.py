@@ -91,7 +91,9 @@ def _analysed(path: str, policies: PolicySet | PolicyHierarchy, catalog: Catalog
 
 def _found(report: PolicyReport, *, error: bool) -> tuple[SpecFinding, ...]:
     return tuple(
-        SpecFinding(it.path, it.line, it.column, it.subject, it.message) for it in report.findings if it.error is error
+        SpecFinding(it.path, it.line, it.column, it.subject, it.message, it.code)
+        for it in report.findings
+        if it.error is error
     )
 
 

@@ -116,6 +116,7 @@ _RESUMES = {
 
 
 def task_table(state: ProjectState) -> str:
+    """Return the tasks as a table."""
     rows = []
     for task in state.tasks:
         result = state.results.get(task.id)
@@ -129,5 +130,6 @@ def task_table(state: ProjectState) -> str:
 
 
 def status_of(state: ProjectState, task: Task) -> TaskStatus:
+    """Return how a task stands; one that nobody began is pending."""
     result = state.results.get(task.id)
     return result.status if result else TaskStatus.PENDING

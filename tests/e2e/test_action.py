@@ -13,6 +13,7 @@ import pytest
 from bot.localhub import LocalHub, render
 from tests.e2e.action_steps import LAST, StepRunner
 from tests.loopback import Answer, Asked, ModelServer, Script
+from tests.reports import read_report
 
 REPO = "octo/demo"
 SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n"
@@ -101,8 +102,7 @@ def _dispatch(hub: LocalHub, runner: StepRunner, user: str = "maria") -> None:
 
 
 def _report(runner: StepRunner) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(Path(runner.outputs()["report-path"]).read_text())
-    return loaded
+    return read_report(Path(runner.outputs()["report-path"]))
 
 
 def _acting(log: str) -> list[str]:
