@@ -15,6 +15,7 @@ from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
 from orchestrator.github.marks import status_mark
+from orchestrator.github.notes import failure_comment
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
@@ -98,7 +99,7 @@ class Workshop:
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
-        body = f"{ENDINGS[ProjectStatus.FAILED]}: {reason}"
+        body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
         await publisher.upsert_comment(issue, status_mark(run_id), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 

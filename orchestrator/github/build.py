@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.codes import Code
@@ -96,7 +97,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
         await desk.effects.begin("plan", "shown")
         await desk.effects.done("plan", "shown", binding(state, job, base_sha))
-        return await planned(desk, state, base_sha, waits)
+        above_usd = job.github.require_approval_above_usd if waits else None
+        return await planned(desk, state, base_sha, above_usd)
     return await deliver(desk, job, access, state, base_sha, branch)
 
 
@@ -163,7 +165,8 @@ async def ended(
             note = await desk.publisher.upsert_check_run(head, check)
             if note and note not in told:
                 told.append(note)
-    text = report_comment(state, told)
+    tree_url = f"{desk.client.server_url}/{desk.trigger.repository}/blob/{quote(branch)}" if head else ""
+    text = report_comment(state, told, tree_url=tree_url)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
         await desk.publisher.upsert_comment(pull.number, report_mark(desk.run_id), text)

@@ -233,19 +233,10 @@ async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str |
     )
 
 
-async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
-    """Show the plan; `waits` when its forecast is above the threshold."""
-    body = plan_comment(state, approvable=desk.resumable)
-    if waits and desk.resumable:
-        body += (
-            "\n\nThe forecast is above `require_approval_above_usd`: somebody who may start runs approves this very "
-            "plan on this base commit, or asks for less."
-        )
-    elif waits:
-        body += (
-            "\n\nThe forecast is above `require_approval_above_usd`, so nothing was built. "
-            "Raise it in `.orchestrator.yaml`, or ask for less."
-        )
+async def planned(desk: Desk, state: ProjectState, base_sha: str, above_usd: float | None) -> HandledRun:
+    """Show the plan; `above_usd` is the threshold that its forecast is above, so that it waits."""
+    body = plan_comment(state, approvable=desk.resumable, waits_above_usd=above_usd)
+    waits = above_usd is not None
     good = bool(state.tasks) and not waits
     await desk.comment(status_mark(desk.run_id), body)
     await desk.react("rocket" if good else "confused")

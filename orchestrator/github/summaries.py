@@ -13,14 +13,15 @@ from orchestrator.github.checks import (
     validation_verdict,
 )
 from orchestrator.github.markdown import fit
-from orchestrator.github.report import architecture_section, budget_section, review_section, validation_section
+from orchestrator.github.report import architecture_section, review_section, validation_section
+from orchestrator.github.spending import budget_section
 from orchestrator.github.status import OFFLINE_NOTE
 from orchestrator.state import ProjectState
 
 
 def check_runs(state: ProjectState, *, single: bool = False) -> tuple[CheckRun, ...]:
     """Return the four check runs of an ended run, or with `single` all in `orchestrator/run`."""
-    validation = [finding for it in state.validation for finding in it.findings]
+    validation = [finding for it in state.validation for finding in it.coded]
     parts = (
         ("budget", budget_verdict(state), budget_section(state), ()),
         ("review", review_verdict(state), review_section(state), annotations_for(open_findings(state), "review")),
