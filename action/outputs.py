@@ -187,6 +187,8 @@ def summary(ending: Ending, redactor: Redactor) -> str:
         facts.insert(0, f"branch `{ending.branch}`, [open a pull request]({ending.pull_request_url})")
     if ending.folder:
         facts.insert(0, f"files in `{ending.folder}`")
+    if ending.status not in _GOOD:
+        facts.append(f"code `{ending.code}`")
     parts.append(" · ".join(facts))
     text = ending.report or ending.reason
     parts.append(inert(redactor(visible(text)), requester=ending.requester))

@@ -175,12 +175,13 @@ async def ended(
     await desk.show(state, links)
     await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
     await desk.said("ended", state.status.value)
+    unopened = pull is not None and pull.number is None
     return HandledRun(
         desk.run_id,
         state.status.value,
-        state.outcome.reason,
+        pull.note if pull and unopened else state.outcome.reason,
         state,
-        code=Code.MISSING_PERMISSION if pull and pull.number is None else state.outcome.code,
+        code=Code.MISSING_PERMISSION if unopened else state.outcome.code,
         branch=branch if head else "",
         base_sha=base_sha,
         head_sha=head,

@@ -18,12 +18,10 @@ def plan_comment(state: ProjectState, *, approvable: bool = False, waits_above_u
     An `approvable` one is built on a word; one whose forecast is above `waits_above_usd` waits for it.
     """
     lead = "Plan" if state.tasks else ENDINGS.get(state.status, "No plan")
-    cost = f" · forecast {usd(state.forecast.low_usd)} to {usd(state.forecast.high_usd)}" if state.forecast else ""
+    known, cap = state.forecast, usd(state.budget.max_usd)
+    cost = f" · forecast {usd(known.low_usd)} to {usd(known.high_usd)} of {cap}" if known else ""
     waits = " · waits for approval" if waits_above_usd is not None and approvable else ""
-    parts = [
-        f"{lead}: {len(state.tasks)} tasks{cost} of {usd(state.budget.max_usd)}{waits} · "
-        f"{usd(state.budget.spent_usd)} spent on planning"
-    ]
+    parts = [f"{lead}: {len(state.tasks)} tasks{cost}{waits} · {usd(state.budget.spent_usd)} spent on planning"]
     reason = _how_to_go_on(approvable, waits_above_usd) if state.tasks else one_line(state.outcome.reason)
     parts.append(f"{reason} {shown_code(state.outcome.code)}".strip())
     if state.offline:

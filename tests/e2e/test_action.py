@@ -167,7 +167,7 @@ async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
     assert {call.key for call in models.journal} <= set(models.environment().values())
     acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
     assert acting == [
-        "::warning file=sample_library/part_1.py,line=3,title=review::"
+        "::warning file=sample_library/part_1.py,line=3,title=review%3A review_warning::"
         "100%25 vague%0A::error::forged%0A::set-output name=status::forged"
     ]
     masked = {line.removeprefix("::add-mask::") for line in _acting(ran.log) if line.startswith("::add-mask::")}

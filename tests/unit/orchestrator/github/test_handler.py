@@ -402,6 +402,7 @@ async def test_a_token_that_may_not_open_pull_requests_ends_with_missing_permiss
     issue = _issue(scene)
     handled = await _handle(scene, scene.trigger(issue, "/orchestrate"))
     assert (handled.status, handled.code, handled.pull_request) == ("completed", "missing_permission", None)
+    assert handled.reason.startswith("This token may not open pull requests.")
     (status,) = _ours(scene, issue)
     assert "Open it by hand from the link" in status
     assert "(code `missing_permission`)" in status
