@@ -1,4 +1,5 @@
-"""`make docs`: what the documents say of the code is made from the code, between markers, and so is the public API.
+"""`make docs`: what the documents say of the code is made from the code, between markers; so are the public API, the
+frozen list of codes and the schema of the report.
 
 A part between `<!-- generated: NAME -->` and `<!-- end -->` belongs to the table of that name below. The tests compare
 what stands in the files with what this program would write.
