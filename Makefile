@@ -29,7 +29,7 @@ lint: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
 
-# The generated tables of the documents, and the public API as data.
+# The generated tables of the documents, the public API and the codes as data, and the schema of the report.
 docs: $(VENV)/.ready
 	$(BIN)/python -m docs.generate
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from action.inputs import Inputs
+from orchestrator.codes import Code
 from orchestrator.errors import UsageError
 from orchestrator.github.command import Command, Refusal, parse_command
 from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
@@ -73,6 +74,7 @@ def asked_by(
             Refusal(
                 f"`/orchestrate {command.name}` needs a database that the workflow's jobs share: name it by "
                 "`ORCHESTRATOR_DATABASE_URL` in the workflow's `env`.",
+                code=Code.NOT_AVAILABLE,
             ),
         )
     return Asked(trigger, command)

@@ -28,6 +28,7 @@ from action.outputs import (
     write_summary,
 )
 from action.plane import InputPlane
+from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
@@ -68,7 +69,7 @@ def main() -> int:
         try:
             ending = asyncio.run(_step(env, runner, secrets, redactor))
         except (KeyboardInterrupt, asyncio.CancelledError):
-            ending = Ending("interrupted", INTERRUPTED, exit_status=130)
+            ending = Ending("interrupted", INTERRUPTED, code=Code.INTERRUPTED, exit_status=130)
         except OrchestratorError as error:
             ending = _failed(error)
 
@@ -94,7 +95,7 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
     asked = asked_by(_payload(env), env, inputs, bots=operator.bots, shared=shared)
     if isinstance(asked, Ignored):
         tell(f"ignored: {asked.reason}")
-        return Ending("ignored", asked.reason)
+        return Ending("ignored", asked.reason, code=Code.IGNORED)
     github = GitHubConnection.from_environment(opened)
     output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
     async with ControlPlane.open(opened) as plane:
@@ -174,7 +175,7 @@ def _publish(runner: Runner, ending: Ending, redactor: Redactor) -> None:
 
 def _failed(error: OrchestratorError) -> Ending:
     findings = error.findings if isinstance(error, SpecError) else ()
-    return Ending("failed", str(error), spec_findings=findings, exit_status=error.exit_status)
+    return Ending("failed", str(error), code=error.code, spec_findings=findings, exit_status=error.exit_status)
 
 
 def _stop_on_sigterm() -> None:

@@ -13,13 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from typing import TextIO
 
+from orchestrator.budget import Budget
+from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.handler import HandledRun
-from orchestrator.github.report import check_runs
 from orchestrator.github.sanitize import Redactor, inert
+from orchestrator.github.summaries import check_runs
 from orchestrator.hidden import visible
 from orchestrator.report import report
 from orchestrator.state import ProjectState
@@ -55,6 +57,7 @@ class Ending:
     exit_status: int = 1
     folder: str = ""
     requester: str = ""
+    code: str = Code.FAILED
 
     @classmethod
     def of(cls, handled: HandledRun, *, requester: str = "", folder: str = "") -> Ending:
@@ -73,6 +76,7 @@ class Ending:
             4 if no_model else _EXITS.get(handled.status, 1),
             folder,
             requester,
+            handled.code or Code.FAILED,
         )
 
 
@@ -183,6 +187,8 @@ def summary(ending: Ending, redactor: Redactor) -> str:
         facts.insert(0, f"branch `{ending.branch}`, [open a pull request]({ending.pull_request_url})")
     if ending.folder:
         facts.insert(0, f"files in `{ending.folder}`")
+    if ending.status not in _GOOD:
+        facts.append(f"code `{ending.code}`")
     parts.append(" · ".join(facts))
     text = ending.report or ending.reason
     parts.append(inert(redactor(visible(text)), requester=ending.requester))
@@ -193,21 +199,13 @@ def write_report(folder: Path, ending: Ending, redactor: Redactor) -> Path:
     """Write the run's report, or one that says why there was no run, and return its path."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "report.json"
-    content = report(ending.state) if ending.state is not None else _without_a_run(ending)
+    content = report(ending.state or _nothing(ending.run_id))
+    if ending.state is None:
+        content["status"] = ending.status
+    content["outcome"] = {"code": ending.code, "reason": ending.reason}
     path.write_text(redactor(json.dumps(content, indent=2, ensure_ascii=False)) + "\n", encoding="utf-8")
     return path
 
 
-def _without_a_run(ending: Ending) -> dict[str, Any]:
-    return {
-        "project_id": ending.run_id,
-        "status": ending.status,
-        "app_type": "",
-        "budget": {"max_usd": 0.0, "spent_usd": 0.0, "max_time_seconds": 0.0, "elapsed_seconds": 0.0},
-        "architecture": {},
-        "tasks": [],
-        "calls": [],
-        "validation": [],
-        "outcome": {"code": ending.status, "reason": ending.reason},
-        "files": [],
-    }
+def _nothing(run_id: str) -> ProjectState:
+    return ProjectState(run_id, title="", description="", criteria="", budget=Budget(0.0, 0.0))

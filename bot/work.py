@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 
 from bot.intake import Asked, Rules, asked_by
 from bot.logs import fields
+from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
-from orchestrator.github import report
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
 from orchestrator.github.live import end_rounds
+from orchestrator.github.marks import status_mark
+from orchestrator.github.notes import failure_comment
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
+from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
@@ -87,7 +90,7 @@ class Workshop:
         if not state.status.ended:
             runs = RunStore(self.plane.database)
             fence = await runs.claim(run_id)
-            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
+            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome(Code.FAILED, reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
         publisher = Publisher(
             client,
@@ -97,11 +100,11 @@ class Workshop:
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
-        body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
-        await end_rounds(publisher, "failure", report.ENDINGS[ProjectStatus.FAILED], reason)
+        body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
+        await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
         if issue is None:
             return
-        await publisher.upsert_comment(issue, report.status_mark(run_id), body)
+        await publisher.upsert_comment(issue, status_mark(run_id), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
@@ -144,7 +147,11 @@ class Workshop:
         if not asked.works:
             return asked.command
         refusal = await self._above_limit(delivery, delivery.actor)
-        return Refusal(f"{refusal} Then give the command again.", asked.name) if refusal else asked.command
+        return (
+            Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
+            if refusal
+            else asked.command
+        )
 
     async def _above_limit(self, delivery: Delivery, actor: str) -> str:
         """Return a sentence when somebody has started too much within the hour, runs and lints together."""

@@ -1,4 +1,5 @@
-"""`make docs`: what the documents say of the code is made from the code, between markers, and so is the public API.
+"""`make docs`: what the documents say of the code is made from the code, between markers; so are the public API, the
+frozen list of codes and the schema of the report.
 
 A part between `<!-- generated: NAME -->` and `<!-- end -->` belongs to the table of that name below. The tests compare
 what stands in the files with what this program would write.
@@ -17,11 +18,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from docs.public_api import public_api
 from orchestrator.budget import PHASE_PERCENT, to_usd
 from orchestrator.catalog import ModelProfile, load_catalog
+from orchestrator.codes import Code, CodeKind
 from orchestrator.events import EventType
 from orchestrator.optimization import GreedyBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import Policy
 from orchestrator.prometheus import prometheus_text
 from orchestrator.providers.registry import KEY_VARIABLES
+from orchestrator.report_schema import report_schema_text
 from orchestrator.sections import APP_TYPES, VALIDATORS
 from orchestrator.specs import load_project_file
 from orchestrator.state import ApiParadigm, DataParadigm, StructuralPattern, Topology
@@ -31,8 +34,10 @@ from orchestrator.telemetry import Telemetry
 from orchestrator.validators.plan import ENDINGS, NPM_INSTALL, PYTEST, RUFF, SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = (ROOT / "CAPABILITIES.md", ROOT / "docs/usage_guide.md")
+DOCUMENTS = (ROOT / "CAPABILITIES.md", ROOT / "docs/usage_guide.md", ROOT / "docs/codes.md")
 PUBLIC_API = ROOT / "tests/contract/public_api.json"
+CODES = ROOT / "tests/contract/codes.json"
+REPORT_SCHEMA = ROOT / "report.schema.json"
 CHEAPEST = 10
 _PART = re.compile(r"(<!-- generated: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -57,6 +62,17 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def code(names: Iterable[str]) -> str:
     """Return names as code, separated by commas."""
     return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def codes_text() -> str:
+    """Return the frozen codes with those that came since: a code that is gone stays, so that a test breaks."""
+    frozen: list[str] = json.loads(CODES.read_text(encoding="utf-8"))
+    return json.dumps([*frozen, *(code.value for code in Code if code.value not in frozen)], indent=2) + "\n"
+
+
+def codes_of(kind: CodeKind) -> str:
+    """Return the codes of one kind with their meanings."""
+    return table(("code", "meaning"), ((f"`{code.value}`", code.meaning) for code in Code if code.kind is kind))
 
 
 def models() -> str:
@@ -194,14 +210,20 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "validators": validators,
     "app types": app_types,
+    "ending codes": lambda: codes_of(CodeKind.ENDING),
+    "task codes": lambda: codes_of(CodeKind.TASK),
+    "refusal codes": lambda: codes_of(CodeKind.REFUSAL),
+    "finding codes": lambda: codes_of(CodeKind.FINDING),
 }
 
 
 def main() -> None:
-    """Write every generated part and the public API."""
+    """Write every generated part, the public API, the frozen codes and the report's schema."""
     for path in DOCUMENTS:
         path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
     PUBLIC_API.write_text(public_api_text(), encoding="utf-8")
+    CODES.write_text(codes_text(), encoding="utf-8")
+    REPORT_SCHEMA.write_text(report_schema_text(), encoding="utf-8")
 
 
 if __name__ == "__main__":

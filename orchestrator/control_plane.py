@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.app_types import detect_app_type
+from orchestrator.codes import Code
 from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
@@ -266,7 +267,7 @@ class ControlPlane:
         async with self._runtime() as runtime:
             fence = await runtime.runs.claim(run_id)
             await Ledger(runtime.database, run_id, fence).recover()
-            outcome = Outcome("cancelled", f"Cancelled by {actor}")
+            outcome = Outcome(Code.CANCELLED, f"Cancelled by {actor}")
             await runtime.runs.conclude(run_id, fence, status=ProjectStatus.CANCELLED.value, outcome=outcome)
             await HoldStore(runtime.database).release(run_id, fence)
             state = await runtime.runs.state(run_id)

@@ -17,8 +17,8 @@ from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.optimization import GreedyBackend
 from orchestrator.policy import PolicySet
 from orchestrator.prediction import CostPredictor
-from orchestrator.routing import Need, Router
-from orchestrator.state import Forecast, Purpose, RiskLevel, Task
+from orchestrator.routing import Need, Route, Router
+from orchestrator.state import Forecast, Purpose, RiskLevel, RouteChoice, Task
 
 # Tokens of one call before anything was observed: (low, usual, high). Input is the prompt with its context, output is
 # for one file where the call writes files. Low is a small new project; high is a context filled from a repository.
@@ -94,6 +94,7 @@ class _TaskForecast:
     """What a task is expected to cost, by phase, and who would write it."""
 
     writer: str
+    routes: tuple[RouteChoice, ...]
     writing: _Range
     reviewing: _Range
     repairing: _Range
@@ -181,6 +182,7 @@ def forecast(
         by_phase={phase.value: (cost.low, cost.high) for phase, cost in phases.items()},
         estimated_by_phase={phase.value: cost.usual for phase, cost in phases.items()},
         critical_path_seconds=seconds,
+        routes={name: part.routes for name, part in parts.items()},
     )
 
 
@@ -194,8 +196,10 @@ class _Calls:
     def task(self, task: Task) -> _TaskForecast:
         """Return a task's forecast: generate and review, then revise and review for what is sent back."""
         kind = task.type.value
-        writer = self._model(Purpose.GENERATE, task)
-        reviewer = self._model(Purpose.REVIEW, task, avoid_provider=writer.provider)
+        written = self._route(Purpose.GENERATE, task)
+        writer = written.chain[0]
+        reviewed = self._route(Purpose.REVIEW, task, avoid_provider=writer.provider)
+        reviewer = reviewed.chain[0]
         files = max(1, len(task.files))
         write = self._call(Purpose.GENERATE, writer, kind, files)
         revise = self._call(Purpose.REVISE, writer, kind, files)
@@ -205,6 +209,7 @@ class _Calls:
         more = again + again * again  # rounds after the first, of two at most
         return _TaskForecast(
             writer=writer.id,
+            routes=(written.choice, reviewed.choice),
             writing=write.cost + revise.cost.times(0, more, 2),
             reviewing=review.cost.times(1, 1 + more, 3),
             repairing=(revise.cost + review.cost).times(0, 0, 1),
@@ -213,9 +218,9 @@ class _Calls:
 
     def call(self, purpose: Purpose) -> _Call:
         """Return a call that serves the whole run."""
-        return self._call(purpose, self._model(purpose))
+        return self._call(purpose, self._route(purpose).chain[0])
 
-    def _model(self, purpose: Purpose, task: Task | None = None, *, avoid_provider: str = "") -> ModelProfile:
+    def _route(self, purpose: Purpose, task: Task | None = None, *, avoid_provider: str = "") -> Route:
         need = Need(
             purpose,
             _INPUT[purpose][1],
@@ -224,7 +229,7 @@ class _Calls:
             avoid_provider=avoid_provider,
             task_type=task.type.value if task else "",
         )
-        return self.router.route(need).chain[0]
+        return self.router.route(need)
 
     def _call(self, purpose: Purpose, model: ModelProfile, task_type: str = "", files: int = 1) -> _Call:
         sent = _INPUT[purpose]

@@ -11,6 +11,7 @@ from orchestrator.architecture import adr, decide
 from orchestrator.artifacts import clashes
 from orchestrator.budget import to_usd
 from orchestrator.checks import Checker, checked
+from orchestrator.codes import Code
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
 from orchestrator.errors import (
@@ -79,7 +80,7 @@ class Engine:
         for warning in desk.warnings:
             desk.run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         # However this ends, cancelled or stopped by what nobody foresaw, the run must not look alive afterwards.
-        ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The run was interrupted.")
+        ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The run was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
                 ending = await self._until_stopped(desk, submission)
@@ -89,7 +90,7 @@ class Engine:
             late = OutOfTime(f"The time limit of {desk.run.gateway.budget.max_time_seconds:.0f} s is reached.")
             ending = self._stopped(desk, late)
         except OutputConflict as error:
-            ending = ProjectStatus.FAILED, Outcome("refused", error.message)
+            ending = ProjectStatus.FAILED, Outcome(error.code, error.message)
             raise
         except StoreError:
             raise  # interrupted: the run goes on once the database can be used again
@@ -104,7 +105,7 @@ class Engine:
 
         Raises what kept it from being decided.
         """
-        said = Outcome("decided", "The architecture is decided; nothing was planned or generated.")
+        said = Outcome(Code.DECIDED, "The architecture is decided; nothing was planned or generated.")
         return await self._consult(submission, bus, self._decide, said)
 
     async def consult(
@@ -126,7 +127,7 @@ class Engine:
         outcome: Outcome,
     ) -> Said:
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
-        ending = ProjectStatus.INTERRUPTED, Outcome("incomplete", "The question was interrupted.")
+        ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The question was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
                 answer = await question(desk)
@@ -191,7 +192,7 @@ class Engine:
             await self._runs.save_plan(run.id, desk.fence, tasks, expected)
             self._tell_plan(run, tasks, expected)
         if submission.plan_only:
-            return ProjectStatus.WAITING, Outcome("planned", f"{len(tasks)} tasks planned; nothing was generated.")
+            return ProjectStatus.WAITING, Outcome(Code.PLANNED, f"{len(tasks)} tasks planned; nothing was generated.")
 
         self._refuse_clashes(desk, submission, *(path for task in tasks for path in task.files))
 
@@ -321,7 +322,8 @@ class Engine:
         failed = {one for one, result in results.items() if result.status is not TaskStatus.COMPLETED}
         kinds = {task.id: task.type.value for task in tasks}
         for task_id in sorted(unreachable(tasks, failed) - set(results)):
-            result = TaskResult(task_id, TaskStatus.SKIPPED, reason="a task it depends on did not complete")
+            reason = "a task it depends on did not complete"
+            result = TaskResult(task_id, TaskStatus.SKIPPED, reason=reason, code=Code.DEPENDENCY_FAILED)
             results[task_id] = result
             await self._runs.finish_task(desk.run.id, desk.fence, result, {}, desk.elapsed())
             desk.run.tell(EventType.TASK_SKIPPED, task_id=task_id, type=kinds[task_id], reason=result.reason)
@@ -377,14 +379,13 @@ class Engine:
     def _stopped(self, desk: Desk, error: OrchestratorError) -> tuple[ProjectStatus, Outcome]:
         """Return how a run ends that something stopped."""
         if isinstance(error, OutOfTime):
-            return ProjectStatus.TIMED_OUT, Outcome("incomplete", error.message)
+            return ProjectStatus.TIMED_OUT, Outcome(error.code, error.message)
         if isinstance(error, BudgetError):
-            return ProjectStatus.BUDGET_EXHAUSTED, Outcome("incomplete", error.message)
+            return ProjectStatus.BUDGET_EXHAUSTED, Outcome(error.code, error.message)
         if isinstance(error, RunCancelled):
-            return ProjectStatus.CANCELLED, Outcome("cancelled", error.message)
+            return ProjectStatus.CANCELLED, Outcome(error.code, error.message)
         status = ProjectStatus.PARTIAL if built(desk.run.workspace) else ProjectStatus.FAILED
-        code = "no_model" if isinstance(error, NoModel) else "incomplete" if isinstance(error, NoReviewer) else "failed"
-        return status, Outcome(code, str(error))
+        return status, Outcome(error.code, str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
         notes = [*desk.state.notes, *desk.policy_notes()]

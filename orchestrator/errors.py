@@ -1,7 +1,7 @@
 """Every error the orchestrator raises on purpose.
 
-Each error carries the sentence for the user, a hint that says what to do about it, and the exit status that the
-command line ends with (CONTRACT section 2).
+Each error carries the sentence for the user, a hint that says what to do about it, its published code, and the exit
+status that the command line ends with (CONTRACT section 2).
 
     OrchestratorError
     ├── UsageError                    exit 2  a flag, path or run id that cannot be used
@@ -31,16 +31,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from orchestrator.codes import Code
+
 
 class OrchestratorError(Exception):
-    """The root of the tree; `message` is for the user, `hint` says what to do."""
+    """The root of the tree; `message` is for the user, `hint` says what to do, `code` stands for it in programs."""
 
     exit_status: ClassVar[int] = 1
+    code: Code = Code.FAILED
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", code: Code | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code or self.code
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
@@ -50,6 +54,7 @@ class UsageError(OrchestratorError):
     """A flag, path, environment variable or run id that cannot be used."""
 
     exit_status = 2
+    code = Code.USAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,7 @@ class SpecFinding:
     column: int
     field: str
     message: str
+    code: Code = Code.SPEC_FIELD
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {self.field}: {self.message}"
@@ -69,6 +75,8 @@ class SpecFinding:
 class SpecError(UsageError):
     """A spec or policy file that does not parse; `findings` name every place."""
 
+    code = Code.SPEC_INVALID
+
     def __init__(self, findings: tuple[SpecFinding, ...]) -> None:
         super().__init__("\n".join(str(finding) for finding in findings))
         self.findings = findings
@@ -76,6 +84,8 @@ class SpecError(UsageError):
 
 class OutputConflict(UsageError):
     """The output folder holds files that the orchestrator did not write; `paths` names them."""
+
+    code = Code.OUTPUT_CONFLICT
 
     def __init__(self, directory: str, paths: tuple[str, ...]) -> None:
         names = ", ".join(paths)
@@ -90,6 +100,7 @@ class BudgetError(OrchestratorError, ValueError):
     """A cap on money or time stops the work."""
 
     exit_status = 3
+    code = Code.BUDGET_EXHAUSTED
 
 
 class BudgetExhausted(BudgetError):
@@ -103,6 +114,8 @@ class BudgetExhausted(BudgetError):
 class BudgetHierarchyExceeded(BudgetError):
     """A run's cap does not fit into what is left of a budget above it; nothing was spent. `account` names that one."""
 
+    code = Code.BUDGET_ABOVE
+
     def __init__(self, message: str, *, account: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.account = account
@@ -111,11 +124,14 @@ class BudgetHierarchyExceeded(BudgetError):
 class OutOfTime(BudgetError):
     """The run's time limit is reached."""
 
+    code = Code.TIMED_OUT
+
 
 class NoModel(OrchestratorError):
     """No model is available, allowed and able; `excluded` maps each model to the rule that ruled it out."""
 
     exit_status = 4
+    code = Code.NO_MODEL
 
     def __init__(self, message: str, *, hint: str = "", excluded: dict[str, str] | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -125,25 +141,37 @@ class NoModel(OrchestratorError):
 class NoReviewer(OrchestratorError):
     """Another provider than the writer's is allowed, so that it must review, and none of them answered."""
 
+    code = Code.NO_REVIEWER
+
 
 class RunCancelled(OrchestratorError):
     """Somebody cancelled the run."""
+
+    code = Code.CANCELLED
 
 
 class RunLost(OrchestratorError):
     """Another process has taken this run over; this one may no longer write to it."""
 
+    code = Code.RUN_LOST
+
 
 class StoreError(OrchestratorError):
     """The database cannot be read or written; what was committed before is kept."""
+
+    code = Code.STORE_UNAVAILABLE
 
 
 class PlanError(OrchestratorError):
     """No model gave a usable architecture or plan within its attempts."""
 
+    code = Code.NO_PLAN
+
 
 class ChangeError(OrchestratorError):
     """A generated file, edit, deletion or rename that may not be applied; `path` names it."""
+
+    code = Code.CHANGE_REJECTED
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path}: {message}")
@@ -153,15 +181,20 @@ class ChangeError(OrchestratorError):
 class SandboxError(OrchestratorError):
     """The sandbox could not be set up, or the asked rung does not work on this machine."""
 
+    code = Code.SANDBOX_UNAVAILABLE
+
 
 class GitHubError(OrchestratorError):
     """GitHub refused something the run needs."""
+
+    code = Code.GITHUB_REFUSED
 
 
 class ProviderError(OrchestratorError):
     """One call to a model failed; `provider` and `model` name it."""
 
     exit_status = 4
+    code = Code.PROVIDER_FAILED
 
     def __init__(self, message: str, *, provider: str, model: str, hint: str = "") -> None:
         super().__init__(message, hint=hint)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from orchestrator.artifacts import apply_reply
 from orchestrator.catalog import ModelProfile
 from orchestrator.checks import Checker, checked
+from orchestrator.codes import Code
 from orchestrator.errors import ChangeError
 from orchestrator.evaluation import evaluate_task
 from orchestrator.gateway import UnusableAnswers
@@ -26,6 +27,7 @@ from orchestrator.reviewer import checks_section, review
 from orchestrator.run import Asking, Run
 from orchestrator.state import (
     ArchitectureDecision,
+    EarlierAttempt,
     Evaluation,
     Finding,
     Purpose,
@@ -91,6 +93,8 @@ class _Progress:
     routes: list[RouteChoice] = field(default_factory=list)
     failures: dict[str, int] = field(default_factory=dict)
     reason: str = ""
+    code: Code | None = None
+    earlier: list[EarlierAttempt] = field(default_factory=list)
     best: dict[str, bytes | None] = field(default_factory=dict)
     best_rank: tuple[bool, float] = (False, -1.0)
     tried: dict[str, Attempt] = field(default_factory=dict)
@@ -114,12 +118,31 @@ class _Progress:
         if not self.judged:
             self.tried |= dict.fromkeys(models, Attempt(passed, score))
 
-    def failed(self, feedback: str) -> None:
-        """Note what goes back to the writer."""
+    def failed(self, feedback: str, code: Code) -> None:
+        """Note what goes back to the writer, and the code that says why."""
         self.feedback = feedback
         self.reason = feedback
+        self.code = code
         if self.writer is not None:
             self.failures[self.writer.id] = self.failures.get(self.writer.id, 0) + 1
+
+    def begin(self, round: int, number: int) -> None:
+        """Begin an attempt: what the one before it, which was sent back, came to is kept."""
+        self.judged = number > 1
+        if self.code is None or self.writer is None:
+            return
+        was = self.code
+        self.earlier.append(
+            EarlierAttempt(
+                round,
+                number - 1,
+                self.writer.id,
+                was,
+                self.review if was is Code.REVIEW_REJECTED else None,
+                self.evaluation if was is Code.JUDGED_LOW else None,
+                self.validation if was in (Code.CHECKS_FAILED, Code.REVIEW_REJECTED, Code.JUDGED_LOW) else (),
+            )
+        )
 
 
 async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOutcome:
@@ -131,7 +154,7 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
     attempt = 0
     while attempt < attempts(assignment.task):
         attempt += 1
-        progress.judged = attempt > 1
+        progress.begin(assignment.round, attempt)
         label = f"{assignment.round}.{attempt}"
         try:
             if not await _write(run, assignment, progress, label):
@@ -142,7 +165,7 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
             if await passed(run, assignment, progress, label):
                 return _outcome(assignment, progress, TaskStatus.COMPLETED, attempt)
         except UnusableAnswers as error:
-            progress.reason = error.message
+            progress.reason, progress.code = error.message, Code.ANSWERS_UNUSABLE
             break
     return _outcome(assignment, progress, TaskStatus.FAILED, attempt)
 
@@ -177,11 +200,12 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
         changes = apply_reply(answer.reply, tree, run.rules(_files_of_others(run, assignment)))
     except ChangeError as error:
         progress.judge_first(answer.model.id)
-        progress.failed(f"Your changes could not be applied, and nothing of them was: {error.message}{unanswered}")
+        feedback = f"Your changes could not be applied, and nothing of them was: {error.message}{unanswered}"
+        progress.failed(feedback, error.code)
         return False
     if not changes:
         progress.judge_first(answer.model.id)
-        progress.failed(f"You changed nothing. {answer.reply.notes}".strip() + unanswered)
+        progress.failed(f"You changed nothing. {answer.reply.notes}".strip() + unanswered, Code.NOTHING_CHANGED)
         return False
     run.claims.update(dict.fromkeys(changes, assignment.task.id))
     progress.changes.update(changes)
@@ -200,7 +224,7 @@ async def _check(run: Run, checker: Checker, assignment: Assignment, progress: _
         return True
     if progress.writer is not None:
         progress.judge_first(progress.writer.id, score=WORTH_OF_CHECKED)
-    progress.failed(f"The checks failed:\n{checks_section(blocking)}")
+    progress.failed(f"The checks failed:\n{checks_section(blocking)}", Code.CHECKS_FAILED)
     return False
 
 
@@ -229,7 +253,7 @@ async def _reviewed(run: Run, assignment: Assignment, progress: _Progress, label
     progress.judge_first(progress.writer.id, passed=progress.review.approved, score=progress.review.score)
     if progress.review.approved:
         return True
-    progress.failed(_review_feedback(progress.review, threshold(assignment.task)))
+    progress.failed(_review_feedback(progress.review, threshold(assignment.task)), Code.REVIEW_REJECTED)
     return False
 
 
@@ -253,7 +277,8 @@ async def _judged(run: Run, assignment: Assignment, progress: _Progress, label: 
         return True
     progress.failed(
         f"It was judged at {progress.evaluation.score:.2f}, and the task needs {threshold(task):.2f}. "
-        f"The judge says:\n{progress.evaluation.reason}"
+        f"The judge says:\n{progress.evaluation.reason}",
+        Code.JUDGED_LOW,
     )
     return False
 
@@ -273,6 +298,8 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
         validation=progress.validation,
         routes=tuple(progress.routes),
         reason="" if completed else progress.reason,
+        code=None if completed else progress.code,
+        earlier=tuple(progress.earlier),
     )
     return TaskOutcome(result, dict(progress.changes if completed else progress.best), progress.tried)
 

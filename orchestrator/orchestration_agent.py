@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.budget import Budget
 from orchestrator.catalog import Catalog
+from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import PlanError, SpecError, UsageError
 from orchestrator.policy import PROVIDERS, Policy, PolicySet
@@ -98,7 +99,7 @@ class OrchestrationAgent:
             self._policies,
             run_id=known.project_id,
             question=partial(_revised, draft=known, feedback=feedback),
-            outcome=Outcome("drafted", "A job and a policy were drafted; nothing was planned or generated."),
+            outcome=Outcome(Code.DRAFTED, "A job and a policy were drafted; nothing was planned or generated."),
         )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from orchestrator.budget import to_usd
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
+from orchestrator.codes import Code
 from orchestrator.errors import NoModel, SpecError, SpecFinding, UsageError
 from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.optimization import GreedyBackend
@@ -67,6 +68,11 @@ class PolicyFinding:
     path: str = ""
     line: int = 1
     column: int = 1
+
+    @property
+    def code(self) -> Code:
+        """The published code of the finding's kind."""
+        return Code(f"policy_{self.kind}")
 
     @property
     def subject(self) -> str:

@@ -12,7 +12,18 @@ from orchestrator.limits import (
     MAX_REASON_CHARACTERS,
     clipped,
 )
-from orchestrator.state import Evaluation, Forecast, ProjectState, TaskResult, TaskStatus, ValidationResult
+from orchestrator.state import (
+    EarlierAttempt,
+    Evaluation,
+    Finding,
+    Forecast,
+    ProjectState,
+    RouteChoice,
+    TaskResult,
+    TaskStatus,
+    ValidationResult,
+    ValidationStatus,
+)
 from orchestrator.task_types import is_critical, threshold
 
 
@@ -31,6 +42,7 @@ def report(state: ProjectState) -> dict[str, Any]:
             "spent_usd": sum(call.cost_usd for call in state.calls),
             "max_time_seconds": state.budget.max_time_seconds,
             "elapsed_seconds": state.budget.elapsed_seconds,
+            "left_usd": max(0.0, state.budget.max_usd - sum(call.cost_usd for call in state.calls)),
             "phases": {
                 phase.value: {"share_usd": share, "spent_usd": state.spent_by_phase[phase]}
                 for phase, share in state.budget.phases.items()
@@ -78,6 +90,16 @@ def _forecast(expected: Forecast) -> dict[str, Any]:
             phase: {"low_usd": low, "estimated_usd": expected.estimated_by_phase[phase], "high_usd": high}
             for phase, (low, high) in expected.by_phase.items()
         },
+        "tasks": {
+            name: {
+                "low_usd": low,
+                "estimated_usd": expected.estimated_by_task.get(name, low),
+                "high_usd": high,
+                "model": expected.models.get(name, ""),
+                "routing": [_choice(choice) for choice in expected.routes.get(name, ())],
+            }
+            for name, (low, high) in expected.by_task.items()
+        },
     }
 
 
@@ -106,29 +128,51 @@ def _task(state: ProjectState, index: int) -> dict[str, Any]:
         "cost_usd": sum(call.cost_usd for call in calls),
         "input_tokens": sum(call.input_tokens for call in calls),
         "output_tokens": sum(call.output_tokens for call in calls),
+        "code": result.code or "",
         "reason": result.reason,
-        "findings": [
-            {
-                "path": one.path,
-                "line": one.line,
-                "severity": one.severity.value,
-                "message": clipped(one.message, MAX_MESSAGE_CHARACTERS),
-            }
-            for one in (result.review.findings[:MAX_FINDINGS] if result.review else ())
-        ],
-        "routing": [
-            {
-                "purpose": choice.purpose.value,
-                "model": choice.model,
-                "reason": choice.reason,
-                "forecast_usd": choice.forecast_usd,
-                "next_model": choice.next_model,
-                "next_forecast_usd": choice.next_forecast_usd,
-                "excluded": [{"model": model, "reason": reason} for model, reason in choice.excluded],
-                "violations": list(choice.violations),
-            }
-            for choice in result.routes
-        ],
+        "findings": [_finding(one) for one in (result.review.coded[:MAX_FINDINGS] if result.review else ())],
+        "earlier": [_earlier(attempt) for attempt in result.earlier],
+        "routing": [_choice(choice) for choice in result.routes],
+    }
+
+
+def _earlier(attempt: EarlierAttempt) -> dict[str, Any]:
+    review, judged = attempt.review, attempt.evaluation
+    failed = [one for check in attempt.validation if check.status is ValidationStatus.FAILED for one in check.coded]
+    return {
+        "round": attempt.round,
+        "attempt": attempt.number,
+        "model": attempt.model,
+        "code": attempt.code.value,
+        "reviewer_model": review.model if review else "",
+        "reviewer_provider": review.provider if review else "",
+        "judged_by": judged.model if judged else "",
+        "score": review.score if review else judged.score if judged else 0.0,
+        "findings": [_finding(one) for one in [*failed, *(review.coded if review else ())][:MAX_FINDINGS]],
+    }
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "line": one.line,
+        "severity": one.severity.value,
+        "code": one.code or "",
+        "rule": one.rule,
+        "message": clipped(one.message, MAX_MESSAGE_CHARACTERS),
+    }
+
+
+def _choice(choice: RouteChoice) -> dict[str, Any]:
+    return {
+        "purpose": choice.purpose.value,
+        "model": choice.model,
+        "reason": choice.reason,
+        "forecast_usd": choice.forecast_usd,
+        "next_model": choice.next_model,
+        "next_forecast_usd": choice.next_forecast_usd,
+        "excluded": [{"model": model, "reason": reason} for model, reason in choice.excluded],
+        "violations": list(choice.violations),
     }
 
 
@@ -142,10 +186,7 @@ def _validation(result: ValidationResult) -> dict[str, Any]:
         "passed": result.passed,
         "status": result.status.value,
         "detail": result.detail,
-        "findings": [
-            {"path": one.path, "line": one.line, "message": one.message, "severity": one.severity.value}
-            for one in result.findings
-        ],
+        "findings": [_finding(one) for one in result.coded],
     }
 
 
@@ -159,7 +200,7 @@ def report_markdown(state: ProjectState) -> str:
         f"**{state.status.value}** · {done}/{len(state.tasks)} tasks · ${spent:.4f} of "
         f"{dollars(state.budget.max_usd)} · {state.budget.elapsed_seconds:.0f} s · run `{state.project_id}`",
         "",
-        _cell(state.outcome.reason),
+        f"{_cell(state.outcome.reason)}{_code(state.outcome.code)}",
         "",
     ]
     if state.offline:
@@ -177,6 +218,7 @@ def report_markdown(state: ProjectState) -> str:
             f"| {_cell(task.id)}: {_cell(task.title)} | {result.status.value} | {result.score:.2f} | {result.model} | "
             f"{_reviewer(result)} | {result.attempts} | ${cost:.4f} |"
         )
+    lines += _open_findings(state)
     if state.architecture:
         decision = state.architecture
         lines += [
@@ -190,13 +232,32 @@ def report_markdown(state: ProjectState) -> str:
     lines += ["", "## Validation", "", f"Sandbox: {state.sandbox or 'not opened'}", ""]
     for check in state.validation:
         lines.append(f"- {check.validator}: {check.status.value.replace('_', ' ')} {_cell(check.detail)}".rstrip())
-        lines += [f"  - `{one.path}:{one.line}` {_cell(one.message)}" for one in check.findings]
+        lines += [f"  - {_found(one)}" for one in check.coded]
     if state.evaluation:
         lines += ["", "## Evaluation", "", f"{state.evaluation.score:.2f}: {_cell(state.evaluation.reason)}"]
     if state.notes:
         lines += ["", "## Notes", "", *(f"- {_cell(note)}" for note in state.notes)]
     lines += ["", "## Files", "", *(f"- `{path}`" for path in state.files)]
     return "\n".join(lines) + "\n"
+
+
+def _open_findings(state: ProjectState) -> list[str]:
+    """Return why tasks did not complete, and what their last reviews still find."""
+    lines = []
+    for name, result in state.results.items():
+        if result.code:
+            first = result.reason.strip().splitlines()[0] if result.reason.strip() else ""
+            lines.append(f"- {_cell(name)}: {_cell(first)}{_code(result.code)}")
+        lines += [f"- {_cell(name)}: {_found(one)}" for one in (result.review.coded if result.review else ())]
+    return ["", "## Findings", "", *lines] if lines else []
+
+
+def _found(one: Finding) -> str:
+    return f"`{one.path}:{one.line}` {_cell(one.message)}{_code(one.code or '')}"
+
+
+def _code(code: str) -> str:
+    return f" (code `{code}`)" if code else ""
 
 
 def _reviewer(result: TaskResult) -> str:

@@ -5,10 +5,11 @@ Nothing here reads a clock, a file or a network; the store writes these values a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from orchestrator.budget import Budget, Phase
+from orchestrator.codes import Code, validator_code
 
 
 class TaskType(StrEnum):
@@ -148,12 +149,21 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known."""
+    """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known.
+
+    `code` is None where it follows from who found it (`coded`); `rule` is the tool's own name for it, such as `F401`.
+    """
 
     path: str
     line: int
     message: str
     severity: Severity = Severity.ERROR
+    code: Code | None = None
+    rule: str = ""
+
+    def coded(self, code: Code) -> Finding:
+        """Return the finding with a code: its own, or else the one given."""
+        return self if self.code else replace(self, code=code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +227,11 @@ class ValidationResult:
         """True only when the validator ran and found nothing that blocks."""
         return self.status is ValidationStatus.PASSED
 
+    @property
+    def coded(self) -> tuple[Finding, ...]:
+        """The findings, each with its code."""
+        return tuple(finding.coded(validator_code(self.validator)) for finding in self.findings)
+
 
 @dataclass(frozen=True, slots=True)
 class Review:
@@ -228,6 +243,18 @@ class Review:
     approved: bool
     findings: tuple[Finding, ...] = ()
     same_provider: bool = False
+
+    @property
+    def coded(self) -> tuple[Finding, ...]:
+        """The findings, each with its code."""
+        return tuple(finding.coded(_REVIEW_CODES[finding.severity]) for finding in self.findings)
+
+
+_REVIEW_CODES = {
+    Severity.ERROR: Code.REVIEW_ERROR,
+    Severity.WARNING: Code.REVIEW_WARNING,
+    Severity.NOTE: Code.REVIEW_NOTE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,10 +285,24 @@ class RouteChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierAttempt:
+    """An attempt that was sent back, and why; `round` counts the resumes before it, `number` from 1 within a round."""
+
+    round: int
+    number: int
+    model: str
+    code: Code
+    review: Review | None = None
+    evaluation: Evaluation | None = None
+    validation: tuple[ValidationResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TaskResult:
     """How a task ended; `score` is the last review's, `cost_usd` the sum of its calls in USD.
 
-    A document that no policy wants reviewed has an `evaluation` instead of a review, and its score.
+    A document that no policy wants reviewed has an `evaluation` instead of a review, and its score. `code` says why a
+    task did not complete; `earlier` holds the attempts before the last one, those of earlier rounds first.
     """
 
     task_id: str
@@ -278,6 +319,8 @@ class TaskResult:
     validation: tuple[ValidationResult, ...] = ()
     routes: tuple[RouteChoice, ...] = ()
     reason: str = ""
+    code: Code | None = None
+    earlier: tuple[EarlierAttempt, ...] = ()
 
     @property
     def reviewer_model(self) -> str:
@@ -312,7 +355,8 @@ class Forecast:
     """What a run is expected to cost, in USD, and how long it takes along its critical path, in seconds.
 
     `by_task` and `by_phase` map task id and phase to (low, high), their `estimated_` twins to the value between;
-    `models` maps task id to the model that would write it. Low values and estimates add up; a high total is lower than
+    `models` maps task id to the model that would write it, `routes` to the choice of its writer and of its reviewer.
+    Low values and estimates add up; a high total is lower than
     the sum of its parts', which are not all at their worst at once.
     """
 
@@ -326,14 +370,22 @@ class Forecast:
     by_phase: dict[str, tuple[float, float]] = field(default_factory=dict)
     estimated_by_phase: dict[str, float] = field(default_factory=dict)
     critical_path_seconds: float = 0.0
+    routes: dict[str, tuple[RouteChoice, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Why the run ended as it did: a stable code for programs, a sentence for people."""
+    """Why the run ended as it did: a published code for programs, a sentence for people.
+
+    The code is empty while the run lives; raises `ValueError` for one that `orchestrator.codes` does not hold.
+    """
 
     code: str
     reason: str
+
+    def __post_init__(self) -> None:
+        if self.code:
+            Code(self.code)
 
 
 @dataclass(slots=True)

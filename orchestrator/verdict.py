@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from orchestrator.artifacts import PROTECTED_PATHS, matches
+from orchestrator.codes import Code
 from orchestrator.state import (
     REPAIR_PREFIX,
     Outcome,
@@ -72,15 +73,18 @@ def verdict(
     open_tasks = [task.id for task in tasks if task.id not in done]
     open_checks = [one.validator for one in validation if not one.passed]
     if not built(workspace):
-        return ProjectStatus.FAILED, Outcome("failed", "; ".join(["Nothing was built", *_why(tasks, results)]) + ".")
+        codes = [result.code for result in results.values() if result.status is TaskStatus.FAILED]
+        idle = bool(codes) and all(code is Code.NOTHING_CHANGED for code in codes)
+        said = "; ".join(["Nothing was built", *_why(tasks, results)]) + "."
+        return ProjectStatus.FAILED, Outcome(Code.NOTHING_TO_DO if idle else Code.FAILED, said)
     if not open_tasks and not open_checks:
-        return ProjectStatus.COMPLETED, Outcome("changed", note or "Every task and every check passed.")
+        return ProjectStatus.COMPLETED, Outcome(Code.CHANGED, note or "Every task and every check passed.")
     reasons = []
     if open_tasks:
         reasons.append(f"not completed: {', '.join(open_tasks)}")
     if open_checks:
         reasons.append(f"checks that did not pass: {', '.join(open_checks)}")
-    return ProjectStatus.PARTIAL, Outcome("incomplete", "; ".join([*reasons, *([note] if note else [])]))
+    return ProjectStatus.PARTIAL, Outcome(Code.INCOMPLETE, "; ".join([*reasons, *([note] if note else [])]))
 
 
 def _why(tasks: Sequence[Task], results: Mapping[str, TaskResult]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Protocol
 
-from orchestrator.github import report
+from orchestrator.codes import Code
 from orchestrator.github.client import RepositoryClient
-from orchestrator.github.command import Command
+from orchestrator.github.command import Command, Refusal
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.repository import head_of
+from orchestrator.github.status import status_comment
 from orchestrator.github.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState
@@ -26,20 +27,25 @@ class States(Protocol):
         ...
 
 
-def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: Trigger) -> str:
-    """Return why a command starts no run, or an empty string when it does."""
+def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: Trigger) -> Refusal | None:
+    """Return why a command starts no run, or None when it does."""
     if command.name not in WORKING:
         names = ", ".join(f"`{name}`" for name in WORKING)
-        return f"`/orchestrate {command.name}` is not available in this version; {names} are."
+        said = f"`/orchestrate {command.name}` is not available in this version; {names} are."
+        return Refusal(said, code=Code.NOT_AVAILABLE)
     if not spec.enabled:
-        return "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
+        said = "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
+        return Refusal(said, code=Code.SWITCHED_OFF)
     if spec.github.staged:
-        return "`github.staged: true` asks for previews only, which this version cannot make; nothing was written."
+        said = "`github.staged: true` asks for previews only, which this version cannot make; nothing was written."
+        return Refusal(said, code=Code.NOT_AVAILABLE)
     if default_head is None:
-        return "the repository has no commit yet. Push one, such as a README, and ask again."
+        return Refusal(
+            "the repository has no commit yet. Push one, such as a README, and ask again.", code=Code.NO_COMMIT
+        )
     if not trigger.title.strip():
-        return "the issue has no title to work from."
-    return ""
+        return Refusal("the issue has no title to work from.", code=Code.NO_TITLE)
+    return None
 
 
 async def status(publisher: Publisher, states: States, trigger: Trigger) -> str:
@@ -50,7 +56,7 @@ async def status(publisher: Publisher, states: States, trigger: Trigger) -> str:
         found = _STATUS_MARK.search(body)
         state = await states.state(found["run"]) if found else None
         if state is not None:
-            return report.status_comment(state)
+            return status_comment(state)
         if found:
             return body[: found.start()].strip()
     return "There is no run for this issue yet. To start one, comment `/orchestrate`."

@@ -8,11 +8,13 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from orchestrator.artifacts import PROTECTED_PATHS
+from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
-from orchestrator.github import answers, report
+from orchestrator.github import answers
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.checks import check_names
 from orchestrator.github.clone import clone
@@ -26,6 +28,8 @@ from orchestrator.github.desk import (
 )
 from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code, one_line
+from orchestrator.github.marks import report_mark
+from orchestrator.github.report import pull_request_body, report_comment
 from orchestrator.github.repository import (
     OpenedPullRequest,
     add_labels,
@@ -39,6 +43,8 @@ from orchestrator.github.repository import (
     open_pull_request,
     opened,
 )
+from orchestrator.github.status import Links
+from orchestrator.github.summaries import check_runs
 from orchestrator.github.trigger import Trigger
 from orchestrator.github.untrusted import ci_paths
 from orchestrator.hidden import visible
@@ -60,10 +66,14 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     base = command.base or trigger.default_branch
     base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
     if not base_sha:
-        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
+        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.", code=Code.NO_BRANCH)
     branch, open_url = await _branch(desk, job.github.branch_prefix)
     if open_url:
-        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
+        return await refuse(
+            desk,
+            f"a pull request for this issue is open: {open_url}. Merge or close it first.",
+            code=Code.PULL_REQUEST_OPEN,
+        )
     await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.
@@ -90,7 +100,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
         await desk.effects.begin("plan", "shown")
         await desk.effects.done("plan", "shown", binding(state, job, base_sha))
-        return await planned(desk, state, base_sha, waits)
+        above_usd = job.github.require_approval_above_usd if waits else None
+        return await planned(desk, state, base_sha, above_usd)
     return await deliver(desk, job, access, state, base_sha, branch)
 
 
@@ -114,6 +125,7 @@ async def deliver(
         raise GitHubError(
             f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
             hint="Ask again and say that no key may be written; rotate the key if it is real.",
+            code=Code.SECRET_FOUND,
         )
     skip_checks, why = await _holds_ci_back(desk, changes, access)
     title = desk.publisher.safe(visible(trigger.title or state.title))
@@ -126,7 +138,7 @@ async def deliver(
     # 5. The pull request, then its report and its checks.
     completed = state.status is ProjectStatus.COMPLETED
     notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
-    body = report.pull_request_body(state, trigger.issue, notes)
+    body = pull_request_body(state, trigger.issue, notes)
     pull = await open_pull_request(
         desk.client,
         head=branch,
@@ -152,25 +164,28 @@ async def ended(
     """Publish checks, report, status and reaction; a run that built nothing has the last two only."""
     told, missing = list(notes), ""
     if head:
-        for check in report.check_runs(state, single=job.github.checks == "one"):
+        for check in check_runs(state, single=job.github.checks == "one"):
             note = await desk.publisher.upsert_check_run(head, check)
             missing = note or missing
         told += [missing] if missing else []
     await end_rounds(desk.publisher, "cancelled", *_superseded(head))
-    text = report.report_comment(state, told)
+    tree_url = f"{desk.client.server_url}/{desk.trigger.repository}/blob/{quote(branch)}" if head else ""
+    text = report_comment(state, told, tree_url=tree_url)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
-        await desk.publisher.upsert_comment(pull.number, report.report_mark(desk.run_id), text)
+        await desk.publisher.upsert_comment(pull.number, report_mark(desk.run_id), text)
     await desk.said("reported", state.status.value)
-    links = report.Links(pull.number, pull.url, branch, f"{pull.note} {missing}".strip()) if pull else None
+    links = Links(pull.number, pull.url, branch, f"{pull.note} {missing}".strip()) if pull else None
     await desk.show(state, links)
     await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
     await desk.said("ended", state.status.value)
+    unopened = pull is not None and pull.number is None
     return HandledRun(
         desk.run_id,
         state.status.value,
-        state.outcome.reason,
+        pull.note if pull and unopened else state.outcome.reason,
         state,
+        code=Code.MISSING_PERMISSION if unopened else state.outcome.code,
         branch=branch if head else "",
         base_sha=base_sha,
         head_sha=head,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.errors import SpecFinding
+from orchestrator.github.findings import open_reviews
 from orchestrator.state import Finding, ProjectState, ProjectStatus, Severity, TaskStatus, ValidationStatus
 from orchestrator.task_types import is_critical
 from orchestrator.validators.plan import DEPENDENCIES, NPM_TEST, PYTEST, VALIDATORS
@@ -98,9 +99,8 @@ def ran(state: ProjectState) -> bool:
 
 
 def open_findings(state: ProjectState) -> tuple[Finding, ...]:
-    """Return the findings of each task's last review, each once, errors first."""
-    found = [finding for it in state.results.values() if it.review for finding in it.review.findings]
-    return tuple(sorted(dict.fromkeys(found), key=lambda it: (list(Severity).index(it.severity), it.path, it.line)))
+    """Return the findings of each task's last review, each once with its code, errors first."""
+    return tuple(it.finding for it in open_reviews(state))
 
 
 def budget_verdict(state: ProjectState) -> tuple[Conclusion, str]:
@@ -177,17 +177,25 @@ def buttons_for(state: ProjectState, annotations: Sequence[Annotation]) -> tuple
 def annotations_for(findings: Sequence[Finding], title: str = "") -> tuple[Annotation, ...]:
     """Return findings as annotations, at most 1,000."""
     return tuple(
-        Annotation(it.path, max(1, it.line), _LEVELS[it.severity], it.message or title or "finding", title)
+        Annotation(it.path, max(1, it.line), _LEVELS[it.severity], it.message or title or "finding", _titled(title, it))
         for it in findings[:MAX_ANNOTATIONS]
         if it.path
     )
+
+
+def _titled(title: str, finding: Finding) -> str:
+    """Return an annotation's title: where it comes from, the finding's code, and the tool's own name for it."""
+    said = " ".join(part for part in (finding.code, finding.rule) if part)
+    return f"{title}: {said}" if title and said else title or said
 
 
 def spec_check(findings: Sequence[SpecFinding]) -> CheckRun:
     """Return the check run of the spec file: every error at its line, or success."""
     if not findings:
         return CheckRun(SPEC_CHECK, "success", "The spec is valid", "Every field is known and in range.", shared=True)
-    lines = "\n".join(f"- `{it.path}:{it.line}` `{it.field}`: {' '.join(it.message.split())}" for it in findings)
+    lines = "\n".join(
+        f"- `{it.path}:{it.line}` `{it.field}`: {' '.join(it.message.split())} (code `{it.code}`)" for it in findings
+    )
     notes = tuple(
         Annotation(it.path, max(1, it.line), "failure", it.message, it.field) for it in findings[:MAX_ANNOTATIONS]
     )

@@ -18,6 +18,7 @@ import requests
 from github import Github, GithubException, RateLimitExceededException
 from github.Repository import Repository
 
+from orchestrator.codes import Code
 from orchestrator.errors import GitHubError
 from orchestrator.github.limits import Limits
 
@@ -49,6 +50,8 @@ class Refused(GitHubError):
         super().__init__(f"GitHub would not {what}: {status} {said}".rstrip(), hint=_HINTS.get(status, ""))
         self.status = status
         self.said = said
+        if status in (401, 403):
+            self.code = Code.MISSING_PERMISSION
 
 
 class NotFound(Refused):
@@ -57,6 +60,8 @@ class NotFound(Refused):
 
 class Unreachable(GitHubError):
     """GitHub is down, slow or over its limits: the same call may succeed later."""
+
+    code = Code.GITHUB_UNREACHABLE
 
 
 class NoRoom(Unreachable):

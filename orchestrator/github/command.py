@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from markdown_it import MarkdownIt
 
+from orchestrator.codes import Code
 from orchestrator.sections import APP_TYPES
 
 NAMES = ("run", "plan", "approve", "status", "cancel", "resume", "revise", "review", "ci", "help")
@@ -56,6 +57,7 @@ class Refusal:
 
     message: str
     nearest: str = "help"
+    code: Code = Code.REFUSED
 
 
 def parse_command(text: str, *, app_slug: str | None = None, on_pull_request: bool = False) -> Command | Refusal | None:
@@ -216,6 +218,7 @@ def _misspelt(word: str, text: str, on_pull_request: bool) -> Refusal | None:
         f"`{shown}` is no command; the nearest is `/orchestrate {nearest}`. "
         f"To use it as the text of a job, write `/orchestrate run {shown} …`.",
         nearest,
+        Code.UNKNOWN_COMMAND,
     )
 
 
@@ -236,13 +239,15 @@ def _take_options(text: str) -> _Options:
         name = f"--{option['name'].lower()}"
         if name not in _BUILD_OPTIONS:
             near = min(_BUILD_OPTIONS, key=lambda known: distance(known, name))
-            return _Options({}, text, Refusal(f"`{name[:40]}` is no option; the nearest is `{near}`.", "run"))
+            return _Options(
+                {}, text, Refusal(f"`{name[:40]}` is no option; the nearest is `{near}`.", "run", Code.UNKNOWN_OPTION)
+            )
         line = line[word.end() :]
         value = option["value"]
         if name != "--force" and value is None:
             following = _WORD.match(line)
             if not following or _OPTION.match(following[1]):
-                return _Options({}, text, Refusal(f"`{name}` needs a value after it.", "run"))
+                return _Options({}, text, Refusal(f"`{name}` needs a value after it.", "run", Code.BAD_VALUE))
             value, line = following[1], line[following.end() :]
         values[name] = (value or "").strip("`'\"\u2018\u2019\u201c\u201d")
     return _Options(values, line + newline + below)
@@ -253,23 +258,27 @@ def _command(name: str, given: dict[str, str], text: str, *, on_pull_request: bo
         return refusal
     for option in given:
         if option not in _OPTIONS.get(name, ()):
-            return Refusal(f"`/orchestrate {name}` takes no `{option}`.", name)
+            return Refusal(f"`/orchestrate {name}` takes no `{option}`.", name, Code.UNKNOWN_OPTION)
     text, given = _take_budget_in_text(name, text, given)
     amount = _amount(given.get("--budget", ""))
     if "--budget" in given and amount is None:
-        return Refusal("`--budget` takes an amount in USD above 0, such as `--budget 2.50`.", name)
+        return Refusal("`--budget` takes an amount in USD above 0, such as `--budget 2.50`.", name, Code.BAD_VALUE)
     app_type = given["--app-type"].lower() if "--app-type" in given else None
     if app_type is not None and app_type not in APP_TYPES:
         near = min(APP_TYPES, key=lambda known: distance(known, app_type))
-        return Refusal(f"`--app-type` takes one of {', '.join(APP_TYPES)}; the nearest is `{near}`.", name)
+        return Refusal(
+            f"`--app-type` takes one of {', '.join(APP_TYPES)}; the nearest is `{near}`.", name, Code.BAD_VALUE
+        )
     base = given.get("--base")
     if base is not None and not _BRANCH.match(base):
-        return Refusal("`--base` takes the name of a branch: letters, digits, `.`, `_`, `-` and `/`.", name)
+        return Refusal(
+            "`--base` takes the name of a branch: letters, digits, `.`, `_`, `-` and `/`.", name, Code.BAD_VALUE
+        )
     if given.get("--force"):
-        return Refusal("`--force` takes no value.", name)
+        return Refusal("`--force` takes no value.", name, Code.BAD_VALUE)
     text = text.strip() if name in _WITH_TEXT else ""
     if name == "revise" and not text:
-        return Refusal("`/orchestrate revise` needs the feedback after it: what should change?", name)
+        return Refusal("`/orchestrate revise` needs the feedback after it: what should change?", name, Code.NO_FEEDBACK)
     return Command(name, amount, app_type, base, "--force" in given, text)
 
 
@@ -279,9 +288,12 @@ def _misplaced(name: str, on_pull_request: bool) -> Refusal | None:
             f"`/orchestrate {name}` works on issues. On a pull request use `revise`, `review`, `ci`, `status`, "
             "`cancel` or `resume`.",
             "revise",
+            Code.MISPLACED,
         )
     if not on_pull_request and name in _ON_PULL_REQUESTS_ONLY:
-        return Refusal(f"`/orchestrate {name}` works on pull requests. On an issue use `run` or `plan`.", "run")
+        return Refusal(
+            f"`/orchestrate {name}` works on pull requests. On an issue use `run` or `plan`.", "run", Code.MISPLACED
+        )
     return None
 
 

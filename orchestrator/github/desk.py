@@ -8,17 +8,21 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
-from orchestrator.github import report
 from orchestrator.github.checks import NAMES, Conclusion, spec_check
 from orchestrator.github.client import NoRoom, RepositoryClient, Urgency
 from orchestrator.github.command import Command
 from orchestrator.github.live import end_rounds, show_round
 from orchestrator.github.markdown import one_line
+from orchestrator.github.marks import note_mark, status_mark
+from orchestrator.github.notes import failure_comment, refusal_comment, spec_comment
+from orchestrator.github.plan import plan_comment
 from orchestrator.github.publisher import Effects, Publisher, Reaction
 from orchestrator.github.sanitize import Redactor
+from orchestrator.github.status import ENDINGS, Links, status_comment
 from orchestrator.github.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -83,12 +87,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class HandledRun:
-    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`."""
+    """How it ended; `status` is a run's, or `planned`, `answered`, `refused`, `denied` or `spec_invalid`.
+
+    `code` is one of `orchestrator.codes`: the run's outcome, or what kept its result from being published.
+    """
 
     run_id: str
     status: str
     reason: str = ""
     state: ProjectState | None = None
+    code: str = ""
     branch: str = ""
     base_sha: str = ""
     head_sha: str = ""
@@ -131,10 +139,10 @@ class Desk:
         if self.trigger.issue is not None:
             await self.publisher.upsert_comment(self.trigger.issue, mark, body, urgency=urgency)
 
-    async def show(self, state: ProjectState, links: report.Links | None = None, *, urgency: Urgency = "final") -> None:
+    async def show(self, state: ProjectState, links: Links | None = None, *, urgency: Urgency = "final") -> None:
         """Bring the status comment up to date."""
-        known = replace(links or report.Links(), resumable=self.resumable)
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known), urgency=urgency)
+        known = replace(links or Links(), resumable=self.resumable)
+        await self.comment(status_mark(self.run_id), status_comment(state, known), urgency=urgency)
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -202,63 +210,62 @@ async def _show_if_possible(desk: Desk, state: ProjectState, head: str, names: S
 
 async def answer(desk: Desk, body: str) -> HandledRun:
     """Answer with a comment and no run."""
-    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("rocket")
     await desk.said("ended", "answered")
-    return HandledRun(desk.run_id, "answered", report=body)
+    return HandledRun(desk.run_id, "answered", code=Code.ANSWERED, report=body)
 
 
-async def refuse(desk: Desk, message: str, lead: str = "Not started") -> HandledRun:
+async def refuse(desk: Desk, message: str, lead: str = "Not started", code: Code = Code.REFUSED) -> HandledRun:
     """Say why nothing was started, and what to do."""
-    body = report.refusal_comment(message, lead)
-    await desk.comment(report.note_mark(desk.run_id), body)
+    body = refusal_comment(message, lead, code)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "refused")
-    return HandledRun(desk.run_id, "refused", message, report=body)
+    return HandledRun(desk.run_id, "refused", message, code=code, report=body)
 
 
 async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
     """Say what is wrong in the spec, on the issue and at its lines."""
-    body = report.spec_comment(findings)
+    body = spec_comment(findings)
     if head is not None:
         await desk.publisher.upsert_check_run(head, spec_check(findings))
-    await desk.comment(report.note_mark(desk.run_id), body)
+    await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", "spec_invalid")
     return HandledRun(
-        desk.run_id, "spec_invalid", findings[0].message, base_sha=head or "", report=body, spec_findings=findings
+        desk.run_id,
+        "spec_invalid",
+        findings[0].message,
+        code=Code.SPEC_INVALID,
+        base_sha=head or "",
+        report=body,
+        spec_findings=findings,
     )
 
 
-async def planned(desk: Desk, state: ProjectState, base_sha: str, waits: bool) -> HandledRun:
-    """Show the plan; `waits` when its forecast is above the threshold."""
-    body = report.plan_comment(state, approvable=desk.resumable)
-    if waits and desk.resumable:
-        body += (
-            "\n\nThe forecast is above `require_approval_above_usd`: somebody who may start runs approves this very "
-            "plan on this base commit, or asks for less."
-        )
-    elif waits:
-        body += (
-            "\n\nThe forecast is above `require_approval_above_usd`, so nothing was built. "
-            "Raise it in `.orchestrator.yaml`, or ask for less."
-        )
+async def planned(desk: Desk, state: ProjectState, base_sha: str, above_usd: float | None) -> HandledRun:
+    """Show the plan; `above_usd` is the threshold that its forecast is above, so that it waits."""
+    body = plan_comment(state, approvable=desk.resumable, waits_above_usd=above_usd)
+    waits = above_usd is not None
     good = bool(state.tasks) and not waits
-    await desk.comment(report.status_mark(desk.run_id), body)
+    await desk.comment(status_mark(desk.run_id), body)
     await desk.react("rocket" if good else "confused")
     status = ProjectStatus.WAITING.value if waits else "planned" if state.tasks else state.status.value
     await desk.said("ended", status)
-    return HandledRun(desk.run_id, status, state.outcome.reason, state, base_sha=base_sha, report=body)
+    return HandledRun(
+        desk.run_id, status, state.outcome.reason, state, code=state.outcome.code, base_sha=base_sha, report=body
+    )
 
 
 async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
-    body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
+    body = failure_comment(f"{ENDINGS[status]}: {one_line(error.message)}", error.hint, error.code)
     conclusion: Conclusion = "cancelled" if status is ProjectStatus.CANCELLED else "failure"
-    await end_rounds(desk.publisher, conclusion, report.ENDINGS[status], one_line(error.message))
-    await desk.comment(report.status_mark(desk.run_id), body)
+    await end_rounds(desk.publisher, conclusion, ENDINGS[status], one_line(error.message))
+    await desk.comment(status_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)
-    return HandledRun(desk.run_id, status.value, error.message, state, report=body)
+    return HandledRun(desk.run_id, status.value, error.message, state, code=error.code, report=body)

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost
-from orchestrator.github import report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import binding, build, deliver, ended, job_of
@@ -29,6 +29,7 @@ from orchestrator.github.repository import (
     is_commit_of,
 )
 from orchestrator.github.sanitize import Redactor
+from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
@@ -78,7 +79,7 @@ def why_not_approved(state: ProjectState | None) -> str:
     if state.status is ProjectStatus.WAITING and state.tasks:
         return ""
     if state.status.ended:
-        return f"the run has ended already ({report.ENDINGS[state.status].lower()}). {_next(state)}"
+        return f"the run has ended already ({ENDINGS[state.status].lower()}). {_next(state)}"
     return "the run does not wait for an approval."
 
 
@@ -86,7 +87,7 @@ def why_not_cancelled(state: ProjectState | None, cancelled_by: str | None) -> s
     """Return why a run cannot be cancelled, or an empty string; one that was cancelled already may be again."""
     if state is None or not state.status.final or cancelled_by is not None:
         return ""
-    return f"the run has ended already ({report.ENDINGS[state.status].lower()}). {_next(state)}"
+    return f"the run has ended already ({ENDINGS[state.status].lower()}). {_next(state)}"
 
 
 def why_not_resumed(state: ProjectState | None) -> str:
@@ -137,11 +138,11 @@ async def cancel(
 ) -> HandledRun:
     """Stop a run; whoever works on it delivers what was built, and where nobody does, that is done here."""
     if earlier is None:
-        return await refuse(desk, NO_RUN, "Nothing to cancel")
+        return await refuse(desk, NO_RUN, "Nothing to cancel", Code.NO_RUN)
     run_id, actor, source = earlier.run_id, desk.trigger.actor, desk.trigger.source
     refusal = why_not_cancelled(await desk.plane.state(run_id), await desk.plane.cancelled_by(run_id))
     if refusal:
-        return await refuse(desk, refusal, "Nothing to cancel")
+        return await refuse(desk, refusal, "Nothing to cancel", Code.NOT_CANCELLABLE)
     await desk.plane.cancel(run_id, actor)
     if begin_now is not None:
         await begin_now(run_id)
@@ -165,16 +166,16 @@ async def cancel(
         except OrchestratorError as error:
             await fail(theirs, error)
     elif state is not None and state.status is not ProjectStatus.CANCELLED:
-        return await refuse(desk, why_not_cancelled(state, None), "Nothing to cancel")
+        return await refuse(desk, why_not_cancelled(state, None), "Nothing to cancel", Code.NOT_CANCELLABLE)
     await desk.react("rocket")
     await desk.said("ended", "answered")
-    return HandledRun(desk.run_id, "answered", f"{run_id} is cancelled", state)
+    return HandledRun(desk.run_id, "answered", f"{run_id} is cancelled", state, code=Code.ANSWERED)
 
 
 async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig) -> HandledRun:
     """Build the plan that waits, if it is still the one that was shown; else plan anew, and ask again."""
     if earlier is None:
-        return await refuse(desk, why_not_approved(None), "Not approved")
+        return await refuse(desk, why_not_approved(None), "Not approved", Code.NO_RUN)
     run_id, source, effects = earlier.run_id, desk.trigger.source, earlier.effects
     theirs = earlier.desk(desk, reacts_to=desk.trigger.comment_id)
     job = job_of(spec, theirs.trigger, theirs.command, operator)
@@ -185,10 +186,10 @@ async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: 
         if state is None or refusal:
             if state is not None and (await effects.begin("approved", "plan"))[1]:
                 await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
-                return HandledRun(desk.run_id, "answered", "the plan was approved before", state)
-            return await refuse(desk, refusal, "Not approved")
+                return HandledRun(desk.run_id, "answered", "the plan was approved before", state, code=Code.ANSWERED)
+            return await refuse(desk, refusal, "Not approved", Code.NOT_APPROVABLE)
         if refusal := await _blocked(desk, earlier):
-            return await refuse(desk, refusal, "Not approved")
+            return await refuse(desk, refusal, "Not approved", Code.BRANCH_TAKEN)
         _, shown = await effects.begin("plan", "shown")
         _, base_sha = await effects.begin("base", "decided")
         if shown == binding(state, job, base_sha):
@@ -216,13 +217,15 @@ async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: 
 async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig) -> HandledRun:
     """Go on with a run that stopped early: its branch, its comments, its pull request; a new cap replaces the old."""
     if earlier is None:
-        return await refuse(desk, NO_RUN, "Not resumed")
+        return await refuse(desk, NO_RUN, "Not resumed", Code.NO_RUN)
     run_id, source = earlier.run_id, desk.trigger.source
     state = await desk.plane.state(run_id)
     _, stage = await earlier.effects.begin("resume", source)
     if not stage:
-        if refusal := why_not_resumed(state) or await _blocked(desk, earlier):
-            return await refuse(desk, refusal, "Not resumed")
+        if refusal := why_not_resumed(state):
+            return await refuse(desk, refusal, "Not resumed", Code.NOT_RESUMABLE)
+        if refusal := await _blocked(desk, earlier):
+            return await refuse(desk, refusal, "Not resumed", Code.BRANCH_TAKEN)
         await desk.plane.withdraw_cancel(run_id)
         await earlier.effects.done("resume", source, "going on")
     budget = desk.command.budget_usd

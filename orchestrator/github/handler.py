@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
+from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
-from orchestrator.github import answers, report
+from orchestrator.github import answers
 from orchestrator.github.access import may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import build, job_of
@@ -28,12 +29,14 @@ from orchestrator.github.desk import (
     refuse_spec,
 )
 from orchestrator.github.follow import Earlier, approve, cancel, resume
+from orchestrator.github.notes import help_comment
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     head_of,
     read_text,
 )
 from orchestrator.github.sanitize import Redactor
+from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec
@@ -91,26 +94,26 @@ async def handle(
         await desk.said("access", access.reason)
         if not access.granted:
             await desk.react("confused")
-            return HandledRun(run_id, "denied", access.reason)
+            return HandledRun(run_id, "denied", access.reason, code=Code.DENIED)
         await desk.react("eyes")
         await desk.said("accepted", name)
 
         # 3. What needs no run is answered at once.
         if isinstance(command, Refusal):
-            return await refuse(desk, command.message)
+            return await refuse(desk, command.message, code=command.code)
         if command.name == "help":
-            return await answer(desk, report.help_comment())
+            return await answer(desk, help_comment())
         if command.name == "status":
             known = await plane.state(earlier.run_id) if earlier else None
-            links = report.Links(resumable=resumable)
-            told = report.status_comment(known, links) if known else await answers.status(publisher, plane, trigger)
+            links = Links(resumable=resumable)
+            told = status_comment(known, links) if known else await answers.status(publisher, plane, trigger)
             return await answer(desk, told)
         if command.name == "cancel":
             return await cancel(desk, spec, earlier, operator, begin_now)
         if findings:
             return await refuse_spec(desk, findings, default_head)
         if refusal := answers.refusal(command, spec, default_head, trigger):
-            return await refuse(desk, refusal)
+            return await refuse(desk, refusal.message, code=refusal.code)
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
         if command.name == "approve":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator.github.checks import CheckRun, Conclusion
 from orchestrator.github.publisher import Publisher
-from orchestrator.github.report import running_checks
+from orchestrator.github.summaries import running_checks
 from orchestrator.state import ProjectState
 
 _OPEN = ("open_checks", "head")

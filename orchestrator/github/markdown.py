@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+from orchestrator.github.sanitize import JOINER
 
 MAX_COMMENT = 60_000
 CUT_NOTE = "\n\n… cut here: GitHub takes no longer text. The run's page and the pull request hold the rest."
+
+
+_TAG = re.compile(r"<(?=[!/?A-Za-z])(?!https?://)")
+_TICK = re.compile(r"(?<!`)`(?!`)")
+_FOLD, _UNFOLD = "<details>", "</details>"
+_CLOSING = 4 + 3 * (2 + len(_UNFOLD))
+"""Letters for closing what a cut leaves open: a fence, and folds three deep, more than any text of ours has."""
 
 
 def usd(amount: float) -> str:
@@ -31,27 +41,52 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, at most 2,000 letters, so that it can open no block of its own."""
-    flat = " ".join(text.split())
+    """Return a text on one line, at most 2,000 letters, so that it can open no block or tag of its own."""
+    flat = _TAG.sub(f"<{JOINER}", " ".join(text.split()))
     flat = flat if len(flat) <= 2000 else f"{flat[:1999]}…"
+    flat = _TICK.sub("'", flat) if len(_TICK.findall(flat)) % 2 else flat  # an odd one would pair with one of ours
     return f"\\{flat}" if flat[:1] in ("#", ">", "-", "+", "*", "|", "`", "~", "=") else flat
 
 
-def cell(text: str) -> str:
-    """Return a text for a table's cell."""
-    return one_line(text).replace("\\|", "|").replace("|", "\\|").replace("`", "'")[:500]
+def cell(text: str, limit: int = 500) -> str:
+    """Return a text for a table's cell, of so many letters at most."""
+    flat = one_line(text).replace("\\|", "|").replace("`", "'")
+    flat = flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
+    return flat.replace("|", "\\|")
 
 
 def code(text: str) -> str:
-    """Return a text for a code span: on one line, without marks that would end it or its cell."""
-    return " ".join(text.split()).replace("`", "'").replace("|", "¦")[:300] or " "
+    """Return a text for a code span: on one line, without marks that would end it or its cell, and without tags."""
+    return _TAG.sub(f"<{JOINER}", " ".join(text.split())).replace("`", "'").replace("|", "¦")[:300] or " "
 
 
-def fit(text: str, limit: int = MAX_COMMENT) -> str:
-    """Return a text within a limit of letters, cut at a line with a note that says so; an open block is closed."""
+def shown_code(name: str) -> str:
+    """Return a published code as people see it, small and last; an empty text where there is none."""
+    return f"(code `{name}`)" if name else ""
+
+
+def listed(lines: Sequence[str], most: int) -> str:
+    """Return lines as a list, at most so many, and how many more there are."""
+    shown = [f"- {line}" for line in lines[:most]]
+    return "\n".join([*shown, f"- and {len(lines) - most} more"] if len(lines) > most else shown)
+
+
+def folded(summary: str, text: str) -> str:
+    """Return a text that shows when somebody opens it; the summary is a text of ours."""
+    return f"{_FOLD}\n<summary>{summary}</summary>\n\n{text}\n\n{_UNFOLD}"
+
+
+def fit(text: str, limit: int = MAX_COMMENT, note: str = CUT_NOTE) -> str:
+    """Return a text within a limit of letters, cut at a line with a note that says so; what is open is closed."""
     if len(text) <= limit:
         return text
-    cut = text[: limit - len(CUT_NOTE) - 10]
+    cut = text[: limit - len(note) - _CLOSING]
     cut = cut[: cut.rindex("\n")] if "\n" in cut else cut
-    fence = "\n```" if sum(line.startswith("```") for line in cut.split("\n")) % 2 else ""
-    return f"{cut}{fence}{CUT_NOTE}"
+    fenced, folds = False, 0
+    for line in cut.split("\n"):
+        if line.startswith("```"):
+            fenced = not fenced
+        elif not fenced:
+            folds += (line == _FOLD) - (line == _UNFOLD)
+    fence = "\n```" if fenced else ""
+    return f"{cut}{fence}{f'{chr(10)}{chr(10)}{_UNFOLD}' * folds}{note}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from orchestrator.catalog import Catalog
 from orchestrator.errors import SpecError, SpecFinding
 from orchestrator.github.checks import SPEC_CHECK, Annotation, CheckRun, Conclusion
-from orchestrator.github.markdown import code, duration, one_line, usd
+from orchestrator.github.markdown import code, duration, one_line, shown_code, usd
 from orchestrator.policy import PolicySet
 from orchestrator.policy_analysis import PolicyAnalyzer, PolicyReport, models_left
 from orchestrator.policy_files import PolicyHierarchy, parse_policy_file
@@ -91,7 +91,9 @@ def _analysed(path: str, policies: PolicySet | PolicyHierarchy, catalog: Catalog
 
 def _found(report: PolicyReport, *, error: bool) -> tuple[SpecFinding, ...]:
     return tuple(
-        SpecFinding(it.path, it.line, it.column, it.subject, it.message) for it in report.findings if it.error is error
+        SpecFinding(it.path, it.line, it.column, it.subject, it.message, it.code)
+        for it in report.findings
+        if it.error is error
     )
 
 
@@ -163,7 +165,10 @@ def _title(errors: Sequence[SpecFinding], warnings: Sequence[SpecFinding]) -> st
 def _listed(heading: str, findings: Sequence[SpecFinding]) -> str:
     if not findings:
         return ""
-    lines = [f"- `{code(it.path)}:{it.line}` `{code(it.field)}`: {one_line(it.message)}" for it in findings[:MAX_NOTES]]
+    lines = [
+        f"- `{code(it.path)}:{it.line}` `{code(it.field)}`: {one_line(it.message)} {shown_code(it.code)}"
+        for it in findings[:MAX_NOTES]
+    ]
     more = [f"- and {len(findings) - MAX_NOTES} more"] if len(findings) > MAX_NOTES else []
     return f"### {heading}\n\n" + "\n".join([*lines, *more])
 

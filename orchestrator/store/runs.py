@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -22,6 +22,7 @@ from orchestrator.budget import Budget, to_pico
 from orchestrator.state import (
     REPAIR_PREFIX,
     ArchitectureDecision,
+    EarlierAttempt,
     Evaluation,
     Forecast,
     Outcome,
@@ -199,6 +200,9 @@ class RunStore:
                         run_id=run_id, id=added.id, ordinal=count, definition=_dump(added), status="", round=0
                     )
                 )
+            mine = (tasks.c.run_id == run_id, tasks.c.id == result.task_id)
+            before = (await connection.execute(select(tasks.c.result, tasks.c.round).where(*mine))).one_or_none()
+            result = _after(before.result, before.round, result) if before else result
             ended = {"status": result.status.value, "result": _dump(result)}
             await connection.execute(_TASK, {"of_run": run_id, "task_id": result.task_id, **ended})
             await _write_artifacts(connection, run_id, result.task_id, changes)
@@ -216,11 +220,13 @@ class RunStore:
                     tasks.c.run_id == run_id,
                     tasks.c.status.in_((TaskStatus.FAILED.value, TaskStatus.SKIPPED.value)),
                 )
-                .values(status=TaskStatus.PENDING.value, round=tasks.c.round + 1, result=None)
+                .values(status=TaskStatus.PENDING.value, round=tasks.c.round + 1)
             )
             await connection.execute(
                 delete(tasks).where(
-                    tasks.c.run_id == run_id, tasks.c.id.startswith(REPAIR_PREFIX), tasks.c.result.is_(None)
+                    tasks.c.run_id == run_id,
+                    tasks.c.id.startswith(REPAIR_PREFIX),
+                    tasks.c.status == TaskStatus.PENDING.value,
                 )
             )
             await connection.execute(
@@ -378,7 +384,18 @@ def _run_row(row: Row[Any], spent: int) -> RunRow:
 
 
 def _result(row: Row[Any]) -> TaskResult:
-    return _load(TaskResult, row.result) or TaskResult(row.id, TaskStatus(row.status))
+    """Return a task's result; one that is being worked on anew keeps what its earlier rounds came to."""
+    result, status = _load(TaskResult, row.result), TaskStatus(row.status)
+    return result if result and result.status is status else _after(row.result, row.round, TaskResult(row.id, status))
+
+
+def _after(before: str | None, round_: int, result: TaskResult) -> TaskResult:
+    """Return a task's result in a round with the attempts before it, given what the row held of the last round."""
+    was = _load(TaskResult, before)
+    if was is None or was.code is None or not was.attempts:
+        return result
+    last = EarlierAttempt(round_ - 1, was.attempts, was.model, was.code, was.review, was.evaluation, was.validation)
+    return replace(result, earlier=(*was.earlier, last, *result.earlier))
 
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}

@@ -16,6 +16,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from orchestrator.codes import Code
 from orchestrator.errors import SandboxError
 from orchestrator.sandbox import MIB, Finished, Limits, PackageIndex, Sandbox, pip_location
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
@@ -163,7 +164,7 @@ def _file_entries(root: Path, name: str, seen: set[str]) -> Iterator[str | Findi
             if inside:
                 yield from _file_entries(root, other, seen)
             else:
-                yield Finding(name, number, f"{text}: {_PRIVATE}")
+                yield Finding(name, number, f"{text}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
         elif text:
             yield requirement_or_finding(text, name, number)
 
@@ -174,9 +175,9 @@ def requirement_or_finding(line: str, path: str, number: int) -> str | Finding:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
-        return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}")
+        return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
     if requirement.url:
-        return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}")
+        return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
     return str(requirement)
 
 

@@ -42,6 +42,7 @@ def read_ruff(finished: Finished, workspace: str) -> ValidationResult:
             posixpath.relpath(entry["filename"], workspace),
             max(1, int(entry["location"]["row"])),
             f"{entry['code']}: {entry['message']}" if entry.get("code") else str(entry["message"]),
+            rule=str(entry.get("code") or ""),
         )
         for entry in entries
     )

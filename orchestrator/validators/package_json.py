@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from orchestrator.codes import Code
 from orchestrator.state import Finding
 from orchestrator.validators.plan import line_of, table_in, tail
 
@@ -95,11 +96,25 @@ def _sources(document: dict[str, Any], text: str) -> Iterator[Finding]:
     for kind in _KINDS:
         for name, spec in table_in(document.get(kind)).items():
             if not (_NAME.fullmatch(name) and is_of_registry(spec)):
-                yield Finding(PACKAGE_JSON, _key_line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+                yield Finding(
+                    PACKAGE_JSON,
+                    _key_line(text, name),
+                    f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}",
+                    code=Code.PRIVATE_SOURCE,
+                )
     for name, spec in _overrides(table_in(document.get("overrides"))):
         # `$name` means the version that the project itself asks for, which is read above.
         if not is_of_registry(spec.removeprefix("$")):
-            yield Finding(PACKAGE_JSON, _key_line(text, name), f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}")
+            yield Finding(
+                PACKAGE_JSON,
+                _key_line(text, name),
+                f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}",
+                code=Code.PRIVATE_SOURCE,
+            )
+
+
+def _private(path: str, line: int, said: str) -> Finding:
+    return Finding(path, line, f"{tail(said, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
 
 
 def _overrides(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -120,14 +135,16 @@ def _locked(lock: str, host: str) -> Iterator[Finding]:
         resolved = table_in(entry).get("resolved")
         address = urlsplit(resolved) if isinstance(resolved, str) else None
         if address is not None and (address.scheme != "https" or address.hostname != host):
-            yield Finding(LOCK, _key_line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}")
+            yield Finding(
+                LOCK, _key_line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE
+            )
 
 
 def _registries(npmrc: str, host: str) -> Iterator[Finding]:
     for number, line in enumerate(npmrc.splitlines(), 1):
         named = _REGISTRY_KEY.match(line)
         if named and urlsplit(named[1]).hostname != host:
-            yield Finding(NPMRC, number, f"{tail(line, 200)}: {_PRIVATE}")
+            yield Finding(NPMRC, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
 
 
 def _says(script: object) -> bool:

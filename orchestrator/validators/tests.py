@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.codes import Code
 from orchestrator.sandbox import Finished, Limits, Places, Sandbox
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
 from orchestrator.validators.plan import FOREIGN_FOLDERS, PYTEST, tail
@@ -59,7 +60,7 @@ def read_pytest(finished: Finished, word: str) -> ValidationResult:
     detail = ", ".join(f"{report[name]} {name}" for name in ("passed", "failed", "skipped") if report[name])
     findings = tuple(Finding(item["path"], max(1, item["line"]), item["message"]) for item in report["findings"])
     if finished.status == _NO_TESTS:
-        return _failed("No tests ran. Write tests in files named test_*.py.")
+        return _failed("No tests ran. Write tests in files named test_*.py.", Code.NO_TESTS)
     if findings or finished.status != 0:
         if not findings:
             return _failed(f"pytest {_ending(finished)}.\n{tail(output)}")
@@ -113,6 +114,6 @@ def _ending(finished: Finished) -> str:
     return f"ended with status {finished.status}"
 
 
-def _failed(message: str) -> ValidationResult:
-    finding = Finding("tests", 1, message)
+def _failed(message: str, code: Code | None = None) -> ValidationResult:
+    finding = Finding("tests", 1, message, code=code)
     return ValidationResult(PYTEST, ValidationStatus.FAILED, (finding,), message.splitlines()[0])

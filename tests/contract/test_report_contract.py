@@ -10,8 +10,11 @@ import jsonschema
 import pytest
 
 from orchestrator.providers.base import CompletionRequest
+from orchestrator.report import report
+from orchestrator.report_schema import report_schema_text
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectStatus
+from tests.reports import PUBLISHED, valid
 from tests.unit.orchestrator.models import APPROVED, Models, a_job, plan, sent_back, task, task_of
 
 TEXT = {"type": "string"}
@@ -107,6 +110,7 @@ async def test_a_report_keeps_to_the_contract(
     assert state.status is status
     report = json.loads((output / ".orchestrator" / "report.json").read_text())
     jsonschema.Draft202012Validator(SCHEMA).validate(report)
+    assert valid(report) == report
     assert report["budget"]["spent_usd"] == sum(call["cost_usd"] for call in report["calls"])
     assert report["files"] == sorted(report["files"])
     present = {path.relative_to(output).as_posix() for path in output.rglob("*") if path.is_file()}
@@ -117,6 +121,28 @@ async def test_a_report_keeps_to_the_contract(
         by_task[call["task_id"]] = by_task.get(call["task_id"], 0.0) + call["cost_usd"]
     for row in report["tasks"]:
         assert row["cost_usd"] == pytest.approx(by_task.get(row["id"], 0.0))
+
+
+def test_the_published_schema_of_the_report_is_up_to_date_and_a_schema() -> None:
+    published = PUBLISHED.read_text(encoding="utf-8")
+    assert published == report_schema_text(), "report.schema.json differs from the code; run `make docs`"
+    jsonschema.Draft202012Validator.check_schema(json.loads(published))
+
+
+async def test_the_published_schema_refuses_what_no_report_may_hold(tmp_path: Path) -> None:
+    # given
+    good = report(await Models().run(tmp_path))
+    valid(good)
+    # then
+    for broken in (
+        good | {"extra": 1},
+        good | {"status": "done"},
+        good | {"outcome": {"code": "done", "reason": ""}},
+        good | {"tasks": [good["tasks"][0] | {"score": 1.5}]},
+        {name: value for name, value in good.items() if name != "calls"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            valid(broken)
 
 
 async def test_the_report_for_people_says_the_same_and_no_title_breaks_its_table(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from tests.reports import read_report
+
 ROOT = Path(__file__).resolve().parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
 LAST = "Orchestrate"
@@ -60,8 +62,9 @@ class StepRunner:
         return path.read_text() if path.exists() else ""
 
     def has_report(self) -> bool:
-        """Tell whether the output `report-path` is a file."""
-        return Path(self.outputs()["report-path"]).is_file()
+        """Tell whether the output `report-path` is a file; one that is holds what the published schema allows."""
+        path = Path(self.outputs()["report-path"])
+        return path.is_file() and bool(read_report(path))
 
     def outputs(self) -> dict[str, str]:
         """Return the Action's outputs as a later step of the caller's job sees them."""

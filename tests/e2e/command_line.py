@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import subprocess
@@ -13,6 +12,7 @@ from typing import Any
 
 from tests.loopback import Answer, Asked, ModelServer, Script
 from tests.loopback.library import plan
+from tests.reports import read_report
 
 SECONDS = 60
 # Both speak OpenAI's format: one SDK is loaded, and each reviews what the other wrote.
@@ -94,9 +94,7 @@ class CommandLine:
 
     def report(self) -> dict[str, Any]:
         """Return report.json."""
-        text = (self.results / ".orchestrator" / "report.json").read_text(encoding="utf-8")
-        loaded: dict[str, Any] = json.loads(text)
-        return loaded
+        return read_report(self.results / ".orchestrator" / "report.json")
 
     def files(self) -> dict[str, str]:
         """Return the built files by path."""

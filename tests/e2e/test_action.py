@@ -13,6 +13,7 @@ import pytest
 from bot.localhub import LocalHub, render
 from tests.e2e.action_steps import LAST, StepRunner
 from tests.loopback import Answer, Asked, ModelServer, Script
+from tests.reports import read_report
 
 REPO = "octo/demo"
 SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n  commands: ['true']\n"
@@ -101,8 +102,7 @@ def _dispatch(hub: LocalHub, runner: StepRunner, user: str = "maria") -> None:
 
 
 def _report(runner: StepRunner) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(Path(runner.outputs()["report-path"]).read_text())
-    return loaded
+    return read_report(Path(runner.outputs()["report-path"]))
 
 
 def _acting(log: str) -> list[str]:
@@ -167,7 +167,7 @@ async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
     assert {call.key for call in models.journal} <= set(models.environment().values())
     acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
     assert acting == [
-        "::warning file=sample_library/part_1.py,line=3,title=review::"
+        "::warning file=sample_library/part_1.py,line=3,title=review%3A review_warning::"
         "100%25 vague%0A::error::forged%0A::set-output name=status::forged"
     ]
     masked = {line.removeprefix("::add-mask::") for line in _acting(ran.log) if line.startswith("::add-mask::")}

@@ -28,7 +28,7 @@ async def test_plan_approve_cancel_midway_and_resume_leave_one_branch_one_pull_r
     plan = await scene.command("/orchestrate plan")
     await plan.reacted("rocket")
     (shown,) = scene.ours(plan.issue)
-    assert shown.splitlines()[-3] == "Nothing was built. To build it, comment `/orchestrate approve`."
+    assert "Nothing was built. To build it, comment `/orchestrate approve`." in shown
 
     # Approved, it asks nothing again, and begins with the first task; the models fall silent at the second.
     house.stage.models.hold_after(2)

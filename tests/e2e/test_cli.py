@@ -18,6 +18,7 @@ import pytest
 from orchestrator.cli import main
 from tests.certificates import certificates
 from tests.loopback import Answer, Asked, Fault, ModelServer, Script
+from tests.reports import read_report
 
 ADR = "docs/adr/0001-architecture.md"
 RUN = re.compile(r"^Run (\S+)$", re.MULTILINE)
@@ -89,8 +90,7 @@ class CommandLine:
         return self.ended(self.start(*arguments, **extra))
 
     def report(self, folder: str = "results") -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / folder / ".orchestrator" / "report.json").read_text())
-        return found
+        return read_report(self.folder / folder / ".orchestrator" / "report.json")
 
     def write(self, name: str, text: str) -> Path:
         path = self.folder / name

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.certificates import certificates
+from tests.reports import read_report
 
 
 def build(folder: Path, project: str, *flags: str) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def build(folder: Path, project: str, *flags: str) -> dict[str, Any]:
     assert ended.returncode == 0, ended.stderr
     assert "offline model" in ended.stderr
     report: dict[str, Any] = json.loads(ended.stdout)
-    assert report == json.loads((folder / "results" / ".orchestrator" / "report.json").read_text())
+    assert report == read_report(folder / "results" / ".orchestrator" / "report.json")
     return report
 
 

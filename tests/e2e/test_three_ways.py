@@ -12,6 +12,7 @@ from bot.localhub import render
 from tests.e2e.action_steps import LAST, StepRunner
 from tests.e2e.stage import BODY, GOOD_CHECKS, MAINTAINER, TITLE, Scene, Stage, plain_environment
 from tests.loopback import Script
+from tests.reports import read_report
 
 MODELS = {"gemini-2.5-flash": "google", "claude-haiku-4-5": "anthropic", "gpt-4o-mini": "openai"}
 PROJECT = {"app_type": "library", "success_criteria": "Every part has a test."}
@@ -68,8 +69,7 @@ async def _by_the_action(stage: Stage, scene: Scene) -> dict[str, Any]:
     )
     ran = await runner.run(LAST)
     assert ran.status == 0, ran.log
-    loaded: dict[str, Any] = json.loads(await asyncio.to_thread(Path(runner.outputs()["report-path"]).read_text))
-    return loaded
+    return await asyncio.to_thread(read_report, Path(runner.outputs()["report-path"]))
 
 
 async def _by_the_command_line(stage: Stage) -> dict[str, Any]:
@@ -87,8 +87,7 @@ async def _by_the_command_line(stage: Stage) -> dict[str, Any]:
     )
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
-    loaded: dict[str, Any] = json.loads((folder / "out" / ".orchestrator" / "report.json").read_text())
-    return loaded
+    return read_report(folder / "out" / ".orchestrator" / "report.json")
 
 
 def _comparable(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from pathlib import Path
 
@@ -22,8 +21,13 @@ from action.outputs import (
     write_outputs,
     write_report,
 )
+from orchestrator.budget import Budget
+from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
+from orchestrator.github.handler import HandledRun
 from orchestrator.github.sanitize import Redactor
+from orchestrator.state import Outcome, ProjectState, ProjectStatus
+from tests.reports import read_report
 
 LINE_ENDS = re.compile(r"[\r\n]")
 
@@ -117,11 +121,29 @@ def test_sec_31_a_secret_reaches_neither_summary_nor_annotation_nor_report(tmp_p
     assert "@\u2060everyone" in written
 
 
+@pytest.mark.parametrize(
+    "status", ["refused", "denied", "spec_invalid", "answered", "planned", "failed", "interrupted"]
+)
+def test_however_a_step_ended_the_published_schema_allows_its_report(tmp_path: Path, status: str) -> None:
+    ending = Ending.of(HandledRun("r-1", status, "It is so.", code=Code.REFUSED))
+    report = read_report(write_report(tmp_path, ending, Redactor()))
+    assert (report["status"], report["outcome"]) == (status, {"code": "refused", "reason": "It is so."})
+    assert ("code `refused`" in summary(ending, Redactor())) is (status not in ("answered", "planned"))
+
+
+def test_what_kept_a_result_from_being_published_is_the_reports_outcome(tmp_path: Path) -> None:
+    state = ProjectState("r-1", "t", "d", "", Budget(1.0), ProjectStatus.COMPLETED, outcome=Outcome("changed", "Done."))
+    handled = HandledRun("r-1", "failed", "GitHub would not push: 403", state, code=Code.MISSING_PERMISSION)
+    report = read_report(write_report(tmp_path, Ending.of(handled), Redactor()))
+    assert report["outcome"] == {"code": "missing_permission", "reason": "GitHub would not push: 403"}
+
+
 def test_without_a_run_the_report_is_still_a_file_with_every_field(tmp_path: Path) -> None:
-    ending = Ending("ignored", "the comment holds no command")
+    ending = Ending("ignored", "the comment holds no command", code=Code.IGNORED)
     path = write_report(tmp_path / "new", ending, Redactor())
-    report = json.loads(path.read_text())
-    assert (report["status"], report["outcome"]["reason"]) == ("ignored", "the comment holds no command")
+    report = read_report(path)
+    assert report["status"] == "ignored"
+    assert report["outcome"] == {"code": "ignored", "reason": "the comment holds no command"}
     assert (report["budget"]["spent_usd"], report["tasks"], report["calls"], report["files"]) == (0.0, [], [], [])
     assert output_values(ending, path) == {
         "status": "ignored",

@@ -16,8 +16,10 @@ from orchestrator.output import OutputFolder
 from orchestrator.persistence import Persistence
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted, ScriptedProvider
+from orchestrator.report import report
 from orchestrator.specs import JobSpec, narrow, spec_from_text
 from orchestrator.state import ProjectState, Purpose
+from tests.reports import valid
 
 Say = Callable[[CompletionRequest], Scripted]
 
@@ -162,7 +164,7 @@ class Models:
                 events.append(event)
 
         async with self.plane(home, concurrency=concurrency) as plane:
-            return await plane.submit(
+            state = await plane.submit(
                 job or a_job(),
                 run_id=run_id,
                 source=Source(source, "sample/repository") if source else None,
@@ -171,6 +173,8 @@ class Models:
                 retry_failed=retry_failed,
                 on_event=note,
             )
+        valid(report(state))
+        return state
 
 
 def a_job(

@@ -49,6 +49,10 @@ def test_without_history_the_forecast_is_the_list_price_of_the_chosen_models() -
     expected = of(ONE)
     # then: one round of short calls; every round with long files and a full context
     assert expected.models == {"a": "writer"}
+    written, reviewed = expected.routes["a"]
+    assert (written.purpose, written.model, written.next_model) == (Purpose.GENERATE, "writer", "reviewer")
+    assert (reviewed.purpose, reviewed.model) == (Purpose.REVIEW, "reviewer")
+    assert reviewed.excluded == (("writer", "its provider wrote what is reviewed"),)
     low = (1_500 + 200) * 1e-6 + (1_200 + 50) * 2e-6
     usual = (4_000 + 800) * 1e-6 + (3_000 + 300) * 2e-6
     high = (24_000 + 3_000 + 2 * (30_000 + 3_000)) * 1e-6 + 3 * (24_000 + 1_500) * 2e-6

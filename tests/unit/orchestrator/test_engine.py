@@ -72,6 +72,7 @@ async def test_a_run_that_built_nothing_is_failed_and_says_why(tmp_path: Path) -
     state = await models.run(tmp_path)
     assert state.status is ProjectStatus.FAILED
     assert state.outcome.reason == "Nothing was built; a failed: You changed nothing."
+    assert (state.outcome.code, state.results["a"].code) == ("nothing_to_do", "nothing_changed")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ async def test_a_plan_that_cannot_be_run_is_never_completed_and_writes_nothing(t
     models = Models(plan=bad)
     state = await models.run(tmp_path)
     assert state.status is ProjectStatus.FAILED
-    assert state.outcome.code == "failed"
+    assert state.outcome.code == "no_plan"
     assert models.of(Purpose.GENERATE) == []
 
 
@@ -112,7 +113,7 @@ async def test_a_run_without_money_for_its_first_call_is_budget_exhausted(tmp_pa
     state = await models.run(tmp_path, job=a_job(max_usd=0.0))
     assert models.asked == []
     assert state.status is ProjectStatus.BUDGET_EXHAUSTED
-    assert state.outcome.code == "incomplete"
+    assert state.outcome.code == "budget_exhausted"
 
 
 async def test_a_run_whose_money_ends_in_the_middle_is_budget_exhausted_and_nothing_is_left_running(
@@ -145,7 +146,7 @@ async def test_a_run_over_its_time_is_timed_out_and_nothing_is_left_running(tmp_
     state = await models.run(tmp_path, job=a_job(max_time_seconds=0.6))
     # then
     assert state.status is ProjectStatus.TIMED_OUT
-    assert state.outcome.code == "incomplete"
+    assert state.outcome.code == "timed_out"
     assert state.outcome.reason.startswith("The time limit of ")
     assert "running" not in {task["status"] for task in report(state)["tasks"]}
     # when: it gets more time
@@ -282,7 +283,7 @@ async def test_without_another_providers_review_nothing_is_passed_and_a_resume_g
     # then: the writer's own provider, which would approve, is not asked
     writer = models.of(Purpose.GENERATE)[0].model.provider
     assert writer not in {request.model.provider for request in models.of(Purpose.REVIEW)}
-    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "incomplete")
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "no_reviewer")
     assert [task["status"] for task in report(state)["tasks"]] == ["pending"]
     assert state.outcome.reason.startswith(f"Task a was written by {writer}, which may not approve its own work")
     assert "Go on with the run once" in state.outcome.reason
@@ -397,7 +398,7 @@ async def test_a_run_that_cannot_pay_for_its_evaluation_is_budget_exhausted_and_
     state = await models.run(tmp_path, job=a_job(max_usd=0.7))
     # then
     assert [task["status"] for task in report(state)["tasks"]] == ["completed"]
-    assert (state.status, state.outcome.code) == (ProjectStatus.BUDGET_EXHAUSTED, "incomplete")
+    assert (state.status, state.outcome.code) == (ProjectStatus.BUDGET_EXHAUSTED, "budget_exhausted")
     assert models.of(Purpose.EVALUATE) == []
     # when
     state = await models.run(tmp_path, job=a_job(), retry_failed=True)

@@ -64,6 +64,12 @@ async def test_each_revision_shows_the_current_version_and_what_was_wrong_with_i
     assert "error: a.md:3: line one is prose" in two
     assert "line two is prose" not in two
     assert state.status is ProjectStatus.COMPLETED
+    # and: what the reviews before the last one found is kept
+    earlier = state.results["a"].earlier
+    assert [(it.round, it.number, it.code, it.review.coded[0].message) for it in earlier if it.review] == [
+        (0, 1, "review_rejected", "line two is prose"),
+        (0, 2, "review_rejected", "line one is prose"),
+    ]
     async with models.plane(tmp_path) as plane:
         assert (await plane.changes("run-1"))["a.md"] == b"first verse\nsecond verse\n"
 
@@ -169,6 +175,7 @@ async def test_a_model_that_failed_twice_is_passed_over(tmp_path: Path) -> None:
     assert writers[0] == writers[1] != writers[2]
     assert state.results["a"].status is TaskStatus.FAILED
     assert "no" in state.results["a"].reason
+    assert (state.results["a"].code, len(state.results["a"].earlier)) == ("review_rejected", 2)
     excluded = dict(state.results["a"].routes[-2].excluded)
     assert excluded[writers[0]] == "it failed at this task before"
 

@@ -166,7 +166,7 @@ async def test_after_three_plans_that_cannot_be_run_the_run_fails_and_says_why(t
     state = await models.run(tmp_path)
     assert len(models.of(Purpose.DECOMPOSE)) == 3
     assert state.status is ProjectStatus.FAILED
-    assert state.outcome.code == "failed"
+    assert state.outcome.code == "no_plan"
     assert "No plan that can be run after 3 tries: task 'a' depends on 'ghost'" in state.outcome.reason
 
 

@@ -176,7 +176,7 @@ def state(status: ProjectStatus) -> ProjectState:
         status=status,
         tasks=(TASK,),
         results={"a": TaskResult("a", TaskStatus.COMPLETED)},
-        outcome=Outcome("x", "Because."),
+        outcome=Outcome("failed", "Because."),
         forecast=Forecast(0.1, 0.3, {"a": (0.1, 0.3)}, {"a": "m"}, 0.2, RiskLevel.MEDIUM),
     )
 

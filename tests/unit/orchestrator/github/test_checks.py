@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.github import report
 from orchestrator.github.checks import RETRY_FAILED, REVISE_FINDINGS, check_names, validation_verdict
-from orchestrator.github.report import check_runs, running_checks
+from orchestrator.github.summaries import check_runs, running_checks
 from orchestrator.state import ProjectStatus, ValidationResult, ValidationStatus
 from tests.unit.orchestrator.github.states import completed, failing, running
 

@@ -192,7 +192,7 @@ async def test_the_status_comment_follows_a_run_while_it_works(scene: Scene) -> 
             return running()
 
     await _handle(scene, scene.trigger(issue, "/orchestrate"), WorkingPlane())
-    assert shown[0].startswith("1/2 tasks · $0.91 of $5.00")
+    assert shown[0].startswith("Running: 1/2 tasks · $0.91 of $5.00")
     (status,) = _ours(scene, issue)
     assert status.startswith("Done: ")
 
@@ -344,20 +344,25 @@ async def test_a_run_that_built_nothing_opens_no_pull_request(scene: Scene) -> N
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "says", "code"),
     [
-        ("/orchestrate staus", "the nearest is `/orchestrate status`"),
-        ("/orchestrate revise it", "`/orchestrate revise` works on pull requests"),
-        ("/orchestrate --base nowhere", "there is no branch `nowhere`"),
+        ("/orchestrate staus", "the nearest is `/orchestrate status`", "unknown_command"),
+        ("/orchestrate revise it", "`/orchestrate revise` works on pull requests", "misplaced"),
+        ("/orchestrate --base nowhere", "there is no branch `nowhere`", "no_branch"),
+        ("/orchestrate --budget nothing", "`--budget` takes an amount", "bad_value"),
+        ("/orchestrate cancel", "there is no run for this issue yet", "no_run"),
     ],
 )
-async def test_a_command_that_cannot_be_followed_is_refused_with_what_to_do(scene: Scene, text: str, says: str) -> None:
+async def test_a_command_that_cannot_be_followed_is_refused_with_what_to_do_and_a_code(
+    scene: Scene, text: str, says: str, code: str
+) -> None:
     issue = _issue(scene)
     trigger = scene.trigger(issue, text)
     handled = await _handle(scene, trigger)
     (comment,) = _ours(scene, issue)
-    assert handled.status == "refused"
+    assert (handled.status, handled.code) == ("refused", code)
     assert says in comment
+    assert f"(code `{code}`)" in comment
     assert _reactions(scene, trigger) == ["eyes", "confused"]
 
 
@@ -391,11 +396,35 @@ async def test_a_forecast_above_the_threshold_builds_nothing(scene: Scene) -> No
     assert (handled.status, scene.hub.pull_requests(REPO)) == ("waiting", [])
 
 
+async def test_a_token_that_may_not_open_pull_requests_ends_with_missing_permission_and_the_link(scene: Scene) -> None:
+    said = {"message": "GitHub Actions is not permitted to create or approve pull requests."}
+    scene.hub.faults.add(method="POST", path_regex="/pulls$", kind="status", status=403, body=said)
+    issue = _issue(scene)
+    handled = await _handle(scene, scene.trigger(issue, "/orchestrate"))
+    assert (handled.status, handled.code, handled.pull_request) == ("completed", "missing_permission", None)
+    assert handled.reason.startswith("This token may not open pull requests.")
+    (status,) = _ours(scene, issue)
+    assert "Open it by hand from the link" in status
+    assert "(code `missing_permission`)" in status
+    assert "[open a pull request](" in status
+
+
+async def test_a_token_that_may_not_push_fails_with_missing_permission(scene: Scene) -> None:
+    said = {"message": "Resource not accessible by integration"}
+    scene.hub.faults.add(method="POST", path_regex="/git/trees$", kind="status", status=403, body=said)
+    issue = _issue(scene)
+    handled = await _handle(scene, scene.trigger(issue, "/orchestrate"))
+    assert (handled.status, handled.code) == ("failed", "missing_permission")
+    (status,) = _ours(scene, issue)
+    assert "Check the permissions of the App or the workflow's token." in status
+    assert "(code `missing_permission`)" in status
+
+
 async def test_a_second_run_is_refused_while_the_pull_request_is_open_and_gets_a_suffix_after(scene: Scene) -> None:
     issue = _issue(scene)
     first = await _handle(scene, scene.trigger(issue, "/orchestrate"))
     refused = await _handle(scene, scene.trigger(issue, "/orchestrate"))
-    assert refused.status == "refused"
+    assert (refused.status, refused.code) == ("refused", "pull_request_open")
     assert first.pull_request_url in refused.reason
     scene.hub.close_issue(REPO, first.pull_request or 0)
     again = await _handle(scene, scene.trigger(issue, "/orchestrate"))
@@ -448,8 +477,10 @@ async def test_sec_31_a_secret_in_a_generated_file_blocks_the_push_and_says_so(s
     handled = await _handle(
         scene, scene.trigger(issue, "/orchestrate"), KnownPlane(files={"conf.py": b"KEY = 'hunter2-hunter2'\n"})
     )
-    assert (handled.status, list(await scene.hub.branches(REPO))) == ("failed", ["main"])
+    assert (handled.status, handled.code) == ("failed", "secret_found")
+    assert list(await scene.hub.branches(REPO)) == ["main"]
     (status,) = _ours(scene, issue)
+    assert status.splitlines()[-3] == "(code `secret_found`)"
     assert "A secret stands in generated files, so nothing was pushed: conf.py" in status
     assert "hunter2" not in status
 

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import update
 
+from orchestrator.codes import Code
 from orchestrator.errors import RunLost, UsageError
 from orchestrator.state import (
     ArchitectureDecision,
+    EarlierAttempt,
     Evaluation,
     Finding,
     Forecast,
@@ -32,6 +35,8 @@ from orchestrator.state import (
     ValidationStatus,
 )
 from orchestrator.store import Database, Ledger, RunStore
+from orchestrator.store.schema import runs as rows
+from orchestrator.store.schema import tasks
 
 JOB: dict[str, Any] = {"description": "d", "criteria": "c", "budget": {"max_usd": 8.0, "max_time_seconds": 60.0}}
 TASKS = (
@@ -139,6 +144,47 @@ async def test_an_explicit_resume_asks_failed_and_skipped_tasks_in_a_new_round(
     assert state is not None
     assert state.results == {}
     assert await runs.rounds("r") == ({"a": 1, "b": 1}, as_a_whole)
+
+
+async def test_what_an_earlier_round_came_to_is_kept_with_the_result_of_the_next(database: Database) -> None:
+    # given: a task that failed at its second attempt
+    runs, fence = await claimed(database)
+    await runs.save_plan("r", fence, TASKS, Forecast(0, 0, {}, {}))
+    review = Review("anthropic", "m", 0.4, False, (Finding("a.py", 3, "wrong"),))
+    first = EarlierAttempt(0, 1, "w", Code.CHECKS_FAILED)
+    failed = TaskResult(
+        "a", TaskStatus.FAILED, 0.4, "w", attempts=2, review=review, code=Code.REVIEW_REJECTED, earlier=(first,)
+    )
+    await runs.finish_task("r", fence, failed, {}, 1.0)
+    # when: it is asked again, and while it is, and passes
+    await runs.retry_tasks("r", fence)
+    await runs.start_task("r", fence, "a")
+    working = await runs.state("r")
+    await runs.finish_task("r", fence, TaskResult("a", TaskStatus.COMPLETED, 0.9, "w", attempts=1), {}, 2.0)
+    # then
+    expected = (first, EarlierAttempt(0, 2, "w", Code.REVIEW_REJECTED, review))
+    assert working is not None
+    assert (working.results["a"].status, working.results["a"].earlier) == (TaskStatus.RUNNING, expected)
+    state = await runs.state("r")
+    assert state is not None
+    assert state.results["a"] == TaskResult("a", TaskStatus.COMPLETED, 0.9, "w", attempts=1, earlier=expected)
+
+
+async def test_a_row_of_an_older_version_is_read_as_ever(database: Database) -> None:
+    runs, fence = await claimed(database)
+    await runs.save_plan("r", fence, TASKS, Forecast(0, 0, {}, {}))
+    old = '{"task_id":"a","status":"failed","review":{"provider":"p","model":"m","score":0.5,"approved":false,'
+    old += '"findings":[{"path":"a.py","line":1,"message":"x","severity":"error"}],"same_provider":false}}'
+    async with database.transaction() as connection:
+        await connection.execute(update(tasks).where(tasks.c.id == "a").values(status="failed", result=old))
+        await connection.execute(update(rows).values(outcome='{"code":"incomplete","reason":"old"}'))
+
+    state = await runs.state("r")
+
+    assert state is not None
+    assert state.outcome == Outcome("incomplete", "old")
+    assert state.results["a"].review is not None
+    assert state.results["a"].review.coded == (Finding("a.py", 1, "x", code=Code.REVIEW_ERROR),)
 
 
 async def test_a_process_that_lost_the_run_changes_nothing(database: Database) -> None:

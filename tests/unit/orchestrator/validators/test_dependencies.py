@@ -121,6 +121,7 @@ async def test_sec_22_private_sources_keep_everything_from_being_installed(
     environment = await install(root, sandbox, tmp_path / "into")
 
     assert environment.results[0].status is ValidationStatus.FAILED
+    assert [finding.code for finding in environment.results[0].coded] == ["private_source"]
     assert not (tmp_path / "into").exists()
 
 

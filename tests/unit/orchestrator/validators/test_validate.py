@@ -104,7 +104,9 @@ async def test_ruff_names_rule_path_and_line(write: Write, sandbox: Sandbox) -> 
 
     result = one(await validate(root, sandbox, DETECT, environment=None), "ruff")
 
-    assert (result.status, result.findings) == (FAILED, (Finding("a/b.py", 2, "F821: Undefined name `undefined`"),))
+    found = Finding("a/b.py", 2, "F821: Undefined name `undefined`", rule="F821")
+    assert (result.status, result.findings) == (FAILED, (found,))
+    assert [finding.code for finding in result.coded] == ["ruff"]
 
 
 async def test_ruff_follows_the_projects_own_configuration(write: Write, sandbox: Sandbox) -> None:
