@@ -171,7 +171,9 @@ def asked_by(trigger: Trigger, app_slug: str | None) -> Asked | None:
     """Return what a trigger asks for: the command of its comment, or `run` for a label; None without a command."""
     if trigger.comment_id is None:
         return Asked(trigger, Command("run"))
-    command = parse_command(trigger.comment, app_slug=app_slug, on_pull_request=trigger.is_pull_request)
+    command = parse_command(
+        trigger.comment, app_slug=app_slug, on_pull_request=trigger.is_pull_request, leading=trigger.is_review
+    )
     return None if command is None else Asked(trigger, command)
 
 

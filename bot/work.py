@@ -98,7 +98,7 @@ class Workshop:
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
         await publisher.upsert_comment(issue, report.status_mark(run_id), body)
-        await publisher.react(issue, asked.trigger.comment_id, "confused")
+        await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
         """Return the run that the delivery is about, or None when it starts one, or there was none."""

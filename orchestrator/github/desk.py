@@ -123,7 +123,7 @@ class Desk:
     async def react(self, content: Reaction) -> None:
         """React to the command."""
         if self.trigger.issue is not None:
-            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content)
+            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content, event=self.trigger.event)
 
     async def comment(self, mark: str, body: str) -> None:
         """Keep one comment on the issue."""
