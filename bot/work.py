@@ -75,7 +75,7 @@ class Workshop:
             await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
             return
         asked = self._asked(delivery)
-        earlier = await self._earlier(delivery, asked)
+        earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
         run_id = earlier.run_id if earlier else asked.own_run_id
@@ -101,15 +101,20 @@ class Workshop:
         await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
-        """Return the run that the delivery is about, or None when it starts one, or there was none."""
-        if not asked.follows or delivery.run_id == asked.own_run_id:
+        """Return the run that the delivery is about, or None where there is none.
+
+        To a new run of an issue that is one which is not finished.
+        """
+        store, run_id = DeliveryStore(self.plane.database), delivery.run_id
+        if asked.name in ("run", "plan") and asked.trigger.issue is not None:
+            run_id = await store.standing_run_of(delivery.repository, asked.trigger.issue, besides=run_id) or run_id
+        if run_id == asked.own_run_id:
             return None
-        payload = await DeliveryStore(self.plane.database).origin(delivery.run_id)
+        payload = await store.origin(run_id)
         origin = asked_by(Trigger.from_json(payload), self.rules.app_slug) if payload else None
         if origin is None or not isinstance(origin.command, Command):
             return None
-        effects = EffectStore(self.plane.database, delivery.run_id)
-        return Earlier(delivery.run_id, origin.trigger, origin.command, effects)
+        return Earlier(run_id, origin.trigger, origin.command, EffectStore(self.plane.database, run_id))
 
     async def _lint(self, delivery: Delivery) -> None:
         change = SpecChange.from_json(delivery.payload)

@@ -61,7 +61,11 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
     branch, open_url = await _branch(desk, job.github.branch_prefix)
     if open_url:
-        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
+        return await refuse(
+            desk,
+            f"a pull request for this issue is open: {open_url}. Ask for changes there with `/orchestrate revise`, or "
+            "merge or close it to begin anew.",
+        )
     await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
-from orchestrator.github import answers, report
+from orchestrator.github import answers, obstacles, report
 from orchestrator.github.access import may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import build, job_of
@@ -59,10 +59,10 @@ async def handle(
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
-    where it is about one; `resumable` tells whether later commands will find this command's run; `begin_now` has a
-    queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when GitHub is down (call
-    again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
-    said on GitHub and returned.
+    where it is about one, and for `run` and `plan` the issue's unfinished run beside which none begins. `resumable`
+    tells whether later commands will find this command's run; `begin_now` has a queued run begin at once, so that it
+    ends when it was cancelled. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may not
+    even read or comment, and `RunLost`; everything else that goes wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -111,6 +111,9 @@ async def handle(
         if refusal := answers.refusal(command, spec, default_head, trigger):
             return await refuse(desk, refusal)
 
+        if command.name in ("run", "plan") and (refusal := await _not_begun(desk, spec, earlier)):
+            return await refuse(desk, refusal)
+
         # 4. Everything else is a run, whose failures are said on GitHub too.
         if command.name == "approve":
             return await approve(desk, spec, earlier, operator)
@@ -122,6 +125,27 @@ async def handle(
             raise
         except OrchestratorError as error:
             return await fail(desk, error)
+
+
+async def _not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> str:
+    """Return why a run does not begin, or an empty string; one that has begun goes on, whatever happens meanwhile."""
+    trigger = desk.trigger
+    state, _ = await desk.effects.begin("start", "admitted")
+    if trigger.issue is None or state == "done":
+        return ""
+    standing = await desk.plane.state(earlier.run_id) if earlier else None
+    if earlier is not None and standing is not None and not standing.status.final:
+        link = await obstacles.link_to(desk.client, trigger.issue, earlier.run_id, earlier.effects)
+        return obstacles.why_not_second(standing.status, link)
+    if not desk.command.force:
+        now = await obstacles.issue_now(desk.client, trigger.issue)
+        if now.note:
+            await desk.said("accepted", now.note)
+        own_branches = f"{spec.github.branch_prefix}{trigger.issue}-"
+        if refusal := obstacles.why_not_begun(now, trigger.actor, own_branches):
+            return refusal
+    await desk.effects.done("start", "admitted", "")
+    return ""
 
 
 async def _read_spec(

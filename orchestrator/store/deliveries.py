@@ -146,6 +146,24 @@ class DeliveryStore:
             )
             return newest.scalar_one_or_none()
 
+    async def standing_run_of(self, repository: str, issue: int, *, besides: str) -> str | None:
+        """Return the newest run of the issue that exists and has not ended for good, other than `besides`."""
+        async with self._database.reading() as connection:
+            newest = await connection.execute(
+                select(runs.c.id)
+                .join(deliveries, deliveries.c.run_id == runs.c.id)
+                .where(
+                    deliveries.c.repository == repository,
+                    deliveries.c.issue == issue,
+                    deliveries.c.actor != "",
+                    runs.c.id != besides,
+                    runs.c.status.in_([status.value for status in ProjectStatus if not status.final]),
+                )
+                .order_by(runs.c.created_at.desc())
+                .limit(1)
+            )
+            return newest.scalar_one_or_none()
+
     async def run_of_pull_request(self, repository: str, number: int) -> str | None:
         """Return the run whose report stands on a pull request, or None: it is none of ours."""
         async with self._database.reading() as connection:

@@ -65,3 +65,26 @@ async def test_a_review_and_a_comment_on_a_line_that_begin_with_the_command_are_
     reactions = [await _api(scene, "GET", f"/pulls/comments/{it['id']}/reactions") for it in comments]
     assert [[it["content"] for it in one] for one in reactions] == [["eyes", "rocket"], []]
     assert len(house.stage.rows(f"SELECT id FROM runs WHERE source = '{scene.repository}'")) == 1
+
+
+async def test_a_second_run_is_refused_while_a_plan_waits_and_while_its_pull_request_is_open(house: House) -> None:
+    scene = await house.scene()
+    plan = await scene.command("/orchestrate plan")
+    await plan.reacted("rocket")
+    issue = plan.issue
+
+    beside = await scene.answered(issue, scene.comment(issue, "/orchestrate --force"))
+    await beside.reacted("confused")
+    (status, refused) = scene.hub.comments(scene.repository, issue)[1::2]
+    assert refused["body"].startswith(f"Not started: a plan of this issue waits ({status['html_url']}). Comment ")
+    assert "`/orchestrate revise`" in refused["body"]
+
+    await (await scene.answered(issue, scene.comment(issue, "/orchestrate approve"))).reacted("rocket")
+    calls = len(house.stage.models.journal)
+    await (await scene.answered(issue, scene.comment(issue, "/orchestrate --force"))).reacted("confused")
+
+    assert scene.ours(issue)[-1].startswith(
+        f"Not started: a pull request for this issue is open: {plan.pull['html_url']}. "
+    )
+    assert house.calls_since(calls) == []
+    assert len(house.stage.rows(f"SELECT id FROM runs WHERE source = '{scene.repository}'")) == 1
