@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
 from bot.intake import Asked, Rules, asked_by
 from bot.logs import fields
@@ -14,7 +15,9 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
+from orchestrator.github.pressed import RERUN
 from orchestrator.github.publisher import Publisher
+from orchestrator.github.rerun import findings_of, give_up_rerun, rerun
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.trigger import Trigger
@@ -43,6 +46,9 @@ class Workshop:
             return
         about = {"delivery": delivery.id, "repository": delivery.repository}
         asked = self._asked(delivery)
+        if asked.name == RERUN:
+            await self._rerun(delivery, asked)
+            return
 
         async def progress(step: Progress) -> None:
             log.info("step", extra=fields(**about, run=step.run_id, step=step.step, detail=step.detail))
@@ -75,6 +81,10 @@ class Workshop:
             await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
             return
         asked = self._asked(delivery)
+        if asked.name == RERUN:
+            if (run := await self._earlier(delivery, asked)) is not None:
+                await give_up_rerun(asked.trigger, run, reason, github=self.github, secrets=self.secrets)
+            return
         earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
@@ -134,6 +144,23 @@ class Workshop:
         about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
         log.info("linted", extra=about)
 
+    async def _rerun(self, delivery: Delivery, asked: Asked) -> None:
+        earlier = await self._earlier(delivery, asked)
+        if earlier is None:
+            raise ValueError(f"the kept delivery {delivery.id} is about no run")
+        handled = await rerun(
+            asked.trigger,
+            earlier,
+            await self._above_limit(delivery, delivery.actor),
+            github=self.github,
+            plane=self.plane,
+            effects=EffectStore(self.plane.database, asked.own_run_id),
+            operator=self.plane.operator,
+            secrets=self.secrets,
+        )
+        about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
+        log.info("run again", extra=about)
+
     def _asked(self, delivery: Delivery) -> Asked:
         asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
         if asked is None:
@@ -142,10 +169,16 @@ class Workshop:
 
     async def _within_limits(self, delivery: Delivery, asked: Asked) -> Command | Refusal:
         """Return the command, or its refusal when its user has started too many runs within the hour."""
+        command, check = asked.command, asked.trigger.check_run_id
         if not asked.works:
-            return asked.command
-        refusal = await self._above_limit(delivery, delivery.actor)
-        return Refusal(f"{refusal} Then give the command again.", asked.name) if refusal else asked.command
+            return command
+        if refusal := await self._above_limit(delivery, delivery.actor):
+            return Refusal(f"{refusal} Then give the command again.", asked.name)
+        if check is not None and isinstance(command, Command) and command.name == "revise":
+            client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+            async with aclosing(client):
+                return replace(command, text=await findings_of(client, check))
+        return command
 
     async def _above_limit(self, delivery: Delivery, actor: str) -> str:
         """Return a sentence when somebody has started too much within the hour, runs and lints together."""

@@ -28,7 +28,8 @@ class Trigger:
     `issue` is None for a workflow that was started by hand. `source` names what asked, the same on every redelivery:
     `comment:ID`, `review:ID`, `review_comment:ID`, `label:ISSUE:TIME` or what `for_workflow` was given. `comment_id` is
     the id of what holds the command: a comment, a review or a comment on a line. `author` wrote the issue or pull
-    request, `actor` commands. Times are GitHub's ISO 8601 texts.
+    request, `actor` commands. Times are GitHub's ISO 8601 texts. `run`, the check run with its name, and the head are
+    known of a button or a re-run (`pressed`) only.
     """
 
     delivery_id: str
@@ -51,6 +52,11 @@ class Trigger:
     is_pull_request: bool = False
     installation_id: int = 0
     created_at: str = ""
+    run: str = ""
+    check_run_id: int | None = None
+    check_name: str = ""
+    head_sha: str = ""
+    head_branch: str = ""
 
     @property
     def is_review(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import and_, func, or_, select, tuple_, update
+from sqlalchemy import and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.state import ProjectStatus
@@ -14,6 +14,7 @@ from orchestrator.store.schema import deliveries, effects, runs
 from orchestrator.store.uninterrupted import uninterrupted
 
 Stored = Literal["queued", "ignored", "duplicate"]
+_PRESSED = ("check_run", "check_suite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,36 @@ class DeliveryStore:
             )
             return found.scalar_one_or_none()
 
+    async def pull_request_of(self, run_id: str) -> int | None:
+        """Return the number of the pull request on which a run's report stands, or None."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(effects.c.key).where(
+                    effects.c.run_id == run_id,
+                    effects.c.kind == "comment",
+                    effects.c.key.contains(":<!-- orchestrator:report ", autoescape=True),
+                )
+            )
+            key = found.scalars().first()
+            return None if key is None else int(key.partition(":")[0])
+
+    async def run_of_branch(self, repository: str, branch: str) -> str | None:
+        """Return the run that builds on a branch, or None: it is none of ours."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(runs.c.id)
+                .join(effects, effects.c.run_id == runs.c.id)
+                .where(
+                    runs.c.source == repository,
+                    effects.c.kind == "branch",
+                    effects.c.remote_id == branch,
+                    effects.c.remote_id != "",
+                )
+                .order_by(runs.c.created_at)
+                .limit(1)
+            )
+            return found.scalar_one_or_none()
+
     async def origin(self, run_id: str) -> str | None:
         """Return the payload of the delivery that asked for a run, or None when it is not known."""
         async with self._database.reading() as connection:
@@ -192,9 +223,11 @@ class DeliveryStore:
             return first.scalar_one_or_none()
 
     async def finish(self, delivery_id: str) -> None:
-        """Mark a delivery's work as done."""
+        """Mark a delivery's work as done; a button or a re-run may be pressed again then."""
+        key = case((deliveries.c.event.in_(_PRESSED), None), else_=deliveries.c.command_key)
         async with self._database.transaction() as connection:
-            await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(state="done"))
+            done = update(deliveries).where(deliveries.c.id == delivery_id)
+            await connection.execute(done.values(state="done", command_key=key))
 
 
 def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.Insert | postgresql.Insert:

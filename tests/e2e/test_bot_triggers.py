@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from bot.localhub.state import Delivery
-from tests.e2e.stage import MAINTAINER, House, Scene
+from tests.e2e.stage import GOOD_CHECKS, MAINTAINER, STRANGER, House, Scene, until
+from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -88,3 +89,95 @@ async def test_a_second_run_is_refused_while_a_plan_waits_and_while_its_pull_req
     )
     assert house.calls_since(calls) == []
     assert len(house.stage.rows(f"SELECT id FROM runs WHERE source = '{scene.repository}'")) == 1
+
+
+def _press(scene: Scene, check: int, identifier: str, user: str = MAINTAINER) -> None:
+    """Press a button of a check run as somebody would on its page."""
+    repo, account = scene.hub.repository(scene.repository), scene.hub.create_user(user)
+    action = {"identifier": identifier}
+    scene.hub.world.check_run_event(repo, account, repo.check_runs[check], "requested_action", requested_action=action)
+
+
+async def _concluded(scene: Scene) -> None:
+    """Wait until every check run has a conclusion."""
+    await until(
+        lambda: all(it["status"] == "completed" for it in scene.hub.check_runs(scene.repository)), "every conclusion"
+    )
+
+
+async def test_what_is_run_again_is_concluded_again_by_the_validators_alone_whoever_pressed(house: House) -> None:
+    scene = await house.scene()
+    asked = await scene.command()
+    await asked.reacted("rocket")
+    head, calls = asked.pull["head"]["sha"], len(house.stage.models.journal)
+    said = len(scene.ours(asked.pull["number"]))
+    ids = {it["name"]: it["id"] for it in scene.hub.check_runs(scene.repository, head)}
+    queued = (202, {"status": "queued", "run_id": asked.run_id})
+
+    for _ in range(5):
+        scene.hub.rerequest_check_run(scene.repository, ids["orchestrator/validation"], user=MAINTAINER)
+    answers = await _answers(scene, "check_run")
+    await asked.settled()
+    assert sorted(it["status"] for _, it in answers if it["status"] != "ignored") == ["duplicate"] * 4 + ["queued"]
+    assert queued in answers
+    assert scene.checks(head) == GOOD_CHECKS
+
+    await scene.hub.rerequest_check_suite(scene.repository, head, house.stage.app_id, user=MAINTAINER)
+    await _concluded(scene)
+    scene.hub.rerequest_check_run(scene.repository, ids["orchestrator/review"], user=STRANGER)
+    await _concluded(scene)
+    await asked.settled()
+
+    assert scene.checks(head) == GOOD_CHECKS
+    assert {it["name"]: it["id"] for it in scene.hub.check_runs(scene.repository, head)} == ids
+    assert len(scene.ours(asked.pull["number"])) == said
+    assert house.calls_since(calls) == []
+
+
+async def test_retry_failed_and_run_again_go_on_with_a_run_that_stopped_as_resume_does(house: House) -> None:
+    scene, before = await house.scene(script=Script(tasks=3)), len(house.stage.models.journal)
+    house.stage.models.hold_after(4)
+    asked = await scene.command()
+    await until(lambda: len(house.stage.models.journal) == before + 5, "the fifth question")
+    await (await scene.answered(asked.issue, scene.comment(asked.issue, "/orchestrate cancel"))).reacted("rocket")
+    house.stage.models.release()
+    await asked.settled()
+    number, calls = asked.pull["number"], len(house.stage.models.journal)
+    failed = {it["name"]: it["id"] for it in scene.hub.check_runs(scene.repository) if it["conclusion"] != "success"}
+    check = failed["orchestrator/architecture"]
+
+    _press(scene, check, "retry_failed", STRANGER)
+    _press(scene, check, "merge_it")
+    await _answers(scene, "check_run")
+    await asked.settled()
+    assert house.calls_since(calls) == []
+    _press(scene, check, "retry_failed")
+    answers = await _answers(scene, "check_run")
+    await asked.settled()
+
+    assert answers.count((202, {"status": "queued", "run_id": asked.run_id})) == 2
+    assert (200, {"status": "ignored", "reason": "there is no button 'merge_it'"}) in answers
+    assert (await house.bot.report(asked.run_id))["status"] == "completed"
+    assert scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS
+    (status,) = scene.ours(asked.issue)
+    assert status.startswith(f"Done: #{number} · 3/3 tasks · ")
+
+
+async def test_revise_findings_is_the_command_revise_with_what_the_check_found(house: House) -> None:
+    scene = await house.scene()
+    asked = await scene.command()
+    await asked.reacted("rocket")
+    number = asked.pull["number"]
+    check = next(it["id"] for it in scene.hub.check_runs(scene.repository) if it["name"] == "orchestrator/review")
+
+    _press(scene, check, "revise_findings", STRANGER)
+    _press(scene, check, "revise_findings")
+    answers = await _answers(scene, "check_run")
+    await asked.settled()
+
+    pressed = [it for status, it in answers if status == 202]
+    assert [it["status"] for it in pressed] == ["queued", "queued"]
+    assert asked.run_id not in [it["run_id"] for it in pressed]
+    assert len(scene.requests("GET", f"/check-runs/{check}")) >= 1
+    assert scene.ours(number)[-1].startswith("Not started: `/orchestrate revise` is not available in this version")
+    assert len(scene.ours(number)) == 2

@@ -9,7 +9,7 @@ import pytest
 from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.providers.scripted import ScriptedProvider
-from orchestrator.sections import BudgetSpec
+from orchestrator.sections import BudgetSpec, ValidationSpec
 from orchestrator.specs import spec_from_text
 from orchestrator.state import Purpose
 from tests.loopback import ModelServer
@@ -132,3 +132,23 @@ async def test_what_is_no_job_text_or_policy_is_refused_with_what_to_give(tmp_pa
     with pytest.raises(UsageError, match=r"The description must be a str, not 5\."):
         spec_from_text(5)  # type: ignore[arg-type]
     assert models.asked == []
+
+
+async def test_a_runs_validators_run_again_on_a_folder_without_a_model_or_a_trace(tmp_path: Path) -> None:
+    models = Models()
+    plane = plane_of(models, tmp_path / "home")
+    job = JobSpec(description="Notes", validation=ValidationSpec(validators=("python_syntax",)))
+    state = await plane.submit(job, run_id="notes")
+    asked, root = len(state.calls), tmp_path / "head"
+    root.mkdir()
+    (root / "broken.py").write_text("def f(:\n")
+
+    (result,) = await plane.validate("notes", root)
+
+    assert (result.validator, result.status.value) == ("python_syntax", "failed")
+    assert [(it.path, it.line) for it in result.findings] == [("broken.py", 1)]
+    after = await plane.state("notes")
+    assert after == state
+    assert len(state.calls) == asked
+    with pytest.raises(UsageError, match="There is no run other"):
+        await plane.validate("other", root)
