@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
 from bot.dashboard.routes import Report, dashboard_routes
-from bot.intake import Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
+from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
@@ -131,6 +131,11 @@ class Intake:
             if stored != "queued":
                 return 200, stored, {"status": stored}
             return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
+        if isinstance(asked, CloseAsked):
+            stored, _ = await self._kept(self._keep(asked.delivery()))
+            if stored != "queued":
+                return 200, stored, {"status": stored}
+            return 200, "ignored", _ignored("it starts no run; what it ends or moves is seen to")
         if asked.pressed:
             known = await self._kept(self._made_out(asked))
             if known is None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestrator.github.closing import Closing, closing_from_event
 from orchestrator.github.command import Command, Refusal, parse_command
 from orchestrator.github.pressed import RERUN, command_of, pressed_from_event
 from orchestrator.github.spec_change import SpecChange, spec_change_from_event
@@ -134,6 +135,18 @@ class LintAsked:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """A delivery that ends runs, or moves them to another name."""
+
+    closing: Closing
+
+    def delivery(self) -> Delivery:
+        """Return what is kept; nobody starts anything with it."""
+        closing = self.closing
+        return Delivery(closing.delivery_id, closing.event, closing.repository, closing.to_json(), run_id=closing.id)
+
+
 def named(event: str, delivery_id: str) -> bool:
     """Tell whether the two event headers are there and look like GitHub's."""
     return bool(_EVENT.match(event) and _DELIVERY_ID.match(delivery_id))
@@ -169,8 +182,13 @@ def read_payload(body: bytes) -> dict[str, Any]:
 
 def read_delivery(
     event: str, delivery_id: str, payload: Mapping[str, Any], rules: Rules, now: float
-) -> Asked | LintAsked | Ignored:
+) -> Asked | LintAsked | CloseAsked | Ignored:
     """Return what a verified delivery asks for, or why it is ignored; `now` is in seconds since the epoch."""
+    closing = closing_from_event(event, payload, delivery_id=delivery_id)
+    if isinstance(closing, Closing):
+        return _not_served(closing.repository or closing.account, rules) or CloseAsked(closing)
+    if closing is not None:
+        return closing
     pressed = pressed_from_event(
         event, payload, delivery_id=delivery_id, app_slug=rules.app_slug, allowed_bots=rules.bots
     )

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from bot.endings import Endings
 from bot.intake import Asked, Rules, asked_by
 from bot.logs import fields
+from bot.origins import origin_of
 from orchestrator.control_plane import ControlPlane
 from orchestrator.github import report
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.closing import Closing, is_closing
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
@@ -41,6 +44,10 @@ class Workshop:
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
+        delivery = await DeliveryStore(self.plane.database).current(delivery)
+        if is_closing(delivery.run_id):
+            await self._endings.end(Closing.from_json(delivery.payload))
+            return
         if is_lint(delivery.run_id):
             await self._lint(delivery)
             return
@@ -76,6 +83,9 @@ class Workshop:
 
         A delivery that never became a run is only logged: nobody may have been allowed to ask for a comment.
         """
+        delivery = await DeliveryStore(self.plane.database).current(delivery)
+        if is_closing(delivery.run_id):
+            return
         if is_lint(delivery.run_id):
             change, effects = SpecChange.from_json(delivery.payload), EffectStore(self.plane.database, delivery.run_id)
             await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
@@ -120,14 +130,12 @@ class Workshop:
             run_id = await store.standing_run_of(delivery.repository, asked.trigger.issue, besides=run_id) or run_id
         if run_id == asked.own_run_id:
             return None
-        payload = await store.origin(run_id)
-        origin = asked_by(Trigger.from_json(payload), self.rules.app_slug) if payload else None
-        if origin is None or not isinstance(origin.command, Command):
-            return None
-        return Earlier(run_id, origin.trigger, origin.command, EffectStore(self.plane.database, run_id))
+        return await origin_of(self.plane.database, run_id, delivery.repository, self.rules.app_slug)
 
     async def _lint(self, delivery: Delivery) -> None:
-        change = SpecChange.from_json(delivery.payload)
+        change = replace(SpecChange.from_json(delivery.payload), repository=delivery.repository)
+        if change.event == "push":
+            await self._endings.obey_switch(change)
 
         async def refusal() -> str:
             await DeliveryStore(self.plane.database).charge(delivery.id, change.actor)
@@ -161,8 +169,13 @@ class Workshop:
         about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
         log.info("run again", extra=about)
 
+    @property
+    def _endings(self) -> Endings:
+        return Endings(self.plane, self.github, self.rules.app_slug, self.secrets, self.begin_now)
+
     def _asked(self, delivery: Delivery) -> Asked:
-        asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
+        trigger = replace(Trigger.from_json(delivery.payload), repository=delivery.repository)
+        asked = asked_by(trigger, self.rules.app_slug)
         if asked is None:
             raise ValueError(f"the kept delivery {delivery.id} holds no command")
         return asked

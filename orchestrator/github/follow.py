@@ -15,6 +15,7 @@ from orchestrator.github.command import Command
 from orchestrator.github.desk import (
     Desk,
     HandledRun,
+    Plane,
     fail,
     refuse,
 )
@@ -105,12 +106,12 @@ def _next(state: ProjectState) -> str:
     return "To go on with it, comment `/orchestrate resume`."
 
 
-async def stopped(desk: Desk, run_id: str) -> ProjectState | None:
+async def stopped(plane: Plane, run_id: str) -> ProjectState | None:
     """Wait until a run that was cancelled has ended, and return its state as it is then; None if it never began."""
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
-        state = await desk.plane.state(run_id)
+        state = await plane.state(run_id)
         if state is not None and state.status.final:
             return state
         patience = SECONDS_AT_REST if state is not None and state.status in _AT_REST else SECONDS_TO_STOP
@@ -139,7 +140,7 @@ async def cancel(
     await desk.plane.cancel(run_id, actor)
     if begin_now is not None:
         begin_now(run_id)
-    state = await stopped(desk, run_id)
+    state = await stopped(desk.plane, run_id)
     _, taken = await earlier.effects.begin("cancel", source)
     if state is not None and (taken or not state.status.final):
         await earlier.effects.done("cancel", source, "taken over")

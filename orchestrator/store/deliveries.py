@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from sqlalchemy import and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.state import ProjectStatus
@@ -164,6 +165,50 @@ class DeliveryStore:
                 .limit(1)
             )
             return newest.scalar_one_or_none()
+
+    async def unfinished_runs(self, *, account: str = "", repositories: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the runs in an account's repositories, or in these, that have not ended for good, asked for included.
+
+        A plan that waits is among an account's only: nobody works on it, and it spends nothing.
+        """
+        names = [name.lower() for name in repositories]
+
+        def of(column: ColumnElement[str]) -> ColumnElement[bool]:
+            held = func.lower(column)
+            return held.startswith(f"{account.lower()}/", autoescape=True) if account else held.in_(names)
+
+        living = [status.value for status in ProjectStatus if not status.final]
+        if not account:
+            living.remove(ProjectStatus.WAITING.value)
+        known = select(runs.c.id).where(of(runs.c.source), runs.c.status.in_(living))
+        asked = (
+            select(deliveries.c.run_id)
+            .outerjoin(runs, runs.c.id == deliveries.c.run_id)
+            .where(
+                of(deliveries.c.repository),
+                deliveries.c.state == "queued",
+                deliveries.c.actor != "",
+                deliveries.c.run_id.startswith("r-"),
+                runs.c.id.is_(None),
+            )
+        )
+        async with self._database.reading() as connection:
+            found = [row for query in (known, asked) for row in (await connection.execute(query)).scalars()]
+            return tuple(dict.fromkeys(found))
+
+    async def move(self, repository_id: int, repository: str) -> None:
+        """Give what was kept of a repository, and its runs, its new name."""
+        mine = deliveries.c.command_key.startswith(f"{repository_id}:", autoescape=True)
+        async with self._database.transaction() as connection:
+            of = select(deliveries.c.run_id).where(mine, deliveries.c.run_id.is_not(None))
+            await connection.execute(update(runs).where(runs.c.id.in_(of)).values(source=repository))
+            await connection.execute(update(deliveries).where(mine).values(repository=repository))
+
+    async def current(self, delivery: Delivery) -> Delivery:
+        """Return a delivery with the name that its repository bears now."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(select(deliveries.c.repository).where(deliveries.c.id == delivery.id))
+            return replace(delivery, repository=found.scalar_one_or_none() or delivery.repository)
 
     async def run_of_pull_request(self, repository: str, number: int) -> str | None:
         """Return the run whose report stands on a pull request, or None: it is none of ours."""

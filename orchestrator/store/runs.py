@@ -315,6 +315,12 @@ class RunStore:
                 created_at=row.created_at,
             )
 
+    async def forget_answers(self, account: str) -> None:
+        """Remove the models' answers that runs in an account's repositories keep for a replay; what they cost stays."""
+        theirs = select(runs.c.id).where(func.lower(runs.c.source).startswith(f"{account.lower()}/", autoescape=True))
+        async with self._database.transaction() as connection:
+            await connection.execute(update(calls).where(calls.c.run_id.in_(theirs)).values(key=None, answer=None))
+
     async def list(self, limit: int = 1000) -> tuple[RunRow, ...]:
         """Return the newest runs, at most `limit`."""
         async with self._database.reading() as connection:
