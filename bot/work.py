@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.endings import Endings
 from bot.intake import Asked, Rules, asked_by
+from bot.limits import above_hour, above_limits
 from bot.logs import fields
 from bot.origins import origin_of
 from orchestrator.control_plane import ControlPlane
@@ -26,8 +27,6 @@ from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
-
-HOUR_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ class Workshop:
 
         async def refusal() -> str:
             await DeliveryStore(self.plane.database).charge(delivery.id, change.actor)
-            return await self._above_limit(delivery, change.actor)
+            return await above_hour(self.plane, delivery, change.actor)
 
         linted = await lint(
             change,
@@ -159,7 +158,7 @@ class Workshop:
         handled = await rerun(
             asked.trigger,
             earlier,
-            await self._above_limit(delivery, delivery.actor),
+            await above_hour(self.plane, delivery, delivery.actor),
             github=self.github,
             plane=self.plane,
             effects=EffectStore(self.plane.database, asked.own_run_id),
@@ -181,25 +180,14 @@ class Workshop:
         return asked
 
     async def _within_limits(self, delivery: Delivery, asked: Asked) -> Command | Refusal:
-        """Return the command, or its refusal when its user has started too many runs within the hour."""
+        """Return the command, or its refusal when it is above a limit."""
         command, check = asked.command, asked.trigger.check_run_id
         if not asked.works:
             return command
-        if refusal := await self._above_limit(delivery, delivery.actor):
+        if refusal := await above_limits(self.plane, delivery):
             return Refusal(f"{refusal} Then give the command again.", asked.name)
         if check is not None and isinstance(command, Command) and command.name == "revise":
             client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
             async with aclosing(client):
                 return replace(command, text=await findings_of(client, check))
         return command
-
-    async def _above_limit(self, delivery: Delivery, actor: str) -> str:
-        """Return a sentence when somebody has started too much within the hour, runs and lints together."""
-        limit = self.plane.operator.runs_per_hour
-        started = await DeliveryStore(self.plane.database).started_before(delivery, HOUR_SECONDS)
-        if started < limit:
-            return ""
-        return (
-            f"@{actor} has started {started} runs within an hour, and the limit is {limit}. "
-            "Wait until the hour has passed."
-        )

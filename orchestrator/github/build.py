@@ -74,7 +74,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         token = await desk.client.token()
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
-        source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
+        protected = (*PROTECTED_PATHS, *job.github.protected_paths)
+        source = Source(root, trigger.repository, protected, desk.payer or trigger.actor)
         async with followed(desk) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved

@@ -101,7 +101,7 @@ class HandledRun:
 class Desk:
     """What one command works with: the trigger, who writes, who builds, who is told.
 
-    `resumable` tells whether a later command finds the run again.
+    `resumable` tells whether a later command finds the run again. `payer` is who goes on with the run of another one.
     """
 
     trigger: Trigger
@@ -114,6 +114,7 @@ class Desk:
     redactor: Redactor
     tell: Callable[[Progress], Awaitable[None]] | None
     resumable: bool = False
+    payer: str = ""
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""

@@ -63,6 +63,7 @@ class Earlier:
             redactor=desk.redactor,
             tell=desk.tell,
             resumable=desk.resumable,
+            payer=desk.trigger.actor,
         )
 
 

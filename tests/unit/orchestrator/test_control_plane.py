@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
+from orchestrator.control_plane import Source
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.sections import BudgetSpec, ValidationSpec
@@ -152,3 +153,30 @@ async def test_a_runs_validators_run_again_on_a_folder_without_a_model_or_a_trac
     assert len(state.calls) == asked
     with pytest.raises(UsageError, match="There is no run other"):
         await plane.validate("other", root)
+
+
+async def test_what_a_month_leaves_is_the_cap_of_every_run_of_its_repository_and_a_refusal_says_when_it_turns(
+    tmp_path: Path,
+) -> None:
+    config, root = tmp_path / "config.yaml", tmp_path / "base"
+    config.write_text("per_repository: {usd_per_month: 0.02}\n")
+    root.mkdir()
+    models = Models()
+    env = {"ORCHESTRATOR_HOME": str(tmp_path / "home"), "ORCHESTRATOR_CONFIG": str(config)}
+    providers = {name: ScriptedProvider(models.answer) for name in models.names}
+    plane = ControlPlane(env, providers=providers, persistence=AT_ONCE)
+
+    states = [
+        await plane.submit(
+            a_job("Notes about lakes"), run_id=f"run-{number}", source=Source(root, "octo/demo", (), "ada")
+        )
+        for number in range(12)
+    ]
+    elsewhere = await plane.submit(a_job("Notes"), run_id="other", source=Source(root, "octo/other", (), "ada"))
+
+    assert sum(state.budget.spent_usd for state in states) <= 0.02
+    last = states[-1]
+    assert last.status is ProjectStatus.BUDGET_EXHAUSTED
+    assert "the budget of octo/demo for 2" in last.outcome.reason
+    assert "at 00:00 UTC; before that the operator of this bot can raise the limit." in last.outcome.reason
+    assert elsewhere.status is ProjectStatus.COMPLETED

@@ -30,8 +30,8 @@ ANYTHING = st.recursive(
         ("installation", "deleted", "uninstalled", 0, "maria, who uninstalled the App"),
         ("installation", "suspend", "suspended", 0, "maria, who suspended the App"),
         ("installation_repositories", "removed", "removed", 0, "maria, who took the repository from the App"),
-        ("repository", "renamed", "moved", 0, "maria, who moved the repository"),
-        ("repository", "transferred", "moved", 0, "maria, who moved the repository"),
+        ("repository", "renamed", "moved", 5, "maria, who moved the repository"),
+        ("repository", "transferred", "moved", 5, "maria, who moved the repository"),
     ],
 )
 def test_what_ends_or_moves_runs_is_read_with_who_did_it_and_kept(
