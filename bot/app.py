@@ -125,12 +125,7 @@ class Intake:
         if isinstance(asked, Ignored):
             return await self._nothing(event, delivery_id, payload, asked.reason)
         if isinstance(asked, LintAsked):
-            if asked.rerun is not None and (rerun := await self._kept(self._made_out(asked.rerun))):
-                await self._kept(self._keep(rerun.delivery(rerun.trigger.run)))
-            stored, _ = await self._kept(self._keep(asked.delivery()))
-            if stored != "queued":
-                return 200, stored, {"status": stored}
-            return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
+            return await self._lint(asked)
         if isinstance(asked, CloseAsked):
             stored, _ = await self._kept(self._keep(asked.delivery()))
             if stored != "queued":
@@ -154,6 +149,18 @@ class Intake:
         nothing = Delivery(delivery_id, event, repository_of(payload), "{}")
         stored, _ = await self._kept(self._keep(nothing))
         return 200, stored, _ignored(reason) if stored == "ignored" else {"status": stored}
+
+    async def _lint(self, asked: LintAsked) -> tuple[int, str, dict[str, str]]:
+        """Keep a lint, and of `Re-run all` the re-run of the run's own checks as a delivery beside it."""
+        again, run_id = "", ""
+        if asked.rerun is not None and (rerun := await self._kept(self._made_out(asked.rerun))):
+            again, run_id = await self._kept(self._keep(rerun.delivery(rerun.trigger.run)))
+        stored, _ = await self._kept(self._keep(asked.delivery()))
+        if stored != "queued":
+            return 200, stored, {"status": stored}
+        if again == "queued":
+            return 202, again, {"status": again, "run_id": run_id}
+        return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
 
     async def _made_out(self, asked: Asked) -> Asked | None:
         """Return what was pressed with its run and pull request, or None when it is about no run of this repository."""

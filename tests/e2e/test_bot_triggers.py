@@ -123,6 +123,7 @@ async def test_what_is_run_again_is_concluded_again_by_the_validators_alone_whoe
     assert scene.checks(head) == GOOD_CHECKS
 
     await scene.hub.rerequest_check_suite(scene.repository, head, house.stage.app_id, user=MAINTAINER)
+    assert await _answers(scene, "check_suite") == [queued]
     await _concluded(scene)
     scene.hub.rerequest_check_run(scene.repository, ids["orchestrator/review"], user=STRANGER)
     await _concluded(scene)
