@@ -180,7 +180,7 @@ class DeliveryStore:
         living = [status.value for status in ProjectStatus if not status.final]
         if not account:
             living.remove(ProjectStatus.WAITING.value)
-        known = select(runs.c.id).where(of(runs.c.source), runs.c.status.in_(living))
+        known = select(runs.c.id).where(of(runs.c.source), runs.c.status.in_(living)).order_by(runs.c.id)
         asked = (
             select(deliveries.c.run_id)
             .outerjoin(runs, runs.c.id == deliveries.c.run_id)
@@ -191,6 +191,7 @@ class DeliveryStore:
                 deliveries.c.run_id.startswith("r-"),
                 runs.c.id.is_(None),
             )
+            .order_by(deliveries.c.run_id)
         )
         async with self._database.reading() as connection:
             found = [row for query in (known, asked) for row in (await connection.execute(query)).scalars()]
