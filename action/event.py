@@ -83,7 +83,7 @@ def asked_by(
 def origin(payload: str) -> tuple[Trigger, Command] | None:
     """Return what asked for a run, from what `Asked.delivery` kept, or None when that was no command."""
     trigger = Trigger.from_json(payload)
-    command = parse_command(trigger.comment, on_pull_request=trigger.is_pull_request) if trigger.comment else None
+    command = _said(trigger) if trigger.comment else None
     if isinstance(command, Refusal):
         return None
     return trigger, command or Command("run")
@@ -146,7 +146,7 @@ def _command(trigger: Trigger, inputs: Inputs) -> Command | Refusal | None:
     if not inputs.command:
         if trigger.comment_id is None:
             return Command("run")
-        return parse_command(trigger.comment, on_pull_request=trigger.is_pull_request)
+        return _said(trigger)
     text = inputs.command.removeprefix("/orchestrate").strip()
     word = text.partition(" ")[0].lower()
     if word in HALVES:
@@ -155,6 +155,10 @@ def _command(trigger: Trigger, inputs: Inputs) -> Command | Refusal | None:
             hint="Use `run`, which does both halves in one job.",
         )
     return parse_command(f"/orchestrate {text}", on_pull_request=trigger.is_pull_request)
+
+
+def _said(trigger: Trigger) -> Command | Refusal | None:
+    return parse_command(trigger.comment, on_pull_request=trigger.is_pull_request, leading=trigger.is_review)
 
 
 def _run(env: Mapping[str, str]) -> str:

@@ -129,16 +129,22 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
 
 
 async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
-    """Return the run that a command is about, as the job that began it left it in the shared database."""
-    if not asked.follows or not isinstance(asked.command, Command):
+    """Return the run that a command is about, as the job that began it left it in the shared database.
+
+    To a new run of an issue that is one which is not finished.
+    """
+    if not isinstance(asked.command, Command):
         return None
-    trigger, store = asked.trigger, DeliveryStore(plane.database)
-    run_id = await store.run_about(
-        trigger.repository,
-        trigger.issue or 0,
-        pull_request=trigger.is_pull_request,
-        unfinished=asked.command.name == "cancel",
-    )
+    trigger, store, run_id = asked.trigger, DeliveryStore(plane.database), None
+    if asked.follows:
+        run_id = await store.run_about(
+            trigger.repository,
+            trigger.issue or 0,
+            pull_request=trigger.is_pull_request,
+            unfinished=asked.command.name == "cancel",
+        )
+    elif asked.command.name in ("run", "plan") and trigger.issue is not None:
+        run_id = await store.standing_run_of(trigger.repository, trigger.issue, besides=asked.run_id)
     kept = await store.origin(run_id) if run_id else None
     found = origin(kept) if kept else None
     if run_id is None or found is None:

@@ -19,6 +19,7 @@ from bot import logs
 from bot.app import create_app
 from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
+from bot.limits import at_once
 from bot.settings import GITHUB_API_URL, Settings
 from bot.setup_page import create_setup_app
 from bot.shared_jobs import SharedJobs
@@ -69,7 +70,14 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         )
         rules = await _rules(settings, plane, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
-        jobs = (SharedJobs if plane.database.conninfo else Jobs)(plane.database, workshop.work, workshop.give_up)
+        operator = plane.operator
+        jobs = (SharedJobs if plane.database.conninfo else Jobs)(
+            plane.database,
+            workshop.work,
+            workshop.give_up,
+            runs_at_once=operator.runs_at_once,
+            at_once=at_once(operator),
+        )
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from sqlalchemy import text
@@ -14,14 +16,14 @@ from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
 from bot.dashboard.routes import Report, dashboard_routes
-from bot.intake import Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
+from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
-from orchestrator.github.trigger import Ignored
+from orchestrator.github.trigger import Ignored, Trigger
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 from orchestrator.telemetry import Telemetry
 
@@ -37,6 +39,7 @@ STORE_SECONDS = 8.0
 RETRY_AFTER_SECONDS = 60
 
 log = logging.getLogger(__name__)
+Kept = TypeVar("Kept")
 
 
 class Refused(Exception):
@@ -114,20 +117,25 @@ class Intake:
         self._deliveries = DeliveryStore(database)
         self._jobs = jobs
         self._rules = rules
-        self._storing: set[asyncio.Task[tuple[str, str]]] = set()
+        self._storing: set[asyncio.Future[Any]] = set()
 
     async def take(self, event: str, delivery_id: str, payload: dict[str, object]) -> tuple[int, str, dict[str, str]]:
         """Return the answer's status, its name among the metrics, and its JSON; raises `Refused` if it is not kept."""
         asked = read_delivery(event, delivery_id, payload, self._rules, self._database.clock())
         if isinstance(asked, Ignored):
-            nothing = Delivery(delivery_id, event, repository_of(payload), "{}")
-            stored, _ = await self._kept(self._keep(nothing))
-            return 200, stored, _ignored(asked.reason) if stored == "ignored" else {"status": stored}
+            return await self._nothing(event, delivery_id, payload, asked.reason)
         if isinstance(asked, LintAsked):
+            return await self._lint(asked)
+        if isinstance(asked, CloseAsked):
             stored, _ = await self._kept(self._keep(asked.delivery()))
             if stored != "queued":
                 return 200, stored, {"status": stored}
-            return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
+            return 200, "ignored", _ignored("it starts no run; what it ends or moves is seen to")
+        if asked.pressed:
+            known = await self._kept(self._made_out(asked))
+            if known is None:
+                return await self._nothing(event, delivery_id, payload, "the check run belongs to no run of ours")
+            asked = known
         stored, run_id = await self._kept(self._queue(asked))
         if stored != "queued":
             return 200, stored, {"status": stored}
@@ -135,9 +143,44 @@ class Intake:
             return 202, "queued", {"status": "queued", "run_id": run_id}
         return 200, "ignored", _ignored("the comment starts no run; it is answered on GitHub")
 
+    async def _nothing(
+        self, event: str, delivery_id: str, payload: dict[str, object], reason: str
+    ) -> tuple[int, str, dict[str, str]]:
+        nothing = Delivery(delivery_id, event, repository_of(payload), "{}")
+        stored, _ = await self._kept(self._keep(nothing))
+        return 200, stored, _ignored(reason) if stored == "ignored" else {"status": stored}
+
+    async def _lint(self, asked: LintAsked) -> tuple[int, str, dict[str, str]]:
+        """Keep a lint, and of `Re-run all` the re-run of the run's own checks as a delivery beside it."""
+        again, run_id = "", ""
+        if asked.rerun is not None and (rerun := await self._kept(self._made_out(asked.rerun))):
+            again, run_id = await self._kept(self._keep(rerun.delivery(rerun.trigger.run)))
+        stored, _ = await self._kept(self._keep(asked.delivery()))
+        if stored != "queued":
+            return 200, stored, {"status": stored}
+        if again == "queued":
+            return 202, again, {"status": again, "run_id": run_id}
+        return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
+
+    async def _made_out(self, asked: Asked) -> Asked | None:
+        """Return what was pressed with its run and pull request, or None when it is about no run of this repository."""
+        trigger, deliveries = asked.trigger, self._deliveries
+        run = trigger.run or await deliveries.run_of_branch(trigger.repository, trigger.head_branch)
+        if run is None and trigger.issue is not None:
+            run = await deliveries.run_of_pull_request(trigger.repository, trigger.issue)
+        origin = await deliveries.origin(run) if run else None
+        if run is None or origin is None:
+            return None
+        first = Trigger.from_json(origin)
+        if first.repository_id != trigger.repository_id:
+            return None
+        issue = trigger.issue or await deliveries.pull_request_of(run)
+        known = replace(trigger, run=run, issue=issue, title=first.title, body=first.body, author=first.author)
+        return replace(asked, trigger=known)
+
     async def _queue(self, asked: Asked) -> tuple[str, str]:
-        existing = None
-        if asked.follows:
+        existing = asked.trigger.run or None if asked.pressed and asked.follows else None
+        if asked.follows and not asked.pressed:
             existing = await self._deliveries.run_about(
                 asked.trigger.repository,
                 asked.trigger.issue or 0,
@@ -149,7 +192,7 @@ class Intake:
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:
         return await self._jobs.keep(delivery), delivery.run_id
 
-    async def _kept(self, keeping: Awaitable[tuple[str, str]]) -> tuple[str, str]:
+    async def _kept(self, keeping: Awaitable[Kept]) -> Kept:
         # A store that is slow beyond GitHub's patience may still succeed: then the work goes on, and a redelivery is
         # a duplicate. Cancelling it here could leave a delivery that is stored and that nobody works on.
         task = asyncio.ensure_future(keeping)

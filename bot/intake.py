@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from orchestrator.github.closing import Closing, closing_from_event
 from orchestrator.github.command import Command, Refusal, parse_command
+from orchestrator.github.pressed import RERUN, command_of, pressed_from_event
 from orchestrator.github.spec_change import SpecChange, spec_change_from_event
 from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.store import Delivery
@@ -27,10 +29,10 @@ Source: https://docs.github.com/en/webhooks/testing-and-troubleshooting-webhooks
 REDELIVERY_SECONDS_ENTERPRISE = 7 * 24 * 3600
 
 STARTING = frozenset({"run", "plan", "revise", "review"})
-REOPENING = frozenset({"approve", "resume"})
+REOPENING = frozenset({"approve", "resume", RERUN})
 """The commands that spend on a run that exists."""
 REFUSED = "refused"
-FOLLOWING = frozenset({"approve", "cancel", "resume", "status"})
+FOLLOWING = frozenset({"approve", "cancel", "resume", "status", RERUN})
 
 _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,80}\Z")
 _EVENT = re.compile(r"[a-z0-9_]{1,60}\Z")
@@ -84,25 +86,43 @@ class Asked:
         """The run's id as the handler computes it."""
         return run_id_for(self.trigger.repository_id, self.trigger.source, self.name)
 
+    @property
+    def pressed(self) -> bool:
+        """True for a button or a re-run."""
+        return bool(self.trigger.head_sha)
+
     def delivery(self, existing_run: str | None = None) -> Delivery:
-        """Return what is kept: of the payload only what the command needs."""
+        """Return what is kept: of the payload only what the command needs.
+
+        While somebody's press is worked on it stands for all alike of theirs, whichever delivery brings them.
+        """
+        beside = self.trigger.event == "check_suite"
         return Delivery(
-            id=self.trigger.delivery_id,
+            id=f"{self.trigger.delivery_id[:73]}:{RERUN}" if beside else self.trigger.delivery_id,
             event=self.trigger.event,
             repository=self.trigger.repository,
             payload=self.trigger.to_json(),
             run_id=existing_run or self.own_run_id,
-            command_key=f"{self.trigger.repository_id}:{self.trigger.source}",
+            command_key=f"{self.trigger.repository_id}:{self._key}",
             issue=self.trigger.issue or 0,
             actor=self.trigger.actor if self.works else "",
         )
 
+    @property
+    def _key(self) -> str:
+        if not self.pressed:
+            return self.trigger.source
+        # Of one person alone: a stranger who presses must not stand in anybody's way.
+        what = f"{self.trigger.source.removesuffix(f':{self.trigger.delivery_id}')}\n{self.trigger.actor}"
+        return f"press:{hashlib.sha256(what.encode()).hexdigest()}"
+
 
 @dataclass(frozen=True, slots=True)
 class LintAsked:
-    """A delivery whose commit may have to be linted."""
+    """A delivery whose commit may have to be linted; `rerun` asks for the other checks of the commit besides."""
 
     change: SpecChange
+    rerun: Asked | None = None
 
     def delivery(self) -> Delivery:
         """Return what is kept; who did it is counted once it is sure that there is something to lint."""
@@ -113,6 +133,18 @@ class LintAsked:
             payload=self.change.to_json(),
             run_id=self.change.id,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CloseAsked:
+    """A delivery that ends runs, or moves them to another name."""
+
+    closing: Closing
+
+    def delivery(self) -> Delivery:
+        """Return what is kept; nobody starts anything with it."""
+        closing = self.closing
+        return Delivery(closing.delivery_id, closing.event, closing.repository, closing.to_json(), run_id=closing.id)
 
 
 def named(event: str, delivery_id: str) -> bool:
@@ -150,13 +182,26 @@ def read_payload(body: bytes) -> dict[str, Any]:
 
 def read_delivery(
     event: str, delivery_id: str, payload: Mapping[str, Any], rules: Rules, now: float
-) -> Asked | LintAsked | Ignored:
+) -> Asked | LintAsked | CloseAsked | Ignored:
     """Return what a verified delivery asks for, or why it is ignored; `now` is in seconds since the epoch."""
+    closing = closing_from_event(event, payload, delivery_id=delivery_id)
+    if isinstance(closing, Closing):
+        return _not_served(closing.repository or closing.account, rules) or CloseAsked(closing)
+    if closing is not None:
+        return closing
+    pressed = pressed_from_event(
+        event, payload, delivery_id=delivery_id, app_slug=rules.app_slug, allowed_bots=rules.bots
+    )
+    again = asked_by(pressed, rules.app_slug) if isinstance(pressed, Trigger) else None
     change = spec_change_from_event(event, payload, delivery_id=delivery_id, allowed_bots=rules.bots)
     if isinstance(change, SpecChange):
-        return _not_served(change.repository, rules) or LintAsked(change)
+        return _not_served(change.repository, rules) or LintAsked(change, again if event == "check_suite" else None)
     if change is not None:
         return change
+    if again is not None:
+        return _not_served(again.trigger.repository, rules) or again
+    if isinstance(pressed, Ignored):
+        return pressed
     trigger = trigger_from_event(event, payload, delivery_id=delivery_id, allowed_bots=rules.bots)
     if isinstance(trigger, Ignored):
         return trigger
@@ -168,10 +213,17 @@ def read_delivery(
 
 
 def asked_by(trigger: Trigger, app_slug: str | None) -> Asked | None:
-    """Return what a trigger asks for: the command of its comment, or `run` for a label; None without a command."""
+    """Return what a trigger asks for: what was pressed, the command of its comment, or `run` for a label.
+
+    None stands for a comment without a command.
+    """
+    if trigger.head_sha:
+        return Asked(trigger, command_of(trigger))
     if trigger.comment_id is None:
         return Asked(trigger, Command("run"))
-    command = parse_command(trigger.comment, app_slug=app_slug, on_pull_request=trigger.is_pull_request)
+    command = parse_command(
+        trigger.comment, app_slug=app_slug, on_pull_request=trigger.is_pull_request, leading=trigger.is_review
+    )
     return None if command is None else Asked(trigger, command)
 
 

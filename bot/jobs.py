@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,7 @@ from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 
 Work = Callable[[Delivery], Awaitable[object]]
 GiveUp = Callable[[Delivery, str], Awaitable[object]]
+AtOnce = Callable[[Delivery], Mapping[str, int]]
 
 RUNS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 8
@@ -51,6 +52,11 @@ def answers(delivery: Delivery) -> bool:
 def alone(delivery: Delivery) -> bool:
     """Tell whether it needs its lane to itself; a lint does, so that a commit's check run is made once."""
     return is_lint(delivery.run_id) or not answers(delivery)
+
+
+def unlimited(_: Delivery) -> Mapping[str, int]:
+    """Return no limit for whatever is asked."""
+    return {}
 
 
 @dataclass(eq=False, slots=True)
@@ -86,6 +92,7 @@ class Finished:
 class Jobs:
     """Works on accepted deliveries, at most `runs_at_once`, one at a time for an issue, fair between repositories.
 
+    `at_once` says for a run's delivery how many may be at work for each of its holders: what is above that waits.
     `work` does a delivery's work and may be called again after a failure or a crash. `give_up` is told of a delivery
     whose last attempt failed, with the reason; it ends on GitHub what is still open. Times are in seconds.
     """
@@ -97,6 +104,7 @@ class Jobs:
         give_up: GiveUp,
         *,
         runs_at_once: int = RUNS_AT_ONCE,
+        at_once: AtOnce = unlimited,
         deadline: float = DEADLINE_SECONDS,
         pauses: Sequence[float] = PAUSES_SECONDS,
     ) -> None:
@@ -104,6 +112,7 @@ class Jobs:
         self._work = work
         self._give_up = give_up
         self._runs_at_once = runs_at_once
+        self._at_once = at_once
         self._deadline = deadline
         self._pauses = tuple(pauses)
         self._waiting: list[_Job] = []
@@ -193,16 +202,21 @@ class Jobs:
         at_work = (one.delivery.run_id for one in self._working if not one.answers)
         return bool(job.failures) or (job.lane not in self._lanes and job.delivery.run_id not in at_work)
 
+    def _is_within(self, job: _Job, held: Mapping[str, int]) -> bool:
+        return all(held.get(holder, 0) < limit for holder, limit in self._at_once(job.delivery).items())
+
     def _next(self) -> _Job | None:
         """Return the oldest job that may begin, of the repository that has the fewest at work."""
         runs = [job for job in self._working if not job.answers]
         busy = Counter(job.delivery.repository for job in self._working)
+        held = Counter(holder for job in runs for holder in self._at_once(job.delivery))
         may_run = len(runs) < self._runs_at_once
         may_answer = len(self._working) - len(runs) < ANSWERS_AT_ONCE
         fitting = (
             job
             for job in self._waiting
-            if (may_answer if job.answers else may_run) and (not job.alone or self._lane_is_free(job))
+            if (may_answer if job.answers else may_run and self._is_within(job, held))
+            and (not job.alone or self._lane_is_free(job))
         )
         return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
 

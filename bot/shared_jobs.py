@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from bot.jobs import (
     GIVE_UP_SECONDS,
     PAUSES_SECONDS,
     RUNS_AT_ONCE,
+    AtOnce,
     Finished,
     GiveUp,
     Work,
@@ -36,6 +38,7 @@ from bot.jobs import (
     answers,
     lane,
     reason,
+    unlimited,
 )
 from bot.logs import fields
 from orchestrator.errors import RunLost, StoreError
@@ -47,6 +50,7 @@ TASK = "deliver"
 STALLED_SECONDS = 25.0
 """So long after its last heartbeat a process counts as dead; heartbeats and looks come five times as often."""
 RESTART_SECONDS = 2.0
+NO_ROOM_SECONDS = 2.0
 POLL_SECONDS = 1.0
 """A new delivery wakes a worker at once; one that waits for its issue or its pause is found this often."""
 
@@ -66,11 +70,13 @@ _BEGUN_NOW = text(
     "SELECT id, args->>'delivery' AS delivery FROM procrastinate_jobs "
     "WHERE status = 'todo' AND queue_name = 'runs' AND args->>'run' = :run"
 )
+_DOING = text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = 'runs'")
+_ADMISSION_LOCK = text("SELECT pg_advisory_xact_lock(1869769577)")
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(1869769576)")
 
 
 class _Again(Exception):
-    """An attempt failed, and the next one comes after a pause in seconds."""
+    """An attempt failed, or found no room; the next one comes after a pause in seconds."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"tried again in {seconds:g} seconds")
@@ -90,8 +96,8 @@ class SharedJobs:
     """Works on accepted deliveries together with every other process on the same database.
 
     A process takes at most `runs_at_once` runs and some answers; one at a time is worked on for an issue. A
-    repository's n-th waiting run comes after every other one's n-1st, so that none starves another. `work` and
-    `give_up` are those of `Jobs`. Times are in seconds.
+    repository's n-th waiting run comes after every other one's n-1st, so that none starves another. `at_once`, `work`
+    and `give_up` are those of `Jobs`; the limits of `at_once` hold for all processes together. Times are in seconds.
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class SharedJobs:
         give_up: GiveUp,
         *,
         runs_at_once: int = RUNS_AT_ONCE,
+        at_once: AtOnce = unlimited,
         deadline: float = DEADLINE_SECONDS,
         pauses: Sequence[float] = PAUSES_SECONDS,
         stalled_after: float = STALLED_SECONDS,
@@ -110,6 +117,7 @@ class SharedJobs:
         self._work = work
         self._give_up = give_up
         self._runs_at_once = runs_at_once
+        self._at_once = at_once
         self._deadline = deadline
         self._pauses = tuple(pauses)
         self._stalled_after = stalled_after
@@ -235,7 +243,7 @@ class SharedJobs:
 
     async def _deliver(self, context: JobContext, /, *, delivery: str, **_: Any) -> None:
         """Do a delivery's work once: the task that Procrastinate calls."""
-        attempt = await self._deliveries.claim(delivery)
+        attempt = await self._admitted(delivery, context)
         if attempt is None:
             return
         about = fields(delivery=delivery, repository=attempt.repository, run=attempt.run_id)
@@ -253,14 +261,30 @@ class SharedJobs:
         except Exception as error:
             self.finished.failed += 1
             log.exception("failed", extra=about)
-            if context.job.attempts < len(self._pauses) and not limit.expired():
-                raise _Again(self._pauses[context.job.attempts]) from error
+            failures = await self._deliveries.failed(delivery)
+            if failures <= len(self._pauses) and not limit.expired():
+                raise _Again(self._pauses[failures - 1]) from error
             await self._end(attempt, reason(error, self._deadline if limit.expired() else None), about)
             return
         finally:
             del self._working[delivery]
         self.finished.done += 1
         log.info("done", extra=about)
+
+    async def _admitted(self, delivery_id: str, context: JobContext) -> Delivery | None:
+        """Begin an attempt, where the limits on what is at work at once leave room; None for what is done already."""
+        async with self._database.transaction() as connection:
+            # One at a time is admitted, or else two that find room for one would both take it.
+            await connection.execute(_ADMISSION_LOCK)
+            delivery = await self._deliveries.queued(delivery_id, connection)
+            if delivery is None:
+                return None
+            if not answers(delivery):
+                at_work = await self._deliveries.worked_on((await connection.scalars(_DOING)).all(), connection)
+                held = Counter(holder for one in at_work if one.id != delivery_id for holder in self._at_once(one))
+                if any(held[holder] >= limit for holder, limit in self._at_once(delivery).items()):
+                    raise _Again(NO_ROOM_SECONDS)
+            return await self._deliveries.claim(delivery_id, connection, job=context.job.id)
 
     async def _end(self, delivery: Delivery, why: str, about: dict[str, object]) -> None:
         self.finished.given_up += 1

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 
+from bot.endings import Endings
 from bot.intake import Asked, Rules, asked_by
+from bot.limits import above_hour, above_limits
 from bot.logs import fields
+from bot.origins import origin_of
 from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.closing import Closing, is_closing
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
 from orchestrator.github.live import end_rounds
 from orchestrator.github.marks import status_mark
 from orchestrator.github.notes import failure_comment
+from orchestrator.github.pressed import RERUN
 from orchestrator.github.publisher import Publisher
+from orchestrator.github.rerun import findings_of, give_up_rerun, rerun
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
-
-HOUR_SECONDS = 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,18 @@ class Workshop:
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
+        delivery = await DeliveryStore(self.plane.database).current(delivery)
+        if is_closing(delivery.run_id):
+            await self._endings.end(Closing.from_json(delivery.payload))
+            return
         if is_lint(delivery.run_id):
             await self._lint(delivery)
             return
         about = {"delivery": delivery.id, "repository": delivery.repository}
         asked = self._asked(delivery)
+        if asked.name == RERUN:
+            await self._rerun(delivery, asked)
+            return
 
         async def progress(step: Progress) -> None:
             log.info("step", extra=fields(**about, run=step.run_id, step=step.step, detail=step.detail))
@@ -74,12 +86,19 @@ class Workshop:
 
         A delivery that never became a run is only logged: nobody may have been allowed to ask for a comment.
         """
+        delivery = await DeliveryStore(self.plane.database).current(delivery)
+        if is_closing(delivery.run_id):
+            return
         if is_lint(delivery.run_id):
             change, effects = SpecChange.from_json(delivery.payload), EffectStore(self.plane.database, delivery.run_id)
             await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
             return
         asked = self._asked(delivery)
-        earlier = await self._earlier(delivery, asked)
+        if asked.name == RERUN:
+            if (run := await self._earlier(delivery, asked)) is not None:
+                await give_up_rerun(asked.trigger, run, reason, github=self.github, secrets=self.secrets)
+            return
+        earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
         run_id = earlier.run_id if earlier else asked.own_run_id
@@ -105,25 +124,28 @@ class Workshop:
         if issue is None:
             return
         await publisher.upsert_comment(issue, status_mark(run_id), body)
-        await publisher.react(issue, asked.trigger.comment_id, "confused")
+        await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
-        """Return the run that the delivery is about, or None when it starts one, or there was none."""
-        if not asked.follows or delivery.run_id == asked.own_run_id:
+        """Return the run that the delivery is about, or None where there is none.
+
+        To a new run of an issue that is one which is not finished.
+        """
+        store, run_id = DeliveryStore(self.plane.database), delivery.run_id
+        if asked.name in ("run", "plan") and asked.trigger.issue is not None:
+            run_id = await store.standing_run_of(delivery.repository, asked.trigger.issue, besides=run_id) or run_id
+        if run_id == asked.own_run_id:
             return None
-        payload = await DeliveryStore(self.plane.database).origin(delivery.run_id)
-        origin = asked_by(Trigger.from_json(payload), self.rules.app_slug) if payload else None
-        if origin is None or not isinstance(origin.command, Command):
-            return None
-        effects = EffectStore(self.plane.database, delivery.run_id)
-        return Earlier(delivery.run_id, origin.trigger, origin.command, effects)
+        return await origin_of(self.plane.database, run_id, delivery.repository, self.rules.app_slug)
 
     async def _lint(self, delivery: Delivery) -> None:
-        change = SpecChange.from_json(delivery.payload)
+        change = replace(SpecChange.from_json(delivery.payload), repository=delivery.repository)
+        if change.event == "push":
+            await self._endings.obey_switch(change)
 
         async def refusal() -> str:
             await DeliveryStore(self.plane.database).charge(delivery.id, change.actor)
-            return await self._above_limit(delivery, change.actor)
+            return await above_hour(self.plane, delivery, change.actor)
 
         linted = await lint(
             change,
@@ -136,30 +158,43 @@ class Workshop:
         about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
         log.info("linted", extra=about)
 
+    async def _rerun(self, delivery: Delivery, asked: Asked) -> None:
+        earlier = await self._earlier(delivery, asked)
+        if earlier is None:
+            raise ValueError(f"the kept delivery {delivery.id} is about no run")
+        handled = await rerun(
+            asked.trigger,
+            earlier,
+            await above_hour(self.plane, delivery, delivery.actor),
+            github=self.github,
+            plane=self.plane,
+            effects=EffectStore(self.plane.database, asked.own_run_id),
+            operator=self.plane.operator,
+            secrets=self.secrets,
+        )
+        about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
+        log.info("run again", extra=about)
+
+    @property
+    def _endings(self) -> Endings:
+        return Endings(self.plane, self.github, self.rules.app_slug, self.secrets, self.begin_now)
+
     def _asked(self, delivery: Delivery) -> Asked:
-        asked = asked_by(Trigger.from_json(delivery.payload), self.rules.app_slug)
+        trigger = replace(Trigger.from_json(delivery.payload), repository=delivery.repository)
+        asked = asked_by(trigger, self.rules.app_slug)
         if asked is None:
             raise ValueError(f"the kept delivery {delivery.id} holds no command")
         return asked
 
     async def _within_limits(self, delivery: Delivery, asked: Asked) -> Command | Refusal:
-        """Return the command, or its refusal when its user has started too many runs within the hour."""
+        """Return the command, or its refusal when it is above a limit."""
+        command, check = asked.command, asked.trigger.check_run_id
         if not asked.works:
-            return asked.command
-        refusal = await self._above_limit(delivery, delivery.actor)
-        return (
-            Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
-            if refusal
-            else asked.command
-        )
-
-    async def _above_limit(self, delivery: Delivery, actor: str) -> str:
-        """Return a sentence when somebody has started too much within the hour, runs and lints together."""
-        limit = self.plane.operator.runs_per_hour
-        started = await DeliveryStore(self.plane.database).started_before(delivery, HOUR_SECONDS)
-        if started < limit:
-            return ""
-        return (
-            f"@{actor} has started {started} runs within an hour, and the limit is {limit}. "
-            "Wait until the hour has passed."
-        )
+            return command
+        if refusal := await above_limits(self.plane, delivery):
+            return Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
+        if check is not None and isinstance(command, Command) and command.name == "revise":
+            client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+            async with aclosing(client):
+                return replace(command, text=await findings_of(client, check))
+        return command

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.app_types import detect_app_type
+from orchestrator.checks import Checker
 from orchestrator.codes import Code
 from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
@@ -27,7 +28,7 @@ from orchestrator.providers.base import Provider
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json, spec_from_text, title_of
-from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus
+from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus, ValidationResult
 from orchestrator.store import CancellationStore, Database, HoldStore, Ledger, RunRow
 from orchestrator.strict import argument
 from orchestrator.telemetry import Telemetry
@@ -223,6 +224,18 @@ class ControlPlane:
             if self._tracer is not None and trace is not None:
                 trace.close()
                 await self._tracer.flush()
+
+    async def validate(self, run_id: str, root: Path) -> tuple[ValidationResult, ...]:
+        """Run the validators of a run on a folder that holds what it built; no model is asked, and nothing is kept.
+
+        Raises `UsageError` when the run is not known.
+        """
+        async with self._runtime() as runtime:
+            stored = await runtime.runs.job(run_id)
+            if stored is None:
+                raise UsageError(f"There is no run {run_id}.", hint="List the known ones.")
+            async with Checker.open(await runtime.sandbox(), from_json(stored).validation) as checker:
+                return await checker.check(Workspace(root), None)
 
     async def deliver(self, run_id: str, output: OutputFolder) -> ProjectState | None:
         """Write what a run has built so far, and its report, into a folder; None when the run is not known."""

@@ -33,11 +33,15 @@ from orchestrator.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An existing repository that a run builds on: the files of its base commit, its name, and what stays untouched."""
+    """An existing repository that a run builds on: the files of its base commit, its name, and what stays untouched.
+
+    `user` is who has the run, and is charged for it.
+    """
 
     root: Path
     name: str
     protected_paths: tuple[str, ...] = ()
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +194,8 @@ def scope_of(source: Source | None) -> str:
 def _caps(runtime: Runtime, submission: Submission) -> dict[str, int]:
     """Return the accounts that pay for a run and their caps in picodollars: the lowest that anybody sets.
 
+    Those of the operator's days and months are of the moment at which the run is begun or taken up.
+
     A team or job without a budget of the operator's is uncapped; one that the submitter's own hierarchy lacks is an
     error.
     """
@@ -198,6 +204,9 @@ def _caps(runtime: Runtime, submission: Submission) -> dict[str, int]:
     caps |= BudgetHierarchy(budgets.org, budgets.teams, budgets.jobs).caps(
         job.team if job.team in budgets.teams else None, job.job if job.job in budgets.jobs else None
     )
+    if source := submission.source:
+        quotas = runtime.operator.quotas(source.user, source.name, runtime.database.clock())
+        caps |= {quota.account: to_pico(quota.usd) for quota in quotas}
     if submission.hierarchy is not None:
         for account, cap in submission.hierarchy.caps(job.team, job.job).items():
             caps[account] = min(cap, caps.get(account, cap))

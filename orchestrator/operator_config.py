@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass
 from orchestrator.errors import UsageError
 from orchestrator.policy import PROVIDERS, NamedPolicy, Policy, PolicySet, combine, in_file
 from orchestrator.policy_files import GLOBAL, JOB, TEAM, PolicyHierarchy, levels_at
+from orchestrator.quotas import Quota, Scope, day_of, month_of
 from orchestrator.sections import PERMISSIONS, AccountName, Flag, Glob, Permission, Seconds, Usd
 from orchestrator.specs import JobSpec, narrow
 from orchestrator.strict import STRICT, Form, nearest
@@ -34,6 +35,8 @@ Structured = Literal["json_schema", "tool", "json_object"]
 _Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 _Tokens = Annotated[int, Field(strict=True, ge=1, le=100_000_000)]
 _TokenPrice = Annotated[float, Field(strict=True, ge=0, le=100_000)]
+_Count = Annotated[int, Field(strict=True, ge=0, le=10_000)]
+_RepositoryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -50,6 +53,19 @@ class Budgets:
     org: Usd | None = None
     teams: Annotated[Mapping[AccountName, Usd], Field(description="USD by team.")] = Field(default_factory=dict)
     jobs: Annotated[Mapping[AccountName, Usd], Field(description="USD by job.")] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class Limits:
+    """What one user, repository or account may have: runs within an hour and at once, USD a day and a month (UTC).
+
+    None is no limit.
+    """
+
+    runs_per_hour: _Count | None = None
+    runs_at_once: _Count | None = None
+    usd_per_day: Usd | None = None
+    usd_per_month: Usd | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -92,6 +108,12 @@ class _Settings:
     tasks_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     usd_per_day: Usd | None = None
     content_writes_per_hour: Annotated[int, Field(strict=True, ge=30, le=1_000_000)] | None = None
+    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
+    per_user: Limits = Field(default_factory=Limits)
+    per_repository: Limits = Field(default_factory=lambda: Limits(runs_at_once=3))
+    per_account: Limits = Field(default_factory=Limits)
+    repositories: Mapping[_RepositoryName, Limits] = Field(default_factory=dict)
+    accounts: Mapping[AccountName, Limits] = Field(default_factory=dict)
     sandbox: SandboxRung = "auto"
     index_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?$")], ...] = ()
     allow_unisolated: Flag = False
@@ -114,12 +136,14 @@ class OperatorConfig(_Settings):
     `enabled` False stops every run before its next call. `max_usd` and `max_time_seconds` cap each run, `budgets`
     many, `usd_per_day` one user's day; None caps nothing. `installations` are the account names served: None means the
     account that registered the App. `bots` are logins whose commands count. `trigger_permission` is the floor under
-    every spec's. `runs_per_hour` is per user, `tasks_at_once` per run. `content_writes_per_hour` is what an
-    installation may write on GitHub, None as much as github.com allows. `sandbox` forces a rung; `allow_unisolated`
-    lets generated code run where no rung isolates; `index_hosts` are package indexes that installs may reach too.
-    `protected_path_exceptions` may be written although built-in protection says no. `allow_training_on_private` lets
-    private repositories reach providers that train on API data. `policies` bind every run, `team_policies` and
-    `job_policies` those whose spec names that team or job.
+    every spec's. `runs_per_hour` is per user, `tasks_at_once` per run, `runs_at_once` for all: what is above waits.
+    `per_user`, `per_repository` and `per_account` limit each of them; `repositories` and `accounts` name some for whom
+    other limits hold where they set one. An account is whoever owns repositories, and installs the App.
+    `content_writes_per_hour` is what an installation may write on GitHub, None as much as github.com allows. `sandbox`
+    forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` are package indexes
+    that installs may reach too. `protected_path_exceptions` may be written although built-in protection says no.
+    `allow_training_on_private` lets private repositories reach providers that train on API data. `policies` bind every
+    run, `team_policies` and `job_policies` those whose spec names that team or job.
     """
 
     policies: PolicySet = PolicySet()
@@ -130,12 +154,45 @@ class OperatorConfig(_Settings):
         """Return what binds a run that is charged to a team and a job."""
         return PolicyHierarchy(self.policies, self.team_policies, self.job_policies).policies_for(team, job)
 
+    def of_repository(self, name: str) -> Limits:
+        """Return the limits of a repository by its full name, whatever its case."""
+        return _over(self.per_repository, self.repositories, name)
+
+    def of_account(self, name: str) -> Limits:
+        """Return the limits of the account of a repository, whatever the case of its name."""
+        return _over(self.per_account, self.accounts, name)
+
+    def quotas(self, user: str, repository: str, now: float) -> tuple[Quota, ...]:
+        """Return what a run of a user in a repository is charged to at a time; an empty name has no quota."""
+        account = repository.partition("/")[0]
+        found: list[Quota] = []
+        own: tuple[tuple[Scope, str, Limits], ...] = (
+            ("user", user, self.per_user),
+            ("repository", repository, self.of_repository(repository)),
+            ("account", account, self.of_account(account)),
+        )
+        for scope, name, limits in own:
+            daily = [limits.usd_per_day, self.usd_per_day if scope == "user" else None]
+            for period, caps in ((day_of(now), daily), (month_of(now), [limits.usd_per_month])):
+                given = [usd for usd in caps if usd is not None]
+                if name and given:
+                    found.append(Quota(scope, name, period, min(given)))
+        return tuple(found)
+
     def model_overrides(self) -> dict[str, dict[str, Any]]:
         """Return the overrides as `load_catalog` takes them, with only the fields that are set."""
         return {
             name: {key: value for key, value in asdict(override).items() if value is not None}
             for name, override in self.models.items()
         }
+
+
+def _over(general: Limits, named: Mapping[str, Limits], name: str) -> Limits:
+    """Return the limits of one that may be named: its own where it has them."""
+    own = next((limits for one, limits in named.items() if one.lower() == name.lower()), None)
+    if own is None:
+        return general
+    return replace(general, **{key: value for key, value in asdict(own).items() if value is not None})
 
 
 @cache

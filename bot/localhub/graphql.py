@@ -1,4 +1,4 @@
-"""GraphQL, as little of it as REST lacks: a pull request from draft to ready and back."""
+"""GraphQL, as little of it as REST lacks: drafts and ready pull requests, and which of them will close an issue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from bot.localhub.call import Call, answer
 from bot.localhub.render import node
-from bot.localhub.state import Issue, Repository, now
+from bot.localhub.state import JSON, Issue, Repository, now
+from bot.localhub.world import closing_numbers
 
 MUTATIONS = {"markPullRequestReadyForReview": False, "convertPullRequestToDraft": True}
 
@@ -25,10 +26,30 @@ def _find(call: Call, wanted: object) -> tuple[Repository, Issue] | None:
     return None
 
 
+def _closing_pull_requests(call: Call, variables: JSON) -> Response:
+    """Answer which open pull requests will close an issue: those towards the default branch whose text says so."""
+    repo = call.world.state.repository(f"{variables.get('owner')}/{variables.get('name')}")
+    if repo is None or not call.actor.may(repo, "read", "pull_requests", "read"):
+        return _error("NOT_FOUND", "Could not resolve to a Repository with that name.")
+    number = variables.get("number")
+    if number not in repo.issues:
+        return _error("NOT_FOUND", f"Could not resolve to an Issue with the number of {number}.")
+    nodes = [
+        {"url": f"{call.base}/{repo.full_name}/pull/{it.number}", "state": "OPEN", "headRefName": it.pull.head_ref}
+        for it in repo.issues.values()
+        if it.pull and it.state == "open" and it.pull.base_ref == repo.default_branch
+        and number in closing_numbers(it.body or "")
+    ]  # fmt: skip
+    issue = {"closedByPullRequestsReferences": {"nodes": nodes}}
+    return answer({"data": {"repository": {"issue": issue}}})
+
+
 async def answer_query(call: Call) -> Response:
     """Answer one of the known mutations; any other query is an error, as an unknown field is on GitHub."""
     user = call.user()
     query, variables = call.needed("query", str), call.field("variables", dict) or {}
+    if "closedByPullRequestsReferences" in query:
+        return _closing_pull_requests(call, variables)
     name = next((it for it in MUTATIONS if re.search(rf"\b{it}\s*\(", query)), None)
     if name is None:
         return _error("undefinedField", "The local GitHub knows only: " + ", ".join(MUTATIONS))

@@ -239,7 +239,7 @@ def issue(base: str, repo: Repository, it: Issue) -> JSON:
         "user": user(base, it.user),
         "labels": [label(base, repo, entry) for entry in it.labels],
         "state": it.state,
-        "locked": False,
+        "locked": it.locked,
         "assignee": people[0] if people else None,
         "assignees": people,
         "milestone": None,

@@ -142,6 +142,20 @@ async def update_issue(call: Call) -> Response:
     return answer(render.issue(call.base, repo, issue))
 
 
+@routes("PUT", ISSUE + "/lock")
+async def lock_issue(call: Call) -> Response:
+    """Lock the discussion of an issue or pull request."""
+    call.issue(call.repo("write", "issues")).locked = True
+    return answer(status=204)
+
+
+@routes("DELETE", ISSUE + "/lock")
+async def unlock_issue(call: Call) -> Response:
+    """Open the discussion again."""
+    call.issue(call.repo("write", "issues")).locked = False
+    return answer(status=204)
+
+
 # comments
 
 

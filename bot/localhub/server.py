@@ -367,6 +367,16 @@ class LocalHub:
         repo = self.repository(full_name)
         self.world.set_state(repo, self._actor(user), self._issue(repo, number), "closed")
 
+    def rename_repository(self, full_name: str, name: str, *, user: str | None = None) -> str:
+        """Give a repository another name, tell the Apps, and return its full name; the old one leads nowhere."""
+        repo = self.repository(full_name)
+        del self.state.repositories[full_name.lower()]
+        before, repo.name = repo.name, name
+        self.state.repositories[repo.full_name.lower()] = repo
+        payload = {"action": "renamed", "changes": {"repository": {"name": {"from": before}}}}
+        self.world.webhooks.emit("repository", repo, self._actor(user).user or self._page_account(), payload)
+        return repo.full_name
+
     async def merge_pull_request(self, full_name: str, number: int, *, user: str | None = None) -> str:
         """Merge a pull request as `user` (default: the page's account) and return the merge commit's SHA."""
         repo = self.repository(full_name)

@@ -220,6 +220,7 @@ class Issue:
     updated_at: datetime = field(default_factory=now)
     closed_at: datetime | None = None
     closed_by: User | None = None
+    locked: bool = False
 
 
 @dataclass

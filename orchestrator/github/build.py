@@ -71,7 +71,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     if open_url:
         return await refuse(
             desk,
-            f"a pull request for this issue is open: {open_url}. Merge or close it first.",
+            f"a pull request for this issue is open: {open_url}. Ask for changes there with `/orchestrate revise`, or "
+            "merge or close it to begin anew.",
             code=Code.PULL_REQUEST_OPEN,
         )
     await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
@@ -82,7 +83,8 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         token = await desk.client.token()
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
-        source = Source(root, trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths))
+        protected = (*PROTECTED_PATHS, *job.github.protected_paths)
+        source = Source(root, trigger.repository, protected, desk.payer or trigger.actor)
         head = await our_head(desk, branch)
         async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")

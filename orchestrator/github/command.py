@@ -60,14 +60,18 @@ class Refusal:
     code: Code = Code.REFUSED
 
 
-def parse_command(text: str, *, app_slug: str | None = None, on_pull_request: bool = False) -> Command | Refusal | None:
+def parse_command(
+    text: str, *, app_slug: str | None = None, on_pull_request: bool = False, leading: bool = False
+) -> Command | Refusal | None:
     """Return the first command of a comment, a refusal that names the nearest one, or None when there is none.
 
-    `app_slug` is the App's own name: `@slug` or `@slug[bot]` may stand before the command. The free text goes on to
-    the next command line or the end.
+    `app_slug` is the App's own name: `@slug` or `@slug[bot]` may stand before the command. With `leading` it counts
+    only where nothing stands before it. The free text goes on to the next command line or the end.
     """
     lines = _lines(text)
     start = _line_start(app_slug)
+    if leading and not start.match(next((line for line in lines if line.strip()), "")):
+        return None
     found = [(number, match) for number, match in _starts(lines, start) if match]
     if not found:
         return None

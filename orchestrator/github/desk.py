@@ -110,7 +110,7 @@ class HandledRun:
 class Desk:
     """What one command works with: the trigger, who writes, who builds, who is told.
 
-    `resumable` tells whether a later command finds the run again.
+    `resumable` tells whether a later command finds the run again. `payer` is who goes on with the run of another one.
     """
 
     trigger: Trigger
@@ -123,6 +123,7 @@ class Desk:
     redactor: Redactor
     tell: Callable[[Progress], Awaitable[None]] | None
     resumable: bool = False
+    payer: str = ""
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""
@@ -132,7 +133,7 @@ class Desk:
     async def react(self, content: Reaction) -> None:
         """React to the command."""
         if self.trigger.issue is not None:
-            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content)
+            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content, event=self.trigger.event)
 
     async def comment(self, mark: str, body: str, *, urgency: Urgency = "final") -> None:
         """Keep one comment on the issue."""

@@ -17,6 +17,7 @@ from orchestrator.github.command import Command
 from orchestrator.github.desk import (
     Desk,
     HandledRun,
+    Plane,
     fail,
     refuse,
 )
@@ -56,10 +57,10 @@ class Earlier:
     command: Command
     effects: Effects
 
-    def desk(self, desk: Desk, *, reacts_to: int | None, budget_usd: float | None = None) -> Desk:
-        """Return the desk of this run: its trigger and marks, with the reactions going to the comment `reacts_to`."""
+    def desk(self, desk: Desk, *, reacts_to: Trigger, budget_usd: float | None = None) -> Desk:
+        """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from."""
         return Desk(
-            trigger=replace(self.trigger, comment_id=reacts_to),
+            trigger=replace(self.trigger, comment_id=reacts_to.comment_id, event=reacts_to.event),
             command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
             run_id=self.run_id,
             client=desk.client,
@@ -69,6 +70,7 @@ class Earlier:
             redactor=desk.redactor,
             tell=desk.tell,
             resumable=desk.resumable,
+            payer=desk.trigger.actor,
         )
 
 
@@ -112,12 +114,12 @@ def _next(state: ProjectState) -> str:
     return "To go on with it, comment `/orchestrate resume`."
 
 
-async def stopped(desk: Desk, run_id: str) -> ProjectState | None:
+async def stopped(plane: Plane, run_id: str) -> ProjectState | None:
     """Wait until a run that was cancelled has ended, and return its state as it is then; None if it never began."""
     clock = asyncio.get_running_loop().time
     began = clock()
     while True:
-        state = await desk.plane.state(run_id)
+        state = await plane.state(run_id)
         if state is not None and state.status.final:
             return state
         patience = SECONDS_AT_REST if state is not None and state.status in _AT_REST else SECONDS_TO_STOP
@@ -146,13 +148,13 @@ async def cancel(
     await desk.plane.cancel(run_id, actor)
     if begin_now is not None:
         await begin_now(run_id)
-    state = await stopped(desk, run_id)
+    state = await stopped(desk.plane, run_id)
     _, taken = await earlier.effects.begin("cancel", source)
     if state is not None and (taken or not state.status.final):
         await earlier.effects.done("cancel", source, "taken over")
         if not state.status.final:
             state = await desk.plane.end_cancelled(run_id, actor)
-        theirs = earlier.desk(desk, reacts_to=earlier.trigger.comment_id)
+        theirs = earlier.desk(desk, reacts_to=earlier.trigger)
         job = job_of(spec, earlier.trigger, earlier.command, operator)
         _, base_sha = await theirs.effects.begin("base", "decided")
         _, branch = await theirs.effects.begin("branch", "decided")
@@ -177,7 +179,7 @@ async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: 
     if earlier is None:
         return await refuse(desk, why_not_approved(None), "Not approved", Code.NO_RUN)
     run_id, source, effects = earlier.run_id, desk.trigger.source, earlier.effects
-    theirs = earlier.desk(desk, reacts_to=desk.trigger.comment_id)
+    theirs = earlier.desk(desk, reacts_to=desk.trigger)
     job = job_of(spec, theirs.trigger, theirs.command, operator)
     _, stage = await effects.begin("approve", source)
     if not stage:
@@ -232,9 +234,7 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     _, before = await earlier.effects.begin("budget", "resumed")
     if budget is not None:
         await earlier.effects.done("budget", "resumed", str(budget))
-    theirs = earlier.desk(
-        desk, reacts_to=desk.trigger.comment_id, budget_usd=budget or (float(before) if before else None)
-    )
+    theirs = earlier.desk(desk, reacts_to=desk.trigger, budget_usd=budget or (float(before) if before else None))
     job = job_of(spec, theirs.trigger, theirs.command, operator)
     retry = stage != "over" and state is not None and state.status.final
     try:

@@ -11,7 +11,7 @@ from contextlib import aclosing
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
-from orchestrator.github import answers
+from orchestrator.github import answers, obstacles
 from orchestrator.github.access import may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import build, job_of
@@ -62,10 +62,10 @@ async def handle(
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
-    where it is about one; `resumable` tells whether later commands will find this command's run; `begin_now` has a
-    queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when GitHub is down (call
-    again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
-    said on GitHub and returned.
+    where it is about one, and for `run` and `plan` the issue's unfinished run beside which none begins. `resumable`
+    tells whether later commands will find this command's run; `begin_now` has a queued run begin at once, so that it
+    ends when it was cancelled. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may not
+    even read or comment, and `RunLost`; everything else that goes wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -86,7 +86,7 @@ async def handle(
 
         # 1. The rules come from the default branch as it is now, through the API.
         default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await _read_spec(client, spec_path, default_head, operator)
+        spec, findings = await read_spec(client, spec_path, default_head, operator)
         await desk.said("spec", f"{len(findings)} findings")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -112,7 +112,10 @@ async def handle(
             return await cancel(desk, spec, earlier, operator, begin_now)
         if findings:
             return await refuse_spec(desk, findings, default_head)
-        if refusal := answers.refusal(command, spec, default_head, trigger):
+        refusal = answers.refusal(command, spec, default_head, trigger)
+        if refusal is None and command.name in ("run", "plan"):
+            refusal = await _not_begun(desk, spec, earlier)
+        if refusal is not None:
             return await refuse(desk, refusal.message, code=refusal.code)
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
@@ -128,7 +131,28 @@ async def handle(
             return await fail(desk, error)
 
 
-async def _read_spec(
+async def _not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refusal | None:
+    """Return why a run does not begin, or None; one that has begun goes on, whatever happens meanwhile."""
+    trigger = desk.trigger
+    state, _ = await desk.effects.begin("start", "admitted")
+    if trigger.issue is None or state == "done":
+        return None
+    standing = await desk.plane.state(earlier.run_id) if earlier else None
+    if earlier is not None and standing is not None and not standing.status.final:
+        link = await obstacles.link_to(desk.client, trigger.issue, earlier.run_id, earlier.effects)
+        return obstacles.why_not_second(standing.status, link)
+    if not desk.command.force:
+        now = await obstacles.issue_now(desk.client, trigger.issue)
+        if now.note:
+            await desk.said("accepted", now.note)
+        own_branches = f"{spec.github.branch_prefix}{trigger.issue}-"
+        if refusal := obstacles.why_not_begun(now, trigger.actor, own_branches):
+            return refusal
+    await desk.effects.done("start", "admitted", "")
+    return None
+
+
+async def read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
     """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""

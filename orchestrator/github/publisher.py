@@ -21,6 +21,7 @@ from orchestrator.github.sanitize import Redactor, inert
 EffectState = Literal["new", "ambiguous", "done"]
 Reaction = Literal["eyes", "rocket", "confused"]
 
+_REACTED_TO = ("issue_comment", "issues", "pull_request_review_comment")
 _STATUS_LETTERS = 140
 """https://docs.github.com/en/rest/commits/statuses#create-a-commit-status"""
 _STATUS_STATES = {"success": "success", "failure": "failure", "": "pending"}
@@ -99,16 +100,26 @@ class Publisher:
         """Return a text as it may be published: without secrets, and inert but for closing the issue `closes`."""
         return inert(self._redactor(text), requester=self._requester, closes=closes)
 
-    async def react(self, issue: int, comment_id: int | None, content: Reaction) -> None:
-        """React to a comment, or to the issue itself; GitHub keeps one reaction of a kind by one account."""
+    async def react(
+        self, issue: int, comment_id: int | None, content: Reaction, *, event: str = "issue_comment"
+    ) -> None:
+        """React to a comment, or to the issue itself; GitHub keeps one reaction of a kind by one account.
+
+        `event` brought the comment: those on lines have an address of their own, and reviews take no reactions.
+        """
+        if event not in _REACTED_TO:
+            return
 
         def write(repository: Repository) -> None:
             if comment_id is None:
                 repository.get_issue(issue).create_reaction(content)
+            elif event == "pull_request_review_comment":
+                repository.get_pull(issue).get_review_comment(comment_id).create_reaction(content)
             else:
                 repository.get_issue(issue).get_comment(comment_id).create_reaction(content)
 
-        key = f"{f'issue:{issue}' if comment_id is None else f'comment:{comment_id}'}:{content}"
+        place = "line" if event == "pull_request_review_comment" else "comment"
+        key = f"{f'issue:{issue}' if comment_id is None else f'{place}:{comment_id}'}:{content}"
         state, _ = await self.effects.begin("reaction", key)
         if state == "done":
             return

@@ -18,6 +18,7 @@ LABEL = "orchestrate"
 OWN_MARK = "<!-- orchestrator:"
 
 _RUN_ID_LETTERS = 16
+_REVIEWS = ("pull_request_review", "pull_request_review_comment")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,10 @@ class Trigger:
     """One request from GitHub; texts are as delivered, `installation_id` is 0 for a token without an App.
 
     `issue` is None for a workflow that was started by hand. `source` names what asked, the same on every redelivery:
-    `comment:ID`, `label:ISSUE:TIME` or what `for_workflow` was given. `author` wrote the issue, `actor` commands.
-    Times are GitHub's ISO 8601 texts.
+    `comment:ID`, `review:ID`, `review_comment:ID`, `label:ISSUE:TIME` or what `for_workflow` was given. `comment_id` is
+    the id of what holds the command: a comment, a review or a comment on a line. `author` wrote the issue or pull
+    request, `actor` commands. Times are GitHub's ISO 8601 texts. `run`, the check run with its name, and the head are
+    known of a button or a re-run (`pressed`) only.
     """
 
     delivery_id: str
@@ -49,6 +52,16 @@ class Trigger:
     is_pull_request: bool = False
     installation_id: int = 0
     created_at: str = ""
+    run: str = ""
+    check_run_id: int | None = None
+    check_name: str = ""
+    head_sha: str = ""
+    head_branch: str = ""
+
+    @property
+    def is_review(self) -> bool:
+        """True for a review or a comment on a line: discussion, unless the command is the first that it says."""
+        return self.event in _REVIEWS
 
     def to_json(self) -> str:
         """Return the trigger as one JSON object, for the store."""
@@ -107,6 +120,10 @@ def trigger_from_event(
         if action != "created":
             return Ignored(f"only new comments count, this one was {action or 'delivered without an action'}")
         return _from_comment(payload, delivery_id, allowed_bots)
+    if event == "pull_request_review" and action == "submitted":
+        return _from_review(event, payload, delivery_id, allowed_bots)
+    if event == "pull_request_review_comment" and action == "created":
+        return _from_review(event, payload, delivery_id, allowed_bots)
     if event == "issues" and action == "labeled":
         if _text(payload, "label", "name").lower() != LABEL:
             return Ignored(f"only the label {LABEL} counts")
@@ -144,6 +161,30 @@ def _from_comment(payload: Mapping[str, Any], delivery_id: str, allowed_bots: Co
     )
 
 
+def _from_review(
+    event: str, payload: Mapping[str, Any], delivery_id: str, allowed_bots: Collection[str]
+) -> Trigger | Ignored:
+    # In their payloads the pull request stands where a comment's has the issue.
+    who, time = ("review", "submitted_at") if event == "pull_request_review" else ("comment", "created_at")
+    identity, said = _number(payload, who, "id"), _text(payload, who, "body")
+    if identity is None:
+        return Ignored("the delivery names no review")
+    if OWN_MARK in said:
+        return Ignored("the review carries the orchestrator's own mark")
+    return _trigger(
+        payload,
+        allowed_bots,
+        about="pull_request",
+        event=event,
+        who=who,
+        delivery_id=delivery_id,
+        source=f"review:{identity}" if who == "review" else f"review_comment:{identity}",
+        comment_id=identity,
+        comment=said,
+        created_at=_text(payload, who, time),
+    )
+
+
 def _from_label(payload: Mapping[str, Any], delivery_id: str, allowed_bots: Collection[str]) -> Trigger | Ignored:
     at = _text(payload, "issue", "updated_at")
     return _trigger(
@@ -157,14 +198,16 @@ def _from_label(payload: Mapping[str, Any], delivery_id: str, allowed_bots: Coll
     )
 
 
-def _trigger(payload: Mapping[str, Any], allowed_bots: Collection[str], *, who: str, **known: Any) -> Trigger | Ignored:
+def _trigger(
+    payload: Mapping[str, Any], allowed_bots: Collection[str], *, who: str, about: str = "issue", **known: Any
+) -> Trigger | Ignored:
     actor, kind = (
         (_text(payload, who, "user", "login"), _text(payload, who, "user", "type"))
         if who
         else (_text(payload, "sender", "login"), _text(payload, "sender", "type"))
     )
     repository, repository_id = _text(payload, "repository", "full_name"), _number(payload, "repository", "id")
-    issue, issue_id = _number(payload, "issue", "number"), _number(payload, "issue", "id")
+    issue, issue_id = _number(payload, about, "number"), _number(payload, about, "id")
     if not FULL_NAME.match(repository) or repository_id is None:
         return Ignored("the delivery names no repository")
     if issue is None or issue_id is None:
@@ -182,11 +225,11 @@ def _trigger(payload: Mapping[str, Any], allowed_bots: Collection[str], *, who: 
         private=_at(payload, "repository", "private") is not False,
         issue=issue,
         issue_id=issue_id,
-        title=_text(payload, "issue", "title"),
-        body=_text(payload, "issue", "body"),
-        author=_text(payload, "issue", "user", "login"),
-        author_type=_text(payload, "issue", "user", "type"),
-        is_pull_request=isinstance(_at(payload, "issue", "pull_request"), Mapping),
+        title=_text(payload, about, "title"),
+        body=_text(payload, about, "body"),
+        author=_text(payload, about, "user", "login"),
+        author_type=_text(payload, about, "user", "type"),
+        is_pull_request=about == "pull_request" or isinstance(_at(payload, "issue", "pull_request"), Mapping),
         actor=actor,
         actor_type=kind,
         installation_id=_number(payload, "installation", "id") or 0,

@@ -6,7 +6,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
 from orchestrator.store.holds import HoldStore
-from orchestrator.store.ledger import Ledger, LedgerCall
+from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
 from orchestrator.store.observations import ObservationStore
 from orchestrator.store.runs import RunRow, RunStore
 from orchestrator.store.uninterrupted import finished
@@ -26,4 +26,5 @@ __all__ = [
     "RunStore",
     "Stored",
     "finished",
+    "spent_up",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +19,7 @@ from orchestrator.store.uninterrupted import uninterrupted
 
 Stored = Literal["queued", "ignored", "duplicate"]
 Also = Callable[[AsyncConnection, "Delivery"], Awaitable[None]]
+_PRESSED = ("check_run", "check_suite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +95,35 @@ class DeliveryStore:
         found = row.one_or_none()
         return _delivery(found) if found is not None else None
 
-    async def claim(self, delivery_id: str) -> Delivery | None:
-        """Begin an attempt at a delivery's work, which fences earlier ones off; returns None when it is done."""
+    async def claim(self, delivery_id: str, connection: AsyncConnection, *, job: int | None) -> Delivery | None:
+        """Begin an attempt at a delivery's work, within a transaction, which fences earlier attempts off.
+
+        `job` is the queue's number of it. Returns None when the work is done.
+        """
+        row = await connection.execute(
+            update(deliveries)
+            .where(deliveries.c.id == delivery_id, deliveries.c.state == "queued")
+            .values(attempt=deliveries.c.attempt + 1, job=job)
+            .returning(deliveries)
+        )
+        found = row.one_or_none()
+        return _delivery(found) if found is not None else None
+
+    async def worked_on(self, jobs: Collection[int], connection: AsyncConnection) -> tuple[Delivery, ...]:
+        """Return the deliveries whose attempts are these jobs of the queue, within a transaction."""
+        rows = await connection.execute(select(deliveries).where(deliveries.c.job.in_(jobs)))
+        return tuple(_delivery(row) for row in rows)
+
+    async def failed(self, delivery_id: str) -> int:
+        """Count a failed attempt at a delivery's work, and return how many there were."""
         async with self._database.transaction() as connection:
-            row = await connection.execute(
+            failures = await connection.scalar(
                 update(deliveries)
-                .where(deliveries.c.id == delivery_id, deliveries.c.state == "queued")
-                .values(attempt=deliveries.c.attempt + 1)
-                .returning(deliveries)
+                .where(deliveries.c.id == delivery_id)
+                .values(failures=deliveries.c.failures + 1)
+                .returning(deliveries.c.failures)
             )
-            found = row.one_or_none()
-            return _delivery(found) if found is not None else None
+            return int(failures or 0)
 
     async def check(self, delivery: Delivery) -> None:
         """Raise `RunLost` when a later attempt at the delivery's work has begun."""
@@ -193,6 +212,69 @@ class DeliveryStore:
             )
             return newest.scalar_one_or_none()
 
+    async def standing_run_of(self, repository: str, issue: int, *, besides: str) -> str | None:
+        """Return the newest run of the issue that exists and has not ended for good, other than `besides`."""
+        async with self._database.reading() as connection:
+            newest = await connection.execute(
+                select(runs.c.id)
+                .join(deliveries, deliveries.c.run_id == runs.c.id)
+                .where(
+                    deliveries.c.repository == repository,
+                    deliveries.c.issue == issue,
+                    deliveries.c.actor != "",
+                    runs.c.id != besides,
+                    runs.c.status.in_([status.value for status in ProjectStatus if not status.final]),
+                )
+                .order_by(runs.c.created_at.desc())
+                .limit(1)
+            )
+            return newest.scalar_one_or_none()
+
+    async def unfinished_runs(self, *, account: str = "", repositories: Collection[str] = ()) -> tuple[str, ...]:
+        """Return the runs in an account's repositories, or in these, that have not ended for good, asked for included.
+
+        A plan that waits is among an account's only: nobody works on it, and it spends nothing.
+        """
+        names = [name.lower() for name in repositories]
+
+        def of(column: ColumnElement[str]) -> ColumnElement[bool]:
+            held = func.lower(column)
+            return held.startswith(f"{account.lower()}/", autoescape=True) if account else held.in_(names)
+
+        living = [status.value for status in ProjectStatus if not status.final]
+        if not account:
+            living.remove(ProjectStatus.WAITING.value)
+        known = select(runs.c.id).where(of(runs.c.source), runs.c.status.in_(living)).order_by(runs.c.id)
+        asked = (
+            select(deliveries.c.run_id)
+            .outerjoin(runs, runs.c.id == deliveries.c.run_id)
+            .where(
+                of(deliveries.c.repository),
+                deliveries.c.state == "queued",
+                deliveries.c.actor != "",
+                deliveries.c.run_id.startswith("r-"),
+                runs.c.id.is_(None),
+            )
+            .order_by(deliveries.c.run_id)
+        )
+        async with self._database.reading() as connection:
+            found = [row for query in (known, asked) for row in (await connection.execute(query)).scalars()]
+            return tuple(dict.fromkeys(found))
+
+    async def move(self, repository_id: int, repository: str) -> None:
+        """Give what was kept of a repository, and its runs, its new name."""
+        mine = deliveries.c.command_key.startswith(f"{repository_id}:", autoescape=True)
+        async with self._database.transaction() as connection:
+            of = select(deliveries.c.run_id).where(mine, deliveries.c.run_id.is_not(None))
+            await connection.execute(update(runs).where(runs.c.id.in_(of)).values(source=repository))
+            await connection.execute(update(deliveries).where(mine).values(repository=repository))
+
+    async def current(self, delivery: Delivery) -> Delivery:
+        """Return a delivery with the name that its repository bears now."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(select(deliveries.c.repository).where(deliveries.c.id == delivery.id))
+            return replace(delivery, repository=found.scalar_one_or_none() or delivery.repository)
+
     async def run_of_pull_request(self, repository: str, number: int) -> str | None:
         """Return the run whose report stands on a pull request, or None: it is none of ours."""
         async with self._database.reading() as connection:
@@ -209,6 +291,36 @@ class DeliveryStore:
             )
             return found.scalar_one_or_none()
 
+    async def pull_request_of(self, run_id: str) -> int | None:
+        """Return the number of the pull request on which a run's report stands, or None."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(effects.c.key).where(
+                    effects.c.run_id == run_id,
+                    effects.c.kind == "comment",
+                    effects.c.key.contains(":<!-- orchestrator:report ", autoescape=True),
+                )
+            )
+            key = found.scalars().first()
+            return None if key is None else int(key.partition(":")[0])
+
+    async def run_of_branch(self, repository: str, branch: str) -> str | None:
+        """Return the run that builds on a branch, or None: it is none of ours."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                select(runs.c.id)
+                .join(effects, effects.c.run_id == runs.c.id)
+                .where(
+                    runs.c.source == repository,
+                    effects.c.kind == "branch",
+                    effects.c.remote_id == branch,
+                    effects.c.remote_id != "",
+                )
+                .order_by(runs.c.created_at)
+                .limit(1)
+            )
+            return found.scalar_one_or_none()
+
     async def origin(self, run_id: str) -> str | None:
         """Return the payload of the delivery that asked for a run, or None when it is not known."""
         async with self._database.reading() as connection:
@@ -221,9 +333,11 @@ class DeliveryStore:
             return first.scalar_one_or_none()
 
     async def finish(self, delivery_id: str) -> None:
-        """Mark a delivery's work as done."""
+        """Mark a delivery's work as done; a button or a re-run may be pressed again then."""
+        key = case((deliveries.c.event.in_(_PRESSED), None), else_=deliveries.c.command_key)
         async with self._database.transaction() as connection:
-            await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(state="done"))
+            done = update(deliveries).where(deliveries.c.id == delivery_id)
+            await connection.execute(done.values(state="done", command_key=key))
 
 
 def _delivery(row: Row[Any]) -> Delivery:
@@ -254,6 +368,7 @@ def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.
             run_id=delivery.run_id or None,
             payload=delivery.payload,
             attempt=0,
+            failures=0,
             state=state,
             received_at=now,
         )

@@ -17,8 +17,9 @@ from sqlalchemy import CursorResult, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.budget import Phase, dollars, to_usd
+from orchestrator.budget import Phase, dollars, to_pico, to_usd
 from orchestrator.errors import BudgetExhausted
+from orchestrator.quotas import named, turns
 from orchestrator.state import CallRecord, Purpose, phase_of
 from orchestrator.store.database import Database
 from orchestrator.store.schema import accounts, calls
@@ -275,6 +276,14 @@ async def upsert_account(connection: AsyncConnection, account: str, cap: int) ->
     await connection.execute(statement.on_conflict_do_update(index_elements=[accounts.c.id], set_={"cap": cap}))
 
 
+async def spent_up(database: Database, caps: Mapping[str, float]) -> str | None:
+    """Return the first account, of these with their caps in USD, that has nothing left, or None."""
+    async with database.reading() as connection:
+        rows = await connection.execute(select(accounts).where(accounts.c.id.in_(caps)))
+        taken = {row.id: row.spent + row.reserved for row in rows}
+    return next((account for account, usd in caps.items() if taken.get(account, 0) >= to_pico(usd)), None)
+
+
 async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount: int, caps: Mapping[str, int]) -> None:
     # Sorted, so that two transactions on PostgreSQL lock shared accounts in the same order.
     for account in sorted(charged):
@@ -284,8 +293,9 @@ async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount
             row = (await connection.execute(select(accounts).where(accounts.c.id == account))).one()
             cap = min(row.cap, own_cap)
             raise BudgetExhausted(
-                f"The next call could cost ${to_usd(amount):.4f}; the budget of {account} has "
-                f"${to_usd(max(0, cap - row.spent - row.reserved)):.4f} of {dollars(to_usd(cap))} left.",
+                f"The next call could cost ${to_usd(amount):.4f}; the budget of {named(account)} has "
+                f"${to_usd(max(0, cap - row.spent - row.reserved)):.4f} of {dollars(to_usd(cap))} left. "
+                f"{turns(account)}".rstrip(),
                 account=account,
             )
 

@@ -321,6 +321,21 @@ class RunStore:
                 created_at=row.created_at,
             )
 
+    async def begun_within(self, owner: str, seconds: float) -> int:
+        """Return how many runs of a repository, or of all repositories of an account, began in the last `seconds`."""
+        source, name = func.lower(runs.c.source), owner.lower()
+        theirs = source == name if "/" in name else source.startswith(f"{name}/", autoescape=True)
+        since = runs.c.created_at > self._database.clock() - seconds
+        async with self._database.reading() as connection:
+            count = await connection.execute(select(func.count()).select_from(runs).where(theirs, since))
+            return int(count.scalar_one())
+
+    async def forget_answers(self, account: str) -> None:
+        """Remove the models' answers that runs in an account's repositories keep for a replay; what they cost stays."""
+        theirs = select(runs.c.id).where(func.lower(runs.c.source).startswith(f"{account.lower()}/", autoescape=True))
+        async with self._database.transaction() as connection:
+            await connection.execute(update(calls).where(calls.c.run_id.in_(theirs)).values(key=None, answer=None))
+
     async def list(self, limit: int = 1000) -> tuple[RunRow, ...]:
         """Return the newest runs, at most `limit`."""
         async with self._database.reading() as connection:

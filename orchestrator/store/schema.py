@@ -133,6 +133,8 @@ deliveries = Table(
     Column("run_id", String(120)),
     Column("payload", Text, nullable=False),
     Column("attempt", Integer, nullable=False, default=0, server_default="0"),
+    Column("failures", Integer, nullable=False, default=0, server_default="0"),
+    Column("job", BigInteger),  # the queue's number of the last attempt
     Column("state", String(12), nullable=False),  # queued | done | ignored
     Column("received_at", Float, nullable=False),
     UniqueConstraint("command_key", name="deliveries_command"),

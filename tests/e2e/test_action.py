@@ -315,6 +315,9 @@ async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_data
     assert (planned.status, runner.outputs()["status"]) == (0, "planned"), planned.log
     run_id = runner.outputs()["project-id"]
 
+    _comment(hub, runner, "/orchestrate --force", issue=issue)
+    beside = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
+    assert runner.outputs()["status"] == "refused", beside.log
     _comment(hub, runner, "/orchestrate approve", issue=issue)
     built = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
 
@@ -322,7 +325,8 @@ async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_data
     (pull,) = hub.pull_requests(REPO)
     assert f"Closes #{issue}" in pull["body"]
     ours = [it["body"] for it in hub.comments(REPO, issue) if it["user"]["login"] != "maria"]
-    assert [it.partition(" ")[0] for it in ours] == ["Done:"]
+    assert [it.partition(":")[0] for it in ours] == ["Done", "Not started"]
+    assert "a plan of this issue waits" in ours[1]
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("never", 0)])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.intake import MAX_DEPTH, Asked, Rules, named, read_delivery, read_payload, repository_of, signed
+from bot.intake import MAX_DEPTH, Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from orchestrator.github.trigger import Ignored
 from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, issue_comment, signature
 
@@ -111,3 +111,73 @@ def test_the_apps_own_name_may_stand_before_the_command() -> None:
 )
 def test_the_event_headers_must_look_like_githubs(event: str, delivery: str, good: bool) -> None:
     assert named(event, delivery) is good
+
+
+HEAD = "a" * 40
+RUN = "r-abcdefghijklmnop"
+
+
+def _press(action: str, **check: Any) -> dict[str, Any]:
+    app = {"id": 4, "slug": "our-app"}
+    run = {"id": 81, "name": "orchestrator/review", "head_sha": HEAD, "external_id": RUN, "app": app}
+    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [{"number": 8}]}
+    about = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
+    return {"action": action, "check_run": run | check, **about}
+
+
+@pytest.mark.parametrize(
+    ("action", "identifier", "name", "starts", "source"),
+    [
+        ("requested_action", "retry_failed", "resume", False, "button:81:retry_failed"),
+        ("requested_action", "revise_findings", "revise", True, "button:81:revise_findings"),
+        ("rerequested", "", "rerun", False, "rerun:81"),
+    ],
+)
+def test_a_press_asks_as_the_one_who_pressed_about_the_run_of_the_check(
+    action: str, identifier: str, name: str, starts: bool, source: str
+) -> None:
+    payload = _press(action) | {"requested_action": {"identifier": identifier}}
+    asked = read_delivery("check_run", "guid-1", payload, Rules(app_slug="our-app"), NOW)
+    again = read_delivery("check_run", "guid-2", payload, Rules(app_slug="our-app"), NOW)
+    other = payload | {"sender": {"login": "bob", "type": "User"}}
+    of_bob = read_delivery("check_run", "guid-3", other, Rules(app_slug="our-app"), NOW)
+
+    assert isinstance(asked, Asked)
+    assert isinstance(again, Asked)
+    assert isinstance(of_bob, Asked)
+    assert (asked.name, asked.starts, asked.follows, asked.works) == (name, starts, not starts, True)
+    assert asked.trigger.source == f"{source}:{HEAD}:guid-1"
+    assert (asked.trigger.run, asked.trigger.issue, asked.trigger.actor) == (RUN, 8, "ada")
+    assert asked.trigger.head_branch == "orchestrator/5-a"
+    assert asked.delivery().command_key == again.delivery().command_key != of_bob.delivery().command_key
+    assert len(asked.delivery().command_key) <= 120
+    assert asked.own_run_id != again.own_run_id
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (_press("rerequested", app={"slug": "other"}), "the checks are another App's"),
+        (_press("rerequested", external_id="build-7"), "the check run belongs to no run"),
+        (_press("rerequested", head_sha=""), "the delivery names no check and no commit"),
+        (_press("requested_action"), "there is no button ''"),
+        (_press("rerequested") | {"sender": {"login": "a[bot]", "type": "Bot"}}, "a[bot] is no person, and the oper"),
+        (_press("completed"), "check_run.completed asks for nothing"),
+    ],
+)
+def test_a_press_at_what_is_not_ours_asks_for_nothing(payload: dict[str, Any], reason: str) -> None:
+    ignored = read_delivery("check_run", "d-1", payload, Rules(app_slug="our-app"), NOW)
+    assert isinstance(ignored, Ignored)
+    assert ignored.reason.startswith(reason)
+
+
+def test_re_run_all_asks_for_the_lint_and_for_the_other_checks_of_the_commit_in_deliveries_of_their_own() -> None:
+    payload = _press("rerequested")
+    suite = payload.pop("check_run") | {"head_branch": "orchestrator/5-a"}
+    asked = read_delivery("check_suite", "d-1", payload | {"check_suite": suite}, Rules(app_slug="our-app"), NOW)
+
+    assert isinstance(asked, LintAsked)
+    assert asked.rerun is not None
+    assert asked.rerun.trigger.source == f"rerun:suite:81:{HEAD}:d-1"
+    assert (asked.rerun.trigger.run, asked.rerun.trigger.head_branch) == ("", "orchestrator/5-a")
+    assert (asked.delivery().id, asked.rerun.delivery(RUN).id) == ("d-1", "d-1:rerun")

@@ -8,7 +8,9 @@ from typing import NoReturn
 import pytest
 
 from bot.jobs import Jobs
+from bot.limits import at_once
 from orchestrator.errors import GitHubError
+from orchestrator.operator_config import Limits, OperatorConfig
 from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.conftest import Worker
 
@@ -252,3 +254,41 @@ async def test_a_lint_waits_for_no_run_and_one_at_a_time_works_on_a_commit(datab
         assert sorted(worker.began) == ["d-1", "d-2", "d-4"]
         gate.set()
         await until(lambda: jobs.finished.done == 4)
+
+
+async def test_fifty_runs_of_a_noisy_repository_leave_room_for_another_that_comes_last(database: Database) -> None:
+    crowd = [delivery(number, issue=number, repository="loud/noisy") for number in range(1, 51)]
+    await accept(database, *crowd)
+    worker = Worker(gate=asyncio.Event())
+    jobs = Jobs(database, worker.work, worker.give_up, at_once=at_once(OperatorConfig()))
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 3)
+        assert len(jobs.waiting) == 47
+        quiet = delivery(99, repository="octo/quiet", actor="bob")
+        await accept(database, quiet)
+        jobs.offer(quiet)
+        await until(lambda: len(worker.began) == 4)
+        assert worker.began[3] == "d-99"
+        assert len(jobs.waiting) == 47
+
+
+async def test_sec_10_what_is_above_the_runs_at_once_of_its_user_or_account_waits_in_the_queue(
+    database: Database,
+) -> None:
+    operator = OperatorConfig(per_user=Limits(runs_at_once=1), accounts={"loud": Limits(runs_at_once=1)})
+    await accept(
+        database,
+        delivery(1, issue=1, repository="loud/one", actor="ada"),
+        delivery(2, issue=2, repository="octo/demo", actor="Ada"),
+        delivery(3, issue=3, repository="LOUD/two", actor="bob"),
+        delivery(4, issue=4, repository="octo/demo", actor="cleo"),
+    )
+    gate = asyncio.Event()
+    worker = Worker(gate=gate)
+    jobs = Jobs(database, worker.work, worker.give_up, at_once=at_once(operator))
+    async with jobs.running():
+        await until(lambda: len(worker.began) == 2)
+        assert worker.began == ["d-1", "d-4"]
+        gate.set()
+        await until(lambda: jobs.finished.done == 4)
+    assert sorted(worker.done) == ["d-1", "d-2", "d-3", "d-4"]

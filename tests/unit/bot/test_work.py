@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,18 +29,21 @@ class Scene:
     workshop: Workshop
     comment: int
 
-    async def kept(self, text: str = "/orchestrate", actor: str = "octocat") -> tuple[Asked, Delivery]:
+    async def kept(
+        self, text: str = "/orchestrate", actor: str = "octocat", delivery: str = "d-1"
+    ) -> tuple[Asked, Delivery]:
+        comment = self.comment if delivery == "d-1" else self.hub.comment("octo/demo", 1, text, user=actor)
         asked = read_delivery(
             "issue_comment",
-            "d-1",
-            issue_comment(text, comment=self.comment, issue=1, actor=actor),
+            delivery,
+            issue_comment(text, comment=comment, issue=1, actor=actor),
             Rules(),
             NOW,
         )
         assert isinstance(asked, Asked)
-        delivery = asked.delivery()
-        assert await DeliveryStore(self.workshop.plane.database).accept(delivery) == "queued"
-        return asked, delivery
+        kept = asked.delivery()
+        assert await DeliveryStore(self.workshop.plane.database).accept(kept) == "queued"
+        return asked, kept
 
     async def pushed(self, sha: str) -> Delivery:
         payload = {
@@ -61,13 +65,21 @@ class Scene:
         return [(status["context"], status["state"], status["description"]) for status in shown]
 
     def said(self) -> list[str]:
-        return [comment["body"] for comment in self.hub.comments("octo/demo", 1)][1:]
+        bodies = [comment["body"] for comment in self.hub.comments("octo/demo", 1)]
+        return [body for body in bodies if body != "/orchestrate"]
 
 
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    (tmp_path / "config.yaml").write_text("runs_per_hour: 0\n")
+    async with opened_scene(tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def opened_scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Open a workshop whose operator's configuration is already written."""
     config = tmp_path / "config.yaml"
-    config.write_text("runs_per_hour: 0\n")
     async with LocalHub(tmp_path / "hub") as hub:
         hub.create_user("octocat")
         hub.create_user("mallory")
@@ -170,3 +182,34 @@ async def test_sec_36_a_lint_that_is_given_up_ends_as_failed_where_something_was
         await scene.workshop.work(delivery)
     await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
     assert scene.statuses() == [("orchestrator/spec", "failure", "failure: The spec could not be checked")]
+
+
+@pytest.mark.parametrize(
+    ("limits", "says"),
+    [
+        (
+            "repositories: {octo/demo: {runs_per_hour: 0}}",
+            "`octo/demo` has started 0 runs within an hour, and the limit is 0",
+        ),
+        ("per_account: {runs_per_hour: 0}", "`octo` has started 0 runs within an hour, and the limit is 0"),
+        ("per_user: {runs_per_hour: 0}", "has started 0 runs within an hour, and the limit is 0"),
+        ("accounts: {octo: {usd_per_month: 0}}", "the budget of octo for "),
+        ("usd_per_day: 0", "the budget of octocat for "),
+    ],
+)
+async def test_sec_10_above_a_limit_a_command_is_refused_and_a_stranger_gets_no_comment(
+    tmp_path: Path, limits: str, says: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"{limits}\n")
+    async with opened_scene(tmp_path) as scene:
+        _, stranger = await scene.kept(actor="mallory", delivery="d-0")
+        await scene.workshop.work(stranger)
+        assert scene.said() == []
+        asked, delivery = await scene.kept()
+        await scene.workshop.work(delivery)
+        (said,) = scene.said()
+        assert says in said
+        assert "Then give the command again." in said
+        if "usd" in limits:
+            assert " turns on 2" in said
+        assert await scene.workshop.plane.state(asked.own_run_id) is None

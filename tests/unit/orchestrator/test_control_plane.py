@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
+from orchestrator.control_plane import Source
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.providers.scripted import ScriptedProvider
-from orchestrator.sections import BudgetSpec
+from orchestrator.sections import BudgetSpec, ValidationSpec
 from orchestrator.specs import spec_from_text
 from orchestrator.state import Purpose
 from tests.loopback import ModelServer
@@ -132,3 +133,50 @@ async def test_what_is_no_job_text_or_policy_is_refused_with_what_to_give(tmp_pa
     with pytest.raises(UsageError, match=r"The description must be a str, not 5\."):
         spec_from_text(5)  # type: ignore[arg-type]
     assert models.asked == []
+
+
+async def test_a_runs_validators_run_again_on_a_folder_without_a_model_or_a_trace(tmp_path: Path) -> None:
+    models = Models()
+    plane = plane_of(models, tmp_path / "home")
+    job = JobSpec(description="Notes", validation=ValidationSpec(validators=("python_syntax",)))
+    state = await plane.submit(job, run_id="notes")
+    asked, root = len(state.calls), tmp_path / "head"
+    root.mkdir()
+    (root / "broken.py").write_text("def f(:\n")
+
+    (result,) = await plane.validate("notes", root)
+
+    assert (result.validator, result.status.value) == ("python_syntax", "failed")
+    assert [(it.path, it.line) for it in result.findings] == [("broken.py", 1)]
+    after = await plane.state("notes")
+    assert after == state
+    assert len(state.calls) == asked
+    with pytest.raises(UsageError, match="There is no run other"):
+        await plane.validate("other", root)
+
+
+async def test_what_a_month_leaves_is_the_cap_of_every_run_of_its_repository_and_a_refusal_says_when_it_turns(
+    tmp_path: Path,
+) -> None:
+    config, root = tmp_path / "config.yaml", tmp_path / "base"
+    config.write_text("per_repository: {usd_per_month: 0.02}\n")
+    root.mkdir()
+    models = Models()
+    env = {"ORCHESTRATOR_HOME": str(tmp_path / "home"), "ORCHESTRATOR_CONFIG": str(config)}
+    providers = {name: ScriptedProvider(models.answer) for name in models.names}
+    plane = ControlPlane(env, providers=providers, persistence=AT_ONCE)
+
+    states = [
+        await plane.submit(
+            a_job("Notes about lakes"), run_id=f"run-{number}", source=Source(root, "octo/demo", (), "ada")
+        )
+        for number in range(12)
+    ]
+    elsewhere = await plane.submit(a_job("Notes"), run_id="other", source=Source(root, "octo/other", (), "ada"))
+
+    assert sum(state.budget.spent_usd for state in states) <= 0.02
+    last = states[-1]
+    assert last.status is ProjectStatus.BUDGET_EXHAUSTED
+    assert "the budget of octo/demo for 2" in last.outcome.reason
+    assert "at 00:00 UTC; before that the operator of this bot can raise the limit." in last.outcome.reason
+    assert elsewhere.status is ProjectStatus.COMPLETED

@@ -46,6 +46,12 @@ runs_per_hour: 5
 tasks_at_once: 2
 usd_per_day: 20
 content_writes_per_hour: 250
+runs_at_once: 8
+per_user: {runs_at_once: 2, usd_per_day: 30, usd_per_month: 90}
+per_repository: {runs_per_hour: 30, usd_per_day: 50, usd_per_month: 200}
+per_account: {usd_per_month: 1000}
+repositories: {Octo/demo: {usd_per_month: 20}}
+accounts: {octo: {runs_per_hour: 40, usd_per_month: 100}}
 sandbox: bubblewrap
 index_hosts: ["packages.example:8443"]
 allow_unisolated: false
@@ -273,3 +279,29 @@ def test_a_broken_team_policy_is_named_at_its_line() -> None:
     assert findings("team_policies:\n  eng:\n    - {name: a, allowed_providers: [opnai]}\n") == [
         "c.yaml:3:37: team_policies.eng[0].allowed_providers[0]: 'opnai' is not a provider; did you mean 'openai'?"
     ]
+
+
+def test_limits_hold_for_each_and_named_ones_have_their_own_where_they_set_one() -> None:
+    config = parse_operator_config(FULL, "c.yaml")
+
+    named, other = config.of_repository("octo/Demo"), config.of_repository("octo/other")
+
+    assert (named.runs_per_hour, named.usd_per_day, named.usd_per_month) == (30, 50.0, 20.0)
+    assert (other.runs_per_hour, other.usd_per_day, other.usd_per_month) == (30, 50.0, 200.0)
+    assert (config.of_account("OCTO").runs_per_hour, config.of_account("others").runs_per_hour) == (40, None)
+    assert (config.runs_at_once, config.per_user.runs_at_once) == (8, 2)
+    assert OperatorConfig().of_repository("octo/demo").runs_at_once == 3
+
+
+def test_a_run_is_charged_to_the_day_and_month_of_its_user_its_repository_and_their_account() -> None:
+    quotas = parse_operator_config(FULL, "c.yaml").quotas("maria", "octo/demo", 1_796_000_000.0)
+
+    assert [(one.account, one.usd) for one in quotas] == [
+        ("user:maria@2026-11-30", 20.0),
+        ("user:maria@2026-11", 90.0),
+        ("repo:octo/demo@2026-11-30", 50.0),
+        ("repo:octo/demo@2026-11", 20.0),
+        ("account:octo@2026-11", 100.0),
+    ]
+    assert OperatorConfig().quotas("maria", "octo/demo", 1_796_000_000.0) == ()
+    assert [one.scope for one in OperatorConfig(usd_per_day=3).quotas("", "octo/demo", 0.0)] == []

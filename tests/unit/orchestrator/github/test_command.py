@@ -154,3 +154,19 @@ def test_a_huge_comment_is_read_in_bounded_time(piece: str) -> None:
 def test_the_distance_of_words_is_symmetric_and_zero_only_for_equals(left: str, right: str) -> None:
     assert distance(left, right) == distance(right, left)
     assert (distance(left, right) == 0) == (left == right)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("\n@my-bot /orchestrate plan\nand more", Command("plan", text="and more")),
+        ("I would ask:\n/orchestrate plan", None),
+        ("> /orchestrate plan\n\n/orchestrate plan", None),
+        ("    /orchestrate plan", None),
+        ("", None),
+    ],
+)
+def test_where_it_must_lead_a_command_counts_only_when_nothing_stands_before_it(
+    text: str, found: Command | None
+) -> None:
+    assert parse_command(text, app_slug="my-bot", leading=True) == found

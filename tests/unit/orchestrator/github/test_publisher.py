@@ -3,6 +3,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from orchestrator.github.checks import NAMES, RETRY_FAILED, Annotation, CheckRun, RunningCheck
@@ -294,3 +295,23 @@ async def test_branches_are_found_behind_hundreds_of_others(scene: Scene) -> Non
         (refs / name).write_text(f"{head}\n")
     found = await branches_under(scene.client, "orchestrator/1-")
     assert (len(found), found[-1]) == (131, "orchestrator/1-z")
+
+
+async def test_a_comment_on_a_line_is_reacted_to_at_its_own_address_and_a_review_not_at_all(scene: Scene) -> None:
+    await scene.hub.commit(REPO, {"src/app.py": "print('hi')\n"}, branch="code")
+    token = scene.hub.token_for("maria")
+    async with httpx.AsyncClient(base_url=f"{scene.hub.api_url}/repos/{REPO}", trust_env=False) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        pull = (await client.post("/pulls", json={"title": "Hi", "head": "code", "base": "main"})).json()
+        line = {"path": "src/app.py", "line": 1, "body": "/orchestrate status", "commit_id": pull["head"]["sha"]}
+        comment = (await client.post(f"/pulls/{pull['number']}/comments", json=line)).json()["id"]
+        publisher = scene.publisher()
+
+        for event in ("pull_request_review_comment", "pull_request_review"):
+            await publisher.react(pull["number"], comment, "eyes", event=event)
+
+        reactions = (await client.get(f"/pulls/comments/{comment}/reactions")).json()
+    assert [(it["user"]["login"], it["content"]) for it in reactions] == [("orchestrator[bot]", "eyes")]
+    assert [it.path for it in scene.hub.requests if it.path.endswith("reactions") and it.method == "POST"] == [
+        f"/api/v3/repos/{REPO}/pulls/comments/{comment}/reactions"
+    ]

@@ -138,3 +138,32 @@ def test_a_trigger_survives_the_store(title: str, body: str) -> None:
 def test_what_is_no_trigger_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no trigger|Expecting"):
         Trigger.from_json(text)
+
+
+PULL: dict[str, Any] = {**PAYLOAD["issue"], "number": 8, "id": 800, "title": "Build a tool"}
+REVIEW: dict[str, Any] = {**PAYLOAD["comment"], "id": 91, "body": "/orchestrate status", "submitted_at": "2026-11-02"}
+
+
+@pytest.mark.parametrize(
+    ("event", "action", "about", "source", "created_at"),
+    [
+        ("pull_request_review", "submitted", "review", "review:91", "2026-11-02"),
+        ("pull_request_review_comment", "created", "comment", "review_comment:91", "2026-11-01T10:00:00Z"),
+    ],
+)
+def test_a_review_or_a_comment_on_a_line_is_a_trigger_about_its_pull_request(
+    event: str, action: str, about: str, source: str, created_at: str
+) -> None:
+    payload = {"action": action, about: REVIEW, "pull_request": PULL}
+    payload |= {name: PAYLOAD[name] for name in ("repository", "sender", "installation")}
+
+    found = trigger_from_event(event, payload)
+
+    assert isinstance(found, Trigger)
+    assert (found.source, found.comment_id, found.comment) == (source, 91, "/orchestrate status")
+    assert (found.issue, found.is_pull_request, found.title, found.author) == (8, True, "Build a tool", "joe")
+    assert (found.actor, found.created_at, found.is_review) == ("maria", created_at, True)
+    assert isinstance(trigger_from_event(event, payload | {"action": "edited"}), Ignored)
+    said = {about: REVIEW | {"body": "/orchestrate\n<!-- orchestrator:status run=r-1 -->"}}
+    assert trigger_from_event(event, payload | said) == Ignored("the review carries the orchestrator's own mark")
+    assert trigger_from_event(event, payload | {about: {}}) == Ignored("the delivery names no review")

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from orchestrator.github.checks import Annotation, CheckRun
+from orchestrator.github.command import Command
+from orchestrator.github.follow import Earlier
+from orchestrator.github.publisher import MemoryEffects
+from orchestrator.github.rerun import concluded, findings_of, give_up_rerun
+from orchestrator.github.trigger import Trigger
+from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
+from tests.unit.orchestrator.github.states import completed
+
+VALIDATION = "orchestrator/validation"
+
+
+def _trigger(scene: Scene, head: str, check: str) -> Trigger:
+    return Trigger(
+        delivery_id="d-1",
+        event="check_run" if check else "check_suite",
+        repository=REPO,
+        repository_id=scene.hub.repository(REPO).id,
+        default_branch="main",
+        private=False,
+        source=f"rerun:1:{head}:d-1",
+        actor="maria",
+        actor_type="User",
+        installation_id=scene.installation,
+        run=RUN,
+        check_name=check,
+        head_sha=head,
+    )
+
+
+def test_what_a_run_knows_is_concluded_as_it_stands_and_another_check_says_how_to_have_it_again() -> None:
+    validation, everything, review = concluded(completed(), [VALIDATION, "orchestrator/run", "orchestrator/other"])
+
+    assert (validation.name, validation.conclusion) == (VALIDATION, "success")
+    assert (everything.name, everything.conclusion) == ("orchestrator/run", "success")
+    assert (review.name, review.conclusion) == ("orchestrator/other", "action_required")
+    assert review.summary == "This check is not part of the run. Give the command again that made it."
+
+
+async def test_the_feedback_of_a_revise_is_what_the_check_run_found_at_file_and_line(scene: Scene) -> None:
+    head = (await scene.hub.branches(REPO))["main"]
+    notes = tuple(Annotation("src/app.py", line, "failure", f"wrong\nat {line}") for line in (3, 5))
+    await scene.publisher().upsert_check_run(head, CheckRun(VALIDATION, "failure", "2 failed", "pytest", notes))
+    (check,) = scene.hub.check_runs(REPO, head)
+
+    assert await findings_of(scene.client, check["id"]) == (
+        "Fix what the check orchestrator/validation found: 2 failed\n"
+        "- src/app.py:3: wrong at 3\n- src/app.py:5: wrong at 5"
+    )
+
+
+async def test_sec_36_a_re_run_that_keeps_failing_concludes_the_runs_own_checks_as_failure(scene: Scene) -> None:
+    head = (await scene.hub.branches(REPO))["main"]
+    for name in (VALIDATION, "orchestrator/budget"):
+        await scene.publisher().upsert_check_run(head, CheckRun(name, "success", "passed", ""))
+    await scene.publisher().upsert_check_run(head, CheckRun("orchestrator/spec", "success", "valid", "", shared=True))
+    for check in scene.hub.check_runs(REPO, head):
+        scene.hub.rerequest_check_run(REPO, check["id"], user="maria")
+    asked = _trigger(scene, head, "")
+    earlier = Earlier(RUN, asked, Command("run"), MemoryEffects())
+
+    await give_up_rerun(asked, earlier, "The sandbox did not start.", github=scene.github)
+
+    shown = {it["name"]: (it["conclusion"], it["output"]["summary"]) for it in scene.hub.check_runs(REPO, head)}
+    assert shown == {
+        VALIDATION: ("failure", "The sandbox did not start."),
+        "orchestrator/budget": ("failure", "The sandbox did not start."),
+        "orchestrator/spec": (None, ""),
+    }

@@ -1,0 +1,100 @@
+"""Which runs an event is about: beside which none begins, what an account has under way, what moves with a name."""
+
+from __future__ import annotations
+
+from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore
+from tests.unit.orchestrator.store.conftest import Clock
+
+
+async def _kept(
+    database: Database, number: int, *, status: str = "", repository: str = "octo/demo", of: int = 33, issue: int = 5
+) -> None:
+    """Keep a command; with a status also its run, which stands so."""
+    run = f"r-{number}"
+    one = Delivery(f"d-{number}", "issue_comment", repository, "{}", run, f"{of}:comment:{number}", issue, "ada")
+    if not status:
+        assert await DeliveryStore(database).accept(one) == "queued"
+        return
+    await DeliveryStore(database).record(one)
+    runs = RunStore(database)
+    await runs.create(run, title="t", job={}, source=repository, output_dir="")
+    await runs.save(run, await runs.claim(run), status=status)
+
+
+async def test_beside_a_run_stand_those_of_its_issue_that_exist_and_have_not_ended(database: Database) -> None:
+    store = DeliveryStore(database)
+    await _kept(database, 1, status="completed")
+    await _kept(database, 2, status="running", issue=6)
+    await _kept(database, 3)
+    assert await store.standing_run_of("octo/demo", 5, besides="r-9") is None
+
+    await _kept(database, 4, status="waiting")
+
+    assert await store.standing_run_of("octo/demo", 5, besides="r-9") == "r-4"
+    assert await store.standing_run_of("octo/demo", 5, besides="r-4") is None
+
+
+async def test_an_accounts_runs_are_those_of_all_its_repositories_whatever_their_case(database: Database) -> None:
+    store = DeliveryStore(database)
+    await _kept(database, 1, status="running")
+    await _kept(database, 2, status="waiting", repository="Octo/other", of=34)
+    await _kept(database, 3, status="failed")
+    await _kept(database, 4, repository="octo/third", of=35)
+    await _kept(database, 5, status="running", repository="octopus/demo", of=36)
+
+    assert sorted(await store.unfinished_runs(account="OCTO")) == ["r-1", "r-2", "r-4"]
+    assert await store.unfinished_runs(repositories=("Octo/Demo", "octo/OTHER")) == ("r-1",)
+    assert await store.unfinished_runs() == ()
+
+
+async def test_under_a_new_name_a_repository_keeps_its_commands_and_runs_and_another_of_the_old_name_its_own(
+    database: Database,
+) -> None:
+    store = DeliveryStore(database)
+    await _kept(database, 1, status="waiting")
+    await _kept(database, 2, status="waiting", of=99, issue=8)
+    mine = Delivery("d-1", "issue_comment", "octo/demo", "{}", "r-1")
+
+    await store.move(33, "octo/moved")
+
+    assert await store.run_of("octo/moved", 5) == "r-1"
+    assert await store.run_of("octo/demo", 8) == "r-2"
+    assert await store.unfinished_runs(account="octo") == ("r-1", "r-2")
+    assert (await store.current(mine)).repository == "octo/moved"
+    assert (await store.current(Delivery("d-9", "push", "octo/demo", "{}"))).repository == "octo/demo"
+
+
+async def test_a_run_is_found_by_its_branch_and_its_pull_request_by_the_run(database: Database) -> None:
+    store, effects = DeliveryStore(database), EffectStore(database, "r-1")
+    await _kept(database, 1, status="completed")
+    await effects.begin("branch", "decided")
+    await effects.done("branch", "decided", "orchestrator/5-a")
+    await effects.begin("comment", "7:<!-- orchestrator:report run=r-1 -->")
+
+    assert await store.run_of_branch("octo/demo", "orchestrator/5-a") == "r-1"
+    assert await store.run_of_branch("octo/other", "orchestrator/5-a") is None
+    assert await store.run_of_branch("octo/demo", "") is None
+    assert (await store.pull_request_of("r-1"), await store.pull_request_of("r-2")) == (7, None)
+
+
+async def test_a_press_may_be_pressed_again_once_it_is_done_and_a_comment_never(database: Database) -> None:
+    store = DeliveryStore(database)
+    for event, again in (("check_run", "queued"), ("issue_comment", "duplicate")):
+        first, second, third = (
+            Delivery(f"{event}-{number}", event, "octo/demo", "{}", "r-1", f"33:{event}") for number in range(3)
+        )
+        assert [await store.accept(first), await store.accept(second)] == ["queued", "duplicate"]
+        await store.finish(first.id)
+        assert await store.accept(third) == again
+        assert await store.accept(first) == "duplicate"
+
+
+async def test_runs_are_counted_within_their_hour_by_repository_or_account(database: Database, clock: Clock) -> None:
+    runs = RunStore(database)
+    await _kept(database, 1, status="completed")
+    clock.now += 3000
+    await _kept(database, 2, status="running", repository="octo/other")
+
+    assert [await runs.begun_within(owner, 3600) for owner in ("Octo/demo", "octo", "oct")] == [1, 2, 0]
+    clock.now += 700
+    assert await runs.begun_within("octo", 3600) == 1
