@@ -147,13 +147,26 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Text for lines of a file, both ends included, without the last line's end; an empty text takes them away."""
+
+    first_line: int
+    last_line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known."""
+    """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known.
+
+    `suggestion` is what mends it, where a program knows that.
+    """
 
     path: str
     line: int
     message: str
     severity: Severity = Severity.ERROR
+    suggestion: Suggestion | None = None
 
 
 @dataclass(frozen=True, slots=True)

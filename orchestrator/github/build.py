@@ -23,6 +23,7 @@ from orchestrator.github.desk import (
     planned,
     refuse,
 )
+from orchestrator.github.line_comments import remark_on_lines
 from orchestrator.github.markdown import code, one_line
 from orchestrator.github.repository import (
     OpenedPullRequest,
@@ -133,6 +134,7 @@ async def deliver(
         draft=job.github.draft or not completed,
     )
     await desk.said("opened", pull.url)
+    notes += await remark_on_lines(desk, pull.number, base_sha, head, state)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 

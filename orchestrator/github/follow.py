@@ -211,6 +211,10 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     """Go on with a run that stopped early: its branch, its comments, its pull request; a new cap replaces the old."""
     if earlier is None:
         return await refuse(desk, NO_RUN, "Not resumed")
+    if earlier.command.name == "review":
+        return await refuse(
+            desk, "a review does not go on. To ask again, comment `/orchestrate review`.", "Not resumed"
+        )
     run_id, source = earlier.run_id, desk.trigger.source
     state = await desk.plane.state(run_id)
     _, stage = await earlier.effects.begin("resume", source)
