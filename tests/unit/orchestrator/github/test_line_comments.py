@@ -9,11 +9,14 @@ import pytest
 from orchestrator.github.client import AmbiguousWrite
 from orchestrator.github.inline import Placed, Remark
 from orchestrator.github.line_comments import comment_on_lines, own_remarks
+from orchestrator.github.publisher import MemoryEffects
 from orchestrator.github.pull_diff import diff_between
 from orchestrator.github.threads import review_threads
-from orchestrator.state import Finding
+from orchestrator.state import Finding, ProjectState, Suggestion, ValidationResult, ValidationStatus
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 from tests.unit.orchestrator.github.states import completed, failing
+from tests.unit.orchestrator.github.test_handler import BUILT, KnownPlane
+from tests.unit.orchestrator.github.test_handler import _handle as handle_trigger
 
 SUM = Finding("src/app.py", 2, "Dividing by zero always raises.")
 NAME = Finding("src/app.py", 3, "This name is read by nobody.")
@@ -102,6 +105,31 @@ async def test_lines_that_github_does_not_take_fail_nothing_and_are_told(scene: 
     _, notes = await _said(scene, number, base, head, [SUM])
     assert notes == ("The comments on lines could not be looked for, so none was made: No",)
     assert _reviews(scene, number) == []
+
+
+async def test_a_run_that_is_delivered_again_resolves_at_its_lines_what_it_no_longer_finds(scene: Scene) -> None:
+    # Given a run that ended with a finding at a line that it wrote
+    def failed() -> ProjectState:
+        state = failing()
+        mended = Suggestion(1, 1, "RATE = 2")
+        broken = Finding("limiter.py", 1, "RATE must be 2", suggestion=mended)
+        state.validation = (ValidationResult("ruff", ValidationStatus.FAILED, (broken,), "1 finding"),)
+        state.results = {}
+        return state
+
+    trigger = scene.trigger(scene.hub.create_issue(REPO, "Rate limiter", "Write it.", user="maria"), "/orchestrate")
+    effects, plane = MemoryEffects(), KnownPlane(failed)
+    handled = await handle_trigger(scene, trigger, plane, effects=effects)
+    assert handled.pull_request is not None
+    (thread,) = await review_threads(scene.client, handled.pull_request)
+    assert (thread.path, thread.line, thread.resolved) == ("limiter.py", 1, False)
+    assert "```suggestion\nRATE = 2\n```" in thread.comments[0].body
+    # When it goes on, mends it, and is delivered again
+    plane.ending, plane.files = completed, {**BUILT, "limiter.py": b"RATE = 2\n"}
+    await handle_trigger(scene, trigger, plane, effects=effects)
+    # Then the thread is resolved, and only what is new is said
+    first, *new = await review_threads(scene.client, handled.pull_request)
+    assert (first.id, first.resolved, new) == (thread.id, True, [])
 
 
 def test_a_runs_own_remarks_are_its_reviews_and_its_validators_findings() -> None:
