@@ -5,15 +5,13 @@ Nothing is cloned, run or pushed: a stranger's code reaches the models as text, 
 
 from __future__ import annotations
 
-from github.PullRequest import PullRequest
-
 from orchestrator.control_plane import Change
 from orchestrator.errors import GitHubError
 from orchestrator.github import report
 from orchestrator.github.client import Unreachable
 from orchestrator.github.desk import Desk, HandledRun, followed, refuse
 from orchestrator.github.line_comments import comment_on_lines
-from orchestrator.github.pull_diff import MAX_FILES, diff_between
+from orchestrator.github.pull_diff import MAX_FILES, PullRequestEnds, diff_between, ends_of
 from orchestrator.github.repository import RUN_TRAILER, read_text
 from orchestrator.github.review_text import remarks_of, review_check, review_comment, review_lead
 from orchestrator.hidden import shown
@@ -30,9 +28,9 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
         return await refuse(desk, "there is no pull request here.", "Not reviewed")
 
     # 1. Both ends are decided once and hold for the whole run: a head that moves meanwhile is another one's.
-    pull = await desk.client.read("read the pull request", lambda repository: repository.get_pull(number))
-    head_sha = await desk.remember("head", pull.head.sha)
-    base_sha = await desk.remember("base", pull.base.sha)
+    pull = await ends_of(desk.client, number)
+    head_sha = await desk.remember("head", pull.head_sha)
+    base_sha = await desk.remember("base", pull.base_sha)
     if pull.state != "open":
         return await refuse(desk, f"pull request #{number} is {pull.state}.", "Not reviewed")
     await desk.said("pinned", f"{base_sha[:12]}...{head_sha[:12]}")
@@ -51,7 +49,7 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
     await desk.said("built", state.status.value)
 
     # 4. What they say: at its lines, on the head, and in one comment.
-    if (await desk.client.read("read the pull request", lambda it: it.get_pull(number))).head.sha != head_sha:
+    if (await ends_of(desk.client, number)).head_sha != head_sha:
         notes.append(f"The head has moved since; this is about {head_sha[:12]}.")
     _, refused = await comment_on_lines(
         desk.client,
@@ -82,7 +80,7 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
         base_sha=base_sha,
         head_sha=head_sha,
         pull_request=number,
-        pull_request_url=pull.html_url,
+        pull_request_url=pull.url,
         report=body,
     )
 
@@ -97,9 +95,9 @@ async def _conventions(desk: Desk, base_sha: str) -> tuple[str, list[str]]:
     return shown(CONVENTIONS, text or "").text, []
 
 
-async def _is_of_a_run(desk: Desk, pull: PullRequest, head_sha: str) -> bool:
+async def _is_of_a_run(desk: Desk, pull: PullRequestEnds, head_sha: str) -> bool:
     """Tell whether the head is a commit of ours, whose check runs are those of the run that made it."""
-    if pull.head.repo is None or pull.head.repo.full_name.lower() != desk.client.name.lower():
+    if pull.head_repository.lower() != desk.client.name.lower():
         return False
-    commit = await desk.client.read("read a commit", lambda repository: repository.get_git_commit(head_sha))
-    return f"{RUN_TRAILER}: " in commit.message
+    message = await desk.client.read("read a commit", lambda repository: repository.get_git_commit(head_sha).message)
+    return f"{RUN_TRAILER}: " in message
