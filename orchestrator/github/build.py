@@ -134,7 +134,6 @@ async def deliver(
         draft=job.github.draft or not completed,
     )
     await desk.said("opened", pull.url)
-    notes += await remark_on_lines(desk, pull.number, base_sha, head, state)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 
@@ -155,6 +154,8 @@ async def ended(
             note = await desk.publisher.upsert_check_run(head, check)
             if note and note not in told:
                 told.append(note)
+        if pull and pull.number is not None:
+            told += await remark_on_lines(desk.client, desk.publisher, pull.number, head, state)
     text = report.report_comment(state, told)
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +64,17 @@ class Placed:
     beyond: tuple[Remark, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What a round looked at again, so that a finding of before that it does not make is gone.
+
+    `paths` are files that it wrote or read, None all of them; `by` are validators that ran on the whole.
+    """
+
+    paths: Collection[str] | None = ()
+    by: Collection[str] = ()
+
+
 def mark_of(fingerprint: str, kind: Kind) -> str:
     """Return the hidden mark of a comment about a finding."""
     return f"<!-- orchestrator:finding {kind[0]}{fingerprint} -->"
@@ -89,13 +100,12 @@ def place(
     kind: Kind,
     login: str,
     safe: Callable[[str], str],
-    complete: bool,
+    looked: Looked,
 ) -> Placed:
     """Return what is to be written and resolved, so that a second look at the result changes nothing.
 
-    `threads` are all of the pull request's, of which those by `login` with our mark count; `complete` tells whether
-    `remarks` are all that would be found again, without which nothing counts as gone. A run's own findings are placed
-    on lines that the change made, those about somebody's diff on every line that it shows.
+    `threads` are all of the pull request's, of which those by `login` with our mark count. A run's own findings are
+    placed on lines that the change made, those about somebody's diff on every line that it shows.
     """
     lines = {it.path: it.changed_lines() if kind == "run" else it.shown_lines() for it in files}
     ours = _ours(threads, login)
@@ -113,7 +123,8 @@ def place(
             elsewhere.append(remark)
         elif not there and known not in placed:
             placed[known] = remark, _comment(remark, shown, known, kind, safe)
-    gone = [it.id for it in ours if it.kind == kind and not it.resolved and it.id not in alive] if complete else []
+    unsaid = [it for it in ours if it.kind == kind and not it.resolved and it.id not in alive]
+    gone = [it.id for it in unsaid if _is_gone(it, looked, lines)]
     new = list(placed.values())
     return Placed(
         comments=tuple(comment for _, comment in new[:MAX_COMMENTS]),
@@ -132,6 +143,7 @@ class _Ours:
     kind: Kind
     hash: str
     finding: Finding
+    by: str
     resolved: bool
 
 
@@ -142,10 +154,19 @@ def _ours(threads: Sequence[ReviewThread], login: str) -> list[_Ours]:
         mark = _MARK.search(first.body) if first and first.author.lower() == login.lower() else None
         if first and mark:
             kind: Kind = "run" if mark["kind"] == "r" else "diff"
-            text = said(first.body[: mark.start()].partition("\n")[2] or first.body)
-            about = Finding(thread.path, thread.line or 0, text)
-            found.append(_Ours(thread.id, kind, mark["hash"], about, thread.resolved))
+            lead, _, text = first.body[: mark.start()].partition("\n")
+            about = Finding(thread.path, thread.line or 0, said(text))
+            by = lead.partition(" · ")[2]
+            found.append(_Ours(thread.id, kind, mark["hash"], about, by, thread.resolved))
     return found
+
+
+def _is_gone(thread: _Ours, looked: Looked, lines: Mapping[str, Mapping[int, str]]) -> bool:
+    """Tell whether somebody would have found it again: in a file that was looked at, or one that changes no more."""
+    path = thread.finding.path
+    if looked.paths is None or path in looked.paths or thread.by in looked.by:
+        return True
+    return path not in lines and bool(looked.paths)
 
 
 def _is_about(thread: _Ours, finding: Finding, known: str) -> bool:

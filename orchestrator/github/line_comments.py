@@ -9,12 +9,11 @@ from github.Repository import Repository
 
 from orchestrator.diff import FileDiff
 from orchestrator.github.client import AmbiguousWrite, Refused, RepositoryClient
-from orchestrator.github.desk import Desk
-from orchestrator.github.inline import Kind, LineComment, Placed, Remark, place
+from orchestrator.github.inline import Kind, LineComment, Looked, Placed, Remark, place
 from orchestrator.github.publisher import Publisher
-from orchestrator.github.pull_diff import diff_between
+from orchestrator.github.pull_diff import diff_between, ends_of
 from orchestrator.github.threads import resolve_thread, review_threads
-from orchestrator.state import ProjectState, ProjectStatus
+from orchestrator.state import ProjectState, ProjectStatus, ValidationStatus
 
 
 async def comment_on_lines(
@@ -26,7 +25,7 @@ async def comment_on_lines(
     remarks: Sequence[Remark],
     files: Sequence[FileDiff],
     kind: Kind,
-    complete: bool,
+    looked: Looked,
     lead: str,
 ) -> tuple[Placed, tuple[str, ...]]:
     """Bring the comments on a pull request's lines up to date; return what was placed, and notes on what was refused.
@@ -35,12 +34,12 @@ async def comment_on_lines(
     approves or asks for changes (SECURITY 28). Raises `Unreachable` when GitHub is down.
     """
 
-    async def looked() -> Placed:
+    async def compared() -> Placed:
         threads = await review_threads(client, number)
-        return place(remarks, files, threads, kind=kind, login=publisher.login, safe=publisher.safe, complete=complete)
+        return place(remarks, files, threads, kind=kind, login=publisher.login, safe=publisher.safe, looked=looked)
 
     try:
-        placed = await looked()
+        placed = await compared()
     except Refused as error:
         return Placed(()), (f"The comments on lines could not be looked for, so none was made: {error.said}",)
     notes = []
@@ -48,7 +47,7 @@ async def comment_on_lines(
         try:
             await _review(client, number, head_sha, publisher.safe(lead), placed.comments)
         except AmbiguousWrite:
-            if (await looked()).comments:
+            if (await compared()).comments:
                 raise
         except Refused as error:
             notes.append(f"GitHub took no comments on lines, so the findings stand in the text only: {error.said}")
@@ -62,27 +61,39 @@ async def comment_on_lines(
 
 
 async def remark_on_lines(
-    desk: Desk, number: int | None, base_sha: str, head_sha: str, state: ProjectState
+    client: RepositoryClient, publisher: Publisher, number: int, head_sha: str, state: ProjectState
 ) -> tuple[str, ...]:
-    """Put what a run found in what it built at the lines that it changed, and resolve what it no longer finds."""
-    if number is None:
-        return ()
+    """Put what a run found in what it built at the lines of its pull request, and resolve what it no longer finds.
+
+    Returns notes on what was refused. A pull request that is closed is left alone.
+    """
     try:
-        files = await diff_between(desk.client, base_sha, head_sha)
+        pull = await ends_of(client, number)
+        if pull.state != "open":
+            return ()
+        files = await diff_between(client, pull.base_sha, head_sha)
     except Refused as error:
         return (f"The diff could not be read, so no finding stands at its line: {error.said}",)
     _, notes = await comment_on_lines(
-        desk.client,
-        desk.publisher,
+        client,
+        publisher,
         number,
         head_sha,
         remarks=own_remarks(state),
         files=files,
         kind="run",
-        complete=state.status in (ProjectStatus.COMPLETED, ProjectStatus.PARTIAL),
+        looked=looked_at(state),
         lead="Findings at their lines. The report's comment lists them all, and says who made them.",
     )
     return notes
+
+
+def looked_at(state: ProjectState) -> Looked:
+    """Return what a run has looked at when it ended by itself: the files that it wrote, and by its validators; pure."""
+    if state.status not in (ProjectStatus.COMPLETED, ProjectStatus.PARTIAL):
+        return Looked()
+    ran = [it.validator for it in state.validation if it.status is not ValidationStatus.NOT_RUN]
+    return Looked(frozenset(state.files), frozenset(ran))
 
 
 def own_remarks(state: ProjectState) -> tuple[Remark, ...]:

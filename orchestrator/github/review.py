@@ -10,6 +10,7 @@ from orchestrator.errors import GitHubError
 from orchestrator.github import report
 from orchestrator.github.client import Unreachable
 from orchestrator.github.desk import Desk, HandledRun, followed, refuse
+from orchestrator.github.inline import Looked
 from orchestrator.github.line_comments import comment_on_lines
 from orchestrator.github.pull_diff import MAX_FILES, PullRequestEnds, diff_between, ends_of
 from orchestrator.github.repository import RUN_TRAILER, read_text
@@ -59,7 +60,7 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
         remarks=remarks_of(state),
         files=files,
         kind="diff",
-        complete=state.status is ProjectStatus.COMPLETED,
+        looked=Looked(None) if state.status is ProjectStatus.COMPLETED else Looked(),
         lead=review_lead(state),
     )
     notes += refused

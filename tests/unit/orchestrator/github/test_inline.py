@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.diff import FileDiff
-from orchestrator.github.inline import Kind, LineComment, Placed, Remark, fingerprint, mark_of, place
+from orchestrator.github.inline import Kind, LineComment, Looked, Placed, Remark, fingerprint, mark_of, place
 from orchestrator.github.sanitize import Redactor, inert
 from orchestrator.github.threads import ReviewThread, ThreadComment
 from orchestrator.state import Finding, Severity, Suggestion
 
+EVERYWHERE = Looked(None)
 LOGIN = "orchestrator[bot]"
 PATCH = "@@ -1,2 +1,4 @@\n def total(items):\n+    it = 0\n+    return sum(items) / 0\n \n"
 FILES = (FileDiff("src/a.py", "modified", PATCH),)
@@ -23,10 +26,10 @@ def _safe(text: str) -> str:
 
 
 def _placed(
-    *findings: Finding, threads: tuple[ReviewThread, ...] = (), kind: Kind = "run", complete: bool = True
+    *findings: Finding, threads: tuple[ReviewThread, ...] = (), kind: Kind = "run", looked: Looked = EVERYWHERE
 ) -> Placed:
     remarks = [Remark(finding, "openai") for finding in findings]
-    return place(remarks, FILES, threads, kind=kind, login=LOGIN, safe=_safe, complete=complete)
+    return place(remarks, FILES, threads, kind=kind, login=LOGIN, safe=_safe, looked=looked)
 
 
 def _thread(
@@ -55,7 +58,7 @@ def test_of_many_findings_the_ten_gravest_stand_at_their_lines_and_the_rest_is_t
     patch = "@@ -0,0 +1,12 @@\n" + "\n".join(f"+line {number}" for number in range(1, 13))
     notes = [Finding("a", number, f"remark {'abcdefghijkl'[number - 1] * 5}", Severity.NOTE) for number in range(1, 12)]
     remarks = [Remark(it) for it in (*notes, Finding("a", 12, "wrong"))]
-    placed = place(remarks, [FileDiff("a", "added", patch)], (), kind="run", login=LOGIN, safe=_safe, complete=True)
+    placed = place(remarks, [FileDiff("a", "added", patch)], (), kind="run", login=LOGIN, safe=_safe, looked=EVERYWHERE)
     assert [it.line for it in placed.comments] == [12, *range(1, 10)]
     assert [it.finding.line for it in placed.beyond] == [10, 11]
 
@@ -80,8 +83,20 @@ def test_a_model_that_says_the_same_in_other_words_neither_repeats_nor_resolves_
 def test_a_comment_whose_finding_is_gone_is_resolved_once_everything_was_looked_at() -> None:
     (comment,) = _placed(SUM).comments
     assert _placed(threads=(_thread(comment),)).gone == ("T1",)
-    assert _placed(threads=(_thread(comment),), complete=False).gone == ()
+    assert _placed(threads=(_thread(comment),), looked=Looked()).gone == ()
     assert _placed(threads=(_thread(comment, resolved=True),)).gone == ()
+
+
+def test_a_round_that_looked_at_other_files_only_leaves_a_comment_as_it_is() -> None:
+    (comment,) = _placed(SUM).comments
+    thread = _thread(comment)
+    assert _placed(threads=(thread,), looked=Looked({"b.py"}, {"ruff"})).gone == ()
+    assert _placed(threads=(thread,), looked=Looked({"src/a.py"})).gone == ("T1",)
+    assert _placed(threads=(thread,), looked=Looked({"b.py"}, {"openai"})).gone == ("T1",)
+    # A file that the pull request changes no more holds nothing that could be found.
+    gone = replace(thread, path="src/gone.py")
+    assert _placed(threads=(gone,), looked=Looked({"b.py"})).gone == ("T1",)
+    assert _placed(threads=(gone,), looked=Looked()).gone == ()
 
 
 def test_threads_of_others_and_of_another_kind_of_review_are_left_alone() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from orchestrator.github.client import AmbiguousWrite
-from orchestrator.github.inline import Placed, Remark
+from orchestrator.github.inline import Looked, Placed, Remark
 from orchestrator.github.line_comments import comment_on_lines, own_remarks
 from orchestrator.github.publisher import MemoryEffects
 from orchestrator.github.pull_diff import diff_between
@@ -44,7 +44,7 @@ async def _said(
         remarks=[Remark(it) for it in findings],
         files=await diff_between(scene.client, base, head),
         kind="run",
-        complete=True,
+        looked=Looked(None),
         lead="Findings at their lines.",
     )
 
@@ -55,7 +55,9 @@ def _reviews(scene: Scene, number: int) -> list[tuple[str, str]]:
     return [(review.state, review.commit_sha) for review in pull.reviews]
 
 
-async def test_all_findings_of_a_round_are_one_review_that_only_comments_and_is_not_repeated(scene: Scene) -> None:
+async def test_sec_28_all_findings_of_a_round_are_one_review_that_only_comments_and_is_not_repeated(
+    scene: Scene,
+) -> None:
     number, base, head = await _opened(scene)
     for _ in range(2):
         assert (await _said(scene, number, base, head, [SUM, NAME]))[1] == ()
