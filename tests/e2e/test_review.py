@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.stage import STRANGER, Asked, House, Scene
+from tests.e2e.stage import STRANGER, Asked, House, Scene, until
 from tests.loopback import Answer, Script
 from tests.loopback import Asked as Question
 
@@ -215,3 +215,26 @@ async def test_findings_of_a_run_stand_at_the_lines_of_its_pull_request(house: H
         1,
         False,
     )
+
+
+async def test_a_review_that_is_cancelled_asks_no_second_model_and_says_so(house: House) -> None:
+    # Given a review whose first model does not answer
+    scene, before = await house.scene(script=Script(answers={"review": Reviewers()})), len(house.stage.models.journal)
+    number, head = await _fork(scene)
+    house.stage.models.hold_after(0)
+    asked = await _asked(scene, number)
+    await until(lambda: len(house.stage.models.journal) == before + 1, "the first question")
+    # When it is cancelled
+    cancel = await _asked(scene, number, "/orchestrate cancel")
+    await cancel.reacted("rocket")
+    house.stage.models.release()
+    await asked.reacted("confused")
+    await asked.settled()
+    # Then nobody else is asked, and comment, check and run say so
+    assert cancel.run_id == asked.run_id
+    assert len(house.calls_since(before)) == 1
+    assert (await house.bot.report(asked.run_id))["status"] == "cancelled"
+    assert scene.ours(number)[0].startswith("Review cancelled: Nobody reviewed the change · $0.")
+    assert scene.checks(head) == REVIEWED | {"orchestrator/review": "cancelled"}
+    assert _reviews(scene, number) == []
+    assert house.stage.reserved() == 0
