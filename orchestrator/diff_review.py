@@ -181,11 +181,16 @@ class _Reviewing:
         """Have a part reviewed by one provider and then, independently, by another one."""
         first = await self._once(part, part.first, avoid="")
         provider = first.review.provider if first.review else ""
-        if provider and not self._has_other(provider):
-            reason = f"Only {provider} may be asked here, so there is no second opinion."
-            await self._finish(part.second, TaskResult(part.second.id, TaskStatus.SKIPPED, reason=reason))
-            return
-        await self._once(part, part.second, avoid=provider)
+        if not provider:
+            # Every provider was tried for it: to try them all again would only cost more.
+            await self._skip(part.second, "No provider gave a first opinion that could be used.")
+        elif not self._has_other(provider):
+            await self._skip(part.second, f"Only {provider} may be asked here, so there is no second opinion.")
+        else:
+            await self._once(part, part.second, avoid=provider)
+
+    async def _skip(self, task: Task, reason: str) -> None:
+        await self._finish(task, TaskResult(task.id, TaskStatus.SKIPPED, reason=reason))
 
     def _has_other(self, provider: str) -> bool:
         need = Need(Purpose.REVIEW, 1, OUTPUT_TOKENS[Purpose.REVIEW], avoid_provider=provider, impartial=True)
@@ -291,9 +296,7 @@ def _ending(
         raise failures[0]
     text = summary(said)
     if failures:
-        return ProjectStatus.PARTIAL, Outcome(
-            "incomplete", f"{text} A second opinion is missing: {failures[0].message}"
-        )
+        return ProjectStatus.PARTIAL, Outcome("incomplete", f"{text} An opinion is missing: {failures[0].message}")
     without = {file.path for file in files if not file.patch}
     if pieces.short or any(path not in without for path in pieces.left):
         return ProjectStatus.PARTIAL, Outcome("incomplete", f"{text} The change is too large to be reviewed whole.")

@@ -89,8 +89,17 @@ async def test_a_second_provider_that_does_not_answer_leaves_the_first_ones_word
 
     state = await _reviewed(Models(say={"review": say}), tmp_path)
     assert state.status is ProjectStatus.PARTIAL
-    assert "A second opinion is missing" in state.outcome.reason
+    assert "An opinion is missing" in state.outcome.reason
     assert len(opinions_of(state).opinions) == 1
+
+
+async def test_answers_of_no_use_are_paid_for_once_and_fail_the_run(tmp_path: Path) -> None:
+    models = Models(say={"review": lambda _: "no JSON"})
+    state = await _reviewed(models, tmp_path)
+    asked = len(models.asked)
+    assert (state.status, state.results["second"].status.value) == (ProjectStatus.FAILED, "skipped")
+    assert "No usable answer to the review call" in state.outcome.reason
+    assert asked == 3 * len({it.model.id for it in models.asked})
 
 
 async def test_a_run_that_goes_on_asks_nothing_again_that_was_answered(tmp_path: Path) -> None:
