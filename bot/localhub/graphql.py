@@ -1,4 +1,4 @@
-"""GraphQL, as much of it as REST lacks: threads of a review, and a pull request from draft to ready and back."""
+"""GraphQL, as much of it as REST lacks: review threads, drafts made ready, and which pull requests close an issue."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from bot.localhub.call import Call, answer
 from bot.localhub.render import node, stamp
 from bot.localhub.state import JSON, Issue, Pull, Repository, ReviewComment, User, now
+from bot.localhub.world import closing_numbers
 
 MOST_A_PAGE = 100
 Found = tuple[Repository, Issue, Pull]
@@ -92,24 +93,53 @@ def _repository(call: Call, full_name: str) -> JSON:
         issue = repo.issues.get(number)
         if issue is None or issue.pull is None:
             raise QueryError("NOT_FOUND", f"Could not resolve to a PullRequest with the number of {number}.")
-        return _pull((repo, issue, issue.pull))
+        return _pull(call, (repo, issue, issue.pull))
+
+    def issue(_: object, number: int) -> JSON:
+        found = repo.issues.get(number)
+        if found is None or found.pull is not None:
+            raise QueryError("NOT_FOUND", f"Could not resolve to an Issue with the number of {number}.")
+        return _issue(call, repo, found)
 
     return {
         "__typename": "Repository",
         "id": node("Repository", repo.id),
         "nameWithOwner": repo.full_name,
         "pullRequest": pull_request,
+        "issue": issue,
     }
 
 
-def _pull(found: Found) -> JSON:
-    _, issue, pull = found
+def _issue(call: Call, repo: Repository, issue: Issue) -> JSON:
+    def closed_by(_: object, includeClosedPrs: bool, **window: Any) -> JSON:  # noqa: N803
+        # Only towards the default branch a pull request's text closes an issue.
+        closing = [
+            (repo, it, it.pull)
+            for it in repo.issues.values()
+            if it.pull and it.pull.base_ref == repo.default_branch and issue.number in closing_numbers(it.body or "")
+        ]
+        shown = [_pull(call, it) for it in closing if includeClosedPrs or it[1].state == "open"]
+        return _connection("closedByPullRequestsReferences", shown)(None, **window)
+
+    return {
+        "__typename": "Issue",
+        "id": node("Issue", issue.id),
+        "number": issue.number,
+        "closedByPullRequestsReferences": closed_by,
+    }
+
+
+def _pull(call: Call, found: Found) -> JSON:
+    repo, issue, pull = found
     first = [it for it in pull.comments if it.in_reply_to is None]
     return {
         "__typename": "PullRequest",
         "id": node("PullRequest", pull.id),
+        "headRefName": pull.head_ref,
         "isDraft": pull.draft,
         "number": issue.number,
+        "state": "MERGED" if pull.merged_at else issue.state.upper(),
+        "url": f"{call.base}/{repo.full_name}/pull/{issue.number}",
         "reviewThreads": _connection("reviewThreads", [_thread(pull, it) for it in first]),
     }
 
@@ -228,7 +258,7 @@ def _node(call: Call, wanted: str) -> JSON:
     if kind == "PullRequestReviewThread":
         _, pull, first = _thread_of(call, wanted)
         return _thread(pull, first)
-    return _pull(_pull_of(call, wanted))
+    return _pull(call, _pull_of(call, wanted))
 
 
 # mutations
@@ -242,7 +272,7 @@ def _set_draft(call: Call, given: Mapping[str, Any], *, draft: bool) -> JSON:
     if pull.draft != draft:
         pull.draft, issue.updated_at = draft, now()
         call.world.pull_event(repo, call.actor, issue, "converted_to_draft" if draft else "ready_for_review")
-    return {"clientMutationId": given.get("clientMutationId"), "pullRequest": _pull(found)}
+    return {"clientMutationId": given.get("clientMutationId"), "pullRequest": _pull(call, found)}
 
 
 def _set_resolved(call: Call, given: Mapping[str, Any], *, resolved: bool) -> JSON:

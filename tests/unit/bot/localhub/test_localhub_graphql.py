@@ -41,6 +41,28 @@ async def test_a_query_that_is_not_valid_has_no_data(hub: LocalHub, query: str, 
     assert message in str(answer["errors"])
 
 
+async def test_an_issue_names_the_open_pull_requests_that_will_close_it(hub: LocalHub) -> None:
+    number = hub.create_issue("octo/demo", "Broken", user="alice")
+    await hub.commit("octo/demo", {"a.py": "a\n"}, branch="fix")
+    async with httpx2.AsyncClient() as client:
+        await client.post(
+            f"{hub.api_url}/repos/octo/demo/pulls",
+            json={"title": "Fix", "head": "fix", "base": "main", "body": f"Fixes #{number}"},
+            headers={"Authorization": f"Bearer {hub.token_for('alice')}"},
+        )
+    asked = (
+        f'{{ repository(owner: "octo", name: "demo") {{ issue(number: {number}) {{ closedByPullRequestsReferences('
+        "first: 20, includeClosedPrs: false) { nodes { url state headRefName } } } } }"
+    )
+    (pull,) = hub.pull_requests("octo/demo")
+    nodes = [{"url": pull["html_url"], "state": "OPEN", "headRefName": "fix"}]
+    issue = {"closedByPullRequestsReferences": {"nodes": nodes}}
+    assert await _asked(hub, asked) == {"data": {"repository": {"issue": issue}}}
+    hub.close_issue("octo/demo", pull["number"], user="alice")
+    closed = await _asked(hub, asked)
+    assert closed["data"] == {"repository": {"issue": {"closedByPullRequestsReferences": {"nodes": []}}}}
+
+
 async def test_what_nobody_may_see_cannot_be_resolved(hub: LocalHub) -> None:
     await hub.create_repository("octo/secret", {"a": "b"}, private=True)
     answer = await _asked(hub, '{ repository(owner: "octo", name: "secret") { id } }', "mallory")
