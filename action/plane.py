@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
-from orchestrator.control_plane import ControlPlane, Source
+from orchestrator.control_plane import Change, ControlPlane, Source
 from orchestrator.events import Event
 from orchestrator.output import OutputFolder
 from orchestrator.progress import line
@@ -52,6 +52,24 @@ class InputPlane:
             retry_failed=retry_failed,
             on_event=told,
         )
+
+    async def review(
+        self,
+        job: JobSpec,
+        change: Change,
+        *,
+        run_id: str,
+        repository: str,
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> ProjectState:
+        """Have a change reviewed by two providers."""
+
+        async def told(event: Event) -> None:
+            self.tell(line(event))
+            if on_event is not None:
+                await on_event(event)
+
+        return await self.plane.review(job, change, run_id=run_id, repository=repository, on_event=told)
 
     async def changes(self, run_id: str) -> Mapping[str, bytes | None]:
         """Return what belongs onto a branch: nothing when the folder has it."""

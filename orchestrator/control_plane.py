@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import TypeVar
 from orchestrator.app_types import detect_app_type
 from orchestrator.checks import Checker
 from orchestrator.codes import Code
+from orchestrator.diff_review import Change
 from orchestrator.engine import Engine, Source, Submission
 from orchestrator.errors import RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
@@ -36,7 +38,7 @@ from orchestrator.titles import checked_run_id, new_run_id
 from orchestrator.tracing import Tracer, tracer_for
 from orchestrator.workspace import Workspace
 
-__all__ = ["ControlPlane", "OnEvent", "Source"]
+__all__ = ["Change", "ControlPlane", "OnEvent", "Source"]
 
 OnEvent = Callable[[Event], Awaitable[None]]
 Said = TypeVar("Said")
@@ -170,6 +172,42 @@ class ControlPlane:
             if output is not None and not plan_only:
                 await asyncio.to_thread(output.deliver, await runtime.runs.changes(state.project_id), state)
             return state
+
+    async def review(
+        self,
+        job: JobSpec,
+        change: Change,
+        *,
+        run_id: str,
+        repository: str,
+        retry_failed: bool = False,
+        on_event: OnEvent | None = None,
+    ) -> ProjectState:
+        """Have a change to a repository reviewed by two providers, as a run whose tasks are their reviews.
+
+        The job is what the change says of itself, within whose caps and policies it is reviewed; nothing is built, run
+        or written. A run that has ended is returned as it is, unless `retry_failed` asks for what is missing. Raises
+        what `submit` raises.
+        """
+        async with self._runtime() as runtime:
+            bound = _checked(job, None, runtime)
+            chosen = checked_run_id(run_id)
+            prior = await runtime.runs.state(chosen)
+            if prior is not None and prior.status.final and not retry_failed:
+                return prior
+            bus = ProjectEventBus()
+            # The change is all that is read: nothing of the repository lies in this folder.
+            with tempfile.TemporaryDirectory(prefix="orchestrator-review-") as folder:
+                submission = Submission(
+                    run_id=chosen,
+                    job=bound,
+                    app_type=bound.app_type or "generic",
+                    source=Source(Path(folder), repository),
+                    concurrency=self._concurrency or runtime.operator.tasks_at_once,
+                    retry_failed=retry_failed,
+                )
+                async with self._watching(bus), _following(bus, on_event):
+                    return await self._engine(runtime).review(submission, bus, change)
 
     async def advise(
         self, job: JobSpec | str, policy: Policy | PolicySet | None = None, *, run_id: str | None = None

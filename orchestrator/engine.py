@@ -14,6 +14,7 @@ from orchestrator.checks import Checker, checked
 from orchestrator.codes import Code
 from orchestrator.cost import forecast
 from orchestrator.desk import Desk, Source, Submission, open_desk
+from orchestrator.diff_review import Change, review_change
 from orchestrator.errors import (
     BudgetError,
     NoModel,
@@ -59,6 +60,7 @@ SECONDS_BETWEEN_LOOKS = 0.25
 _NEEDED = (Purpose.ARCHITECTURE, Purpose.DECOMPOSE, Purpose.GENERATE)
 
 Said = TypeVar("Said")
+Work = Callable[[Desk, Submission], Awaitable[tuple[ProjectStatus, Outcome]]]
 
 
 class Engine:
@@ -75,6 +77,17 @@ class Engine:
         Everything that can end a run is in the state's status and outcome. Raises only `OutputConflict`, `RunLost`,
         and `StoreError` and `CancelledError` (after checkpointing `interrupted` where the database takes it).
         """
+        return await self._carried_out(submission, bus, self._work)
+
+    async def review(self, submission: Submission, bus: ProjectEventBus, change: Change) -> ProjectState:
+        """Have a change reviewed by two providers, as a run that ends and goes on as `run_project`'s do."""
+
+        async def work(desk: Desk, _: Submission) -> tuple[ProjectStatus, Outcome]:
+            return await review_change(self._runs, desk, change)
+
+        return await self._carried_out(submission, bus, work)
+
+    async def _carried_out(self, submission: Submission, bus: ProjectEventBus, work: Work) -> ProjectState:
         desk = await open_desk(self._runtime, self._persistence, submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
         for warning in desk.warnings:
@@ -83,7 +96,7 @@ class Engine:
         ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The run was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
-                ending = await self._until_stopped(desk, submission)
+                ending = await self._until_stopped(desk, submission, work)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -147,7 +160,7 @@ class Engine:
             await finished(self._conclude(desk, *ending))
         return answer
 
-    async def _until_stopped(self, desk: Desk, submission: Submission) -> tuple[ProjectStatus, Outcome]:
+    async def _until_stopped(self, desk: Desk, submission: Submission, work: Work) -> tuple[ProjectStatus, Outcome]:
         """Work, and stop wherever the work is once somebody cancels it or the operator switches everything off."""
 
         async def watch() -> None:
@@ -160,7 +173,7 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(watch())
                 try:
-                    return await self._work(desk, submission)
+                    return await work(desk, submission)
                 finally:
                     watching.cancel()
         except BaseExceptionGroup as failures:

@@ -31,7 +31,7 @@ class Asking:
     """What distinguishes one call: its task, its attempt, and what the router should know.
 
     `output_tokens` is the task's own limit, None for the purpose's. `impartial` asks no model to avoid at all where
-    another one is allowed.
+    another one is allowed. `prompt` names another template than the purpose's usual one.
     """
 
     task_id: str = ""
@@ -43,6 +43,7 @@ class Asking:
     prefer: tuple[str, ...] = ()
     output_tokens: int | None = None
     impartial: bool = False
+    prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Run:
         self, purpose: Purpose, values: Mapping[str, str], kind: type[Reply], asking: Asking
     ) -> tuple[Answer[Reply], RouteChoice]:
         """Render the purpose's prompt, choose the models, and return the first usable reply with the choice."""
-        prompt = render(purpose, {"app_type": self.app_type, "job": self.job_section(), **values})
+        prompt = render(purpose, {"app_type": self.app_type, "job": self.job_section(), **values}, asking.prompt)
         estimate = len((prompt.system + prompt.prompt).encode()) // BYTES_PER_TOKEN
         limit = asking.output_tokens or OUTPUT_TOKENS[purpose]
         route = self.router.route(

@@ -148,10 +148,20 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Text for lines of a file, both ends included, without the last line's end; an empty text takes them away."""
+
+    first_line: int
+    last_line: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing somebody found at a place; `line` counts from 1, and is 1 where only the file is known.
 
     `code` is None where it follows from who found it (`coded`); `rule` is the tool's own name for it, such as `F401`.
+    `suggestion` is what mends it, where a program knows that.
     """
 
     path: str
@@ -160,6 +170,7 @@ class Finding:
     severity: Severity = Severity.ERROR
     code: Code | None = None
     rule: str = ""
+    suggestion: Suggestion | None = None
 
     def coded(self, code: Code) -> Finding:
         """Return the finding with a code: its own, or else the one given."""

@@ -26,6 +26,7 @@ from orchestrator.github.desk import (
     planned,
     refuse,
 )
+from orchestrator.github.line_comments import remark_on_lines
 from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code, one_line
 from orchestrator.github.marks import report_mark
@@ -170,6 +171,8 @@ async def ended(
             note = await desk.publisher.upsert_check_run(head, check)
             missing = note or missing
         told += [missing] if missing else []
+        if pull and pull.number is not None:
+            told += await remark_on_lines(desk.client, desk.publisher, pull.number, head, state)
     await end_rounds(desk.publisher, "cancelled", *_superseded(head))
     tree_url = f"{desk.client.server_url}/{desk.trigger.repository}/blob/{quote(branch)}" if head else ""
     text = report_comment(state, told, tree_url=tree_url)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from orchestrator.codes import Code
-from orchestrator.control_plane import Source
+from orchestrator.control_plane import Change, Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
 from orchestrator.github.checks import NAMES, Conclusion, spec_check
@@ -45,6 +45,18 @@ class Plane(Protocol):
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         """Run a job to its end, or go on with the run of that id; `retry_failed` re-opens one that has ended."""
+        ...
+
+    async def review(
+        self,
+        job: JobSpec,
+        change: Change,
+        *,
+        run_id: str,
+        repository: str,
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> ProjectState:
+        """Have a change reviewed by two providers, as a run of its own, or go on with the one of that id."""
         ...
 
     async def changes(self, run_id: str) -> Mapping[str, bytes | None]:

@@ -220,6 +220,9 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     """Go on with a run that stopped early: its branch, its comments, its pull request; a new cap replaces the old."""
     if earlier is None:
         return await refuse(desk, NO_RUN, "Not resumed", Code.NO_RUN)
+    if earlier.command.name == "review":
+        said = "a review does not go on. To ask again, comment `/orchestrate review`."
+        return await refuse(desk, said, "Not resumed", Code.NOT_RESUMABLE)
     run_id, source = earlier.run_id, desk.trigger.source
     state = await desk.plane.state(run_id)
     _, stage = await earlier.effects.begin("resume", source)

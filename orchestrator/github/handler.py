@@ -35,6 +35,7 @@ from orchestrator.github.repository import (
     head_of,
     read_text,
 )
+from orchestrator.github.review import review
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
@@ -124,6 +125,8 @@ async def handle(
         if command.name == "resume":
             return await resume(desk, spec, earlier, operator)
         try:
+            if command.name == "review":
+                return await review(desk, job_of(spec, trigger, command, operator))
             return await build(desk, job_of(spec, trigger, command, operator), access)
         except (Unreachable, RunLost):
             raise

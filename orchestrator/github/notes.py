@@ -21,6 +21,7 @@ def help_comment() -> str:
         ["`/orchestrate status`", "brings the run's status comment up to date"],
         ["`/orchestrate cancel`", "stops the run; what was built so far becomes a draft pull request"],
         ["`/orchestrate resume [--budget USD]`", "goes on with a run that stopped early, on the same branch"],
+        ["`/orchestrate review`", "on any pull request: two providers review its diff; pushes and runs nothing"],
         ["`/orchestrate help`", "this list"],
     ]
     return "Commands, at the start of a line:\n\n" + table(["Command", "Effect"], rows)

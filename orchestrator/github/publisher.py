@@ -84,6 +84,11 @@ class Publisher:
         self._buttons = buttons
         self._in_progress: dict[tuple[str, str], tuple[int, str]] = {}
 
+    @property
+    def login(self) -> str:
+        """The account that writes, as REST names it."""
+        return self._login
+
     def of_run(self, run_id: str, effects: Effects) -> Publisher:
         """Return a publisher that writes for another run, with that one's effects."""
         return Publisher(

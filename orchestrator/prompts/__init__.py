@@ -34,24 +34,25 @@ class Rendered:
     stable: int = 0
 
 
-def render(purpose: Purpose, values: Mapping[str, str]) -> Rendered:
+def render(purpose: Purpose, values: Mapping[str, str], name: str = "") -> Rendered:
     """Fill a purpose's template; every variable of the template must be given, and no other (`KeyError`).
 
+    `name` is that of another template than the purpose's usual one.
     A template has three parts: the system prompt, which takes only our own words, what a run's calls have in common,
     and what is this call's own. A paragraph that is one variable without a value is left out.
     """
-    template = _template(purpose)
+    template = _template(name or purpose.value)
     system, common, own = template.split(_SPLIT)
     wanted = set(_VARIABLE.findall(common + own))
     if wanted != set(values):
-        raise KeyError(f"{purpose}.md takes {sorted(wanted)}, got {sorted(values)}")
+        raise KeyError(f"{name or purpose}.md takes {sorted(wanted)}, got {sorted(values)}")
     first = _filled(common, values) + "\n\n"
-    return Rendered(_said(system, purpose), f"{first}{_filled(own, values)}\n", version(purpose), len(first))
+    return Rendered(_said(system, purpose), f"{first}{_filled(own, values)}\n", version(purpose, name), len(first))
 
 
-def version(purpose: Purpose) -> str:
-    """Return the hash of a purpose's template, the limits and the material that it tells of included."""
-    system, common, own = _template(purpose).split(_SPLIT)
+def version(purpose: Purpose, name: str = "") -> str:
+    """Return the hash of a template, the limits and the material that it tells of included."""
+    system, common, own = _template(name or purpose.value).split(_SPLIT)
     return hashlib.sha256((_said(system, purpose) + common + own).encode()).hexdigest()[:16]
 
 
@@ -82,5 +83,5 @@ def fence(text: str, nonce: str, what: str) -> str:
 
 
 @cache
-def _template(purpose: Purpose) -> str:
-    return resources.files("orchestrator.prompts").joinpath(f"{purpose.value}.md").read_text(encoding="utf-8")
+def _template(name: str) -> str:
+    return resources.files("orchestrator.prompts").joinpath(f"{name}.md").read_text(encoding="utf-8")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from orchestrator import scaffolds
 from orchestrator.errors import ProviderRejected
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
+from orchestrator.providers.diff_checks import review_by_checks
 from orchestrator.providers.intent import read_intent
 from orchestrator.providers.transport import schema_text
 from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, Task, Topology
@@ -72,6 +73,8 @@ _Reply = ArchitectureReply | PlanReply | ChangesReply | ReviewReply | Evaluation
 def _answer(request: CompletionRequest) -> _Reply:
     if request.purpose is Purpose.DRAFT:
         return _draft(request)
+    if request.purpose is Purpose.REVIEW and (change := _change(request)) is not None:
+        return review_by_checks(change)
     job = _job(request)
     match request.purpose:
         case Purpose.ARCHITECTURE:
@@ -103,6 +106,12 @@ def _draft(request: CompletionRequest) -> DraftReply:
         regions=json.loads(present)["policy"].get("allowed_regions"),
         refining=feedback is not None,
     )
+
+
+def _change(request: CompletionRequest) -> str | None:
+    """Return the diff that a prompt asks to review, or None when it is about a task's files."""
+    wanted = _JOB.search(request.prompt)
+    return _fenced(request.prompt, "diff", wanted["word"]) if wanted else None
 
 
 def _fenced(prompt: str, what: str, word: str) -> str | None:

@@ -185,11 +185,12 @@ class DeliveryStore:
     async def run_about(self, repository: str, number: int, *, pull_request: bool, unfinished: bool) -> str | None:
         """Return the run that a command on an issue or pull request is about, or None.
 
-        On an issue it is the newest one; with `unfinished` rather one that has not ended for good.
+        On an issue it is the newest one, on a pull request the one that made it; with `unfinished` rather one that was
+        asked for there and has not ended for good.
         """
-        if pull_request:
-            return await self.run_of_pull_request(repository, number)
         living = await self.unfinished_run_of(repository, number) if unfinished else None
+        if pull_request:
+            return living or await self.run_of_pull_request(repository, number)
         return living or await self.run_of(repository, number)
 
     async def unfinished_run_of(self, repository: str, issue: int) -> str | None:

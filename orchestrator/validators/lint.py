@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import posixpath
 from collections.abc import Sequence
@@ -11,8 +12,9 @@ from typing import Any
 from ruff import find_ruff_bin  # type: ignore[import-untyped]  # the package has no annotations
 
 from orchestrator.sandbox import MIB, Finished, Limits, Sandbox
-from orchestrator.state import Finding, ValidationResult, ValidationStatus
+from orchestrator.state import Finding, Suggestion, ValidationResult, ValidationStatus
 from orchestrator.validators.plan import FINDINGS, RUFF, tail
+from orchestrator.workspace import Workspace
 
 _LIMITS = Limits(seconds=120, output_bytes=16 * MIB)
 
@@ -27,28 +29,54 @@ async def run_ruff(root: Path, sandbox: Sandbox, paths: Sequence[str]) -> Valida
     finished = await sandbox.run(
         [*argv, "--", *targets], workspace=root, read_only=[binary], limits=_LIMITS, static=True
     )
-    return read_ruff(finished, places.workspace)
+    return await asyncio.to_thread(read_ruff, finished, places.workspace, root)
 
 
-def read_ruff(finished: Finished, workspace: str) -> ValidationResult:
-    """Read ruff's JSON; every rule that the project or ruff itself switches on is an error."""
+def read_ruff(finished: Finished, workspace: str, root: Path | None = None) -> ValidationResult:
+    """Read ruff's JSON; every rule that the project or ruff itself switches on is an error.
+
+    Where `root` holds the files that were linted, a safe fix of one place becomes a suggestion.
+    """
     entries = _entries(finished.output)
     if finished.timed_out or finished.status not in (0, 1) or entries is None:
         reason = f"ruff did not end within {_LIMITS.seconds:.0f} seconds." if finished.timed_out else finished.output
         finding = Finding("pyproject.toml", 1, f"ruff cannot check this project: {tail(reason)}")
         return ValidationResult(RUFF, ValidationStatus.FAILED, (finding,), "ruff itself failed")
-    findings = tuple(
-        Finding(
-            posixpath.relpath(entry["filename"], workspace),
-            max(1, int(entry["location"]["row"])),
-            f"{entry['code']}: {entry['message']}" if entry.get("code") else str(entry["message"]),
-            rule=str(entry.get("code") or ""),
-        )
-        for entry in entries
-    )
-    if not findings:
+    if not entries:
         return ValidationResult(RUFF, ValidationStatus.PASSED, (), "no findings")
-    return ValidationResult(RUFF, ValidationStatus.FAILED, findings[:FINDINGS], f"{len(findings)} findings")
+    files = Workspace(root)
+    findings = tuple(_finding(entry, posixpath.relpath(entry["filename"], workspace), files) for entry in entries)
+    return ValidationResult(RUFF, ValidationStatus.FAILED, findings[:FINDINGS], f"{len(entries)} findings")
+
+
+def _finding(entry: dict[str, Any], path: str, files: Workspace) -> Finding:
+    said = f"{entry['code']}: {entry['message']}" if entry.get("code") else str(entry["message"])
+    fix = entry.get("fix") or {}
+    suggestion = None
+    if fix.get("applicability") == "safe" and len(fix["edits"]) == 1:
+        suggestion = suggested(fix["edits"][0], (files.read(path) or b"").decode("utf-8", "replace"))
+    line = max(1, int(entry["location"]["row"]))
+    return Finding(path, line, said, rule=str(entry.get("code") or ""), suggestion=suggestion)
+
+
+def suggested(edit: dict[str, Any], text: str) -> Suggestion | None:
+    """Return an edit of ruff's as text for whole lines, or None when it does not fit the file.
+
+    Its rows and columns count from 1, columns in characters, and its end is the first place that stays.
+    """
+    lines = text.split("\n")
+    first, last = int(edit["location"]["row"]), int(edit["end_location"]["row"])
+    if not 0 < first <= last <= len(lines):
+        return None
+    before = lines[first - 1][: int(edit["location"]["column"]) - 1]
+    after = lines[last - 1][int(edit["end_location"]["column"]) - 1 :]
+    content = str(edit["content"])
+    ends_whole = last > first and int(edit["end_location"]["column"]) == 1
+    if ends_whole and not before and (not content or content.endswith("\n")):
+        # Whole lines go or are replaced, and the one after them stays as it is.
+        last, after = last - 1, ""
+        content = content.removesuffix("\n")
+    return Suggestion(first, last, f"{before}{content}{after}".replace("\r", ""))
 
 
 def _entries(output: str) -> list[dict[str, Any]] | None:

@@ -8,7 +8,7 @@ from typing import Literal
 import pytest
 
 from orchestrator.budget import Budget
-from orchestrator.control_plane import ControlPlane, Source
+from orchestrator.control_plane import Change, ControlPlane, Source
 from orchestrator.events import Event, EventType
 from orchestrator.github.client import Unreachable
 from orchestrator.github.command import Command, Refusal, parse_command
@@ -57,6 +57,17 @@ class KnownPlane:
         if plan_only:
             state.results, state.files, state.validation = {}, (), ()
         return state
+
+    async def review(
+        self,
+        job: JobSpec,
+        change: Change,
+        *,
+        run_id: str,
+        repository: str,
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> ProjectState:
+        raise NotImplementedError("this plane builds, and reviews nothing")
 
     async def changes(self, run_id: str) -> dict[str, bytes | None]:
         return self.files

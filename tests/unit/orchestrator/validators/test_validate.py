@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.sandbox import Rung, Sandbox, open_sandbox
-from orchestrator.state import Finding, ValidationResult, ValidationStatus
+from orchestrator.state import Finding, Suggestion, ValidationResult, ValidationStatus
 from orchestrator.validators import Environment, ValidationPlan, nothing_to_check, validate
+from orchestrator.validators.lint import suggested
 from tests.unit.orchestrator.validators.conftest import Write
 
 DETECT = ValidationPlan()
@@ -107,6 +108,39 @@ async def test_ruff_names_rule_path_and_line(write: Write, sandbox: Sandbox) -> 
     found = Finding("a/b.py", 2, "F821: Undefined name `undefined`", rule="F821")
     assert (result.status, result.findings) == (FAILED, (found,))
     assert [finding.code for finding in result.coded] == ["ruff"]
+
+
+async def test_a_safe_fix_of_ruffs_is_a_suggestion_for_whole_lines(write: Write, sandbox: Sandbox) -> None:
+    root = write({"a.py": "import os\nimport sys\n\nx = 'é', f'a', sys.argv\n"})
+
+    result = one(await validate(root, sandbox, DETECT, environment=None), "ruff")
+
+    assert [(it.line, it.suggestion) for it in result.findings] == [
+        (1, Suggestion(1, 1, "")),
+        (4, Suggestion(4, 4, "x = 'é', 'a', sys.argv")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "content", "expected"),
+    [
+        ((1, 5), (1, 8), "2", Suggestion(1, 1, "one 2")),
+        ((1, 1), (3, 1), "new\n", Suggestion(1, 2, "new")),
+        ((1, 1), (3, 1), "", Suggestion(1, 2, "")),
+        ((1, 8), (2, 1), "; ", Suggestion(1, 2, "one two; three")),
+        ((3, 1), (3, 1), "last", Suggestion(3, 3, "last")),
+        ((2, 1), (9, 1), "beyond", None),
+    ],
+)
+def test_an_edit_of_ruffs_becomes_text_for_the_lines_that_it_touches(
+    begin: tuple[int, int], end: tuple[int, int], content: str, expected: Suggestion | None
+) -> None:
+    edit = {
+        "content": content,
+        "location": {"row": begin[0], "column": begin[1]},
+        "end_location": {"row": end[0], "column": end[1]},
+    }
+    assert suggested(edit, "one two\nthree\n") == expected
 
 
 async def test_ruff_follows_the_projects_own_configuration(write: Write, sandbox: Sandbox) -> None:
