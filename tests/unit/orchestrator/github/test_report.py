@@ -339,7 +339,7 @@ def _balanced(text: str) -> bool:
     return not fenced and folds == 0
 
 
-@settings(max_examples=6, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=4, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.sampled_from(HOSTILE_LINES), min_size=1, max_size=4),
     st.sampled_from([0, 3, 100]),
