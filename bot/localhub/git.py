@@ -325,3 +325,27 @@ def parse_changes(raw: str, numbers: str, patch: str) -> list[FileChange]:
             )
         )
     return changes
+
+
+def line_after(patch: str, line: int) -> int | None:
+    """Return where a line of the old file stands in the new one, or None when the patch changes or removes it."""
+    old = new = 1
+    for text in patch.split("\n"):
+        if text.startswith("@@ "):
+            starts = [part[1:].split(",") for part in text.split(" ")[1:3]]
+            # A side without lines is counted from the line before it.
+            first, second = (int(start) + (size == ["0"]) for start, *size in starts)
+            if line < first:
+                break
+            old, new = first, second
+        elif text.startswith("+"):
+            new += 1
+        elif text.startswith("-"):
+            if old == line:
+                return None
+            old += 1
+        elif not text.startswith("\\"):
+            if old == line:
+                return new
+            old, new = old + 1, new + 1
+    return line + new - old

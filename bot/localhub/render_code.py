@@ -291,7 +291,7 @@ def review_comment(base: str, repo: Repository, number: int, it: ReviewComment) 
         "diff_hunk": it.diff_hunk,
         "path": it.path,
         "commit_id": it.commit_sha,
-        "original_commit_id": it.commit_sha,
+        "original_commit_id": it.original_sha,
         "user": render.user(base, it.user),
         "body": it.body,
         "created_at": stamp(it.created_at),
@@ -303,10 +303,11 @@ def review_comment(base: str, repo: Repository, number: int, it: ReviewComment) 
         "original_start_line": it.start_line,
         "start_side": it.side if it.start_line else None,
         "side": it.side,
-        "subject_type": "line" if it.line else "file",
+        "subject_type": "line" if it.original_line else "file",
     }
-    if it.line:
-        shape |= {"line": it.line, "original_line": it.line, "position": it.line, "original_position": it.line}
+    if it.original_line:
+        now, then = it.line, it.original_line
+        shape |= {"line": now, "original_line": then, "position": now, "original_position": then}
     if it.in_reply_to:
         shape["in_reply_to_id"] = it.in_reply_to
     return shape

@@ -57,7 +57,7 @@ def commentable_lines(patch: str) -> dict[str, dict[int, str]]:
     shown: dict[str, dict[int, str]] = {"LEFT": {}, "RIGHT": {}}
     old = new = 0
     header = ""
-    for line in patch.splitlines():
+    for line in patch.split("\n"):
         if line.startswith("@@ "):
             header = line
             old, new = (abs(int(part.split(",")[0])) for part in line.split(" ")[1:3])
@@ -93,9 +93,11 @@ def _line_comment(
         app=call.actor.through_app,
         path=path,
         line=line,
+        original_line=line,
         side=side,
         start_line=entry.get("start_line"),
         commit_sha=sha,
+        original_sha=sha,
         review_id=review,
         diff_hunk=lines[path][side][line] if line else "",
     )
@@ -138,8 +140,10 @@ def _reply(call: Call, repo: Repository, issue: Issue, pull: Pull, earlier: int)
         app=call.actor.through_app,
         path=first.path,
         line=first.line,
+        original_line=first.original_line,
         side=first.side,
         commit_sha=first.commit_sha,
+        original_sha=first.original_sha,
         diff_hunk=first.diff_hunk,
         in_reply_to=first.id,
         review_id=first.review_id,

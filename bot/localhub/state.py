@@ -152,16 +152,28 @@ class Comment:
 
 @dataclass
 class ReviewComment(Comment):
-    """A comment on a line of a pull request's diff; `line` counts in the new file."""
+    """A comment on a line of a pull request's diff; `line` counts in the new file.
+
+    `line` and `commit_sha` follow the head until the line changes: then the comment is outdated, and `line` is None.
+    `resolved_by` counts for the first comment of a thread.
+    """
 
     path: str = ""
     line: int | None = None
+    original_line: int | None = None
     side: str = "RIGHT"
     start_line: int | None = None
     diff_hunk: str = ""
     commit_sha: str = ""
+    original_sha: str = ""
     review_id: int | None = None
     in_reply_to: int | None = None
+    resolved_by: User | None = None
+
+    @property
+    def outdated(self) -> bool:
+        """True when its line is no longer what it was."""
+        return self.line is None and self.original_line is not None
 
 
 @dataclass

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from bot.localhub import render, render_code
 from bot.localhub.auth import Actor
-from bot.localhub.git import Git, Signature
+from bot.localhub.git import Git, Signature, line_after
 from bot.localhub.render import stamp
 from bot.localhub.state import (
     DEFAULT_LABELS,
@@ -274,6 +274,7 @@ class World:
                 elif pull.head_sha != new:
                     before, pull.head_sha, issue.updated_at = pull.head_sha, new, now()
                     await self.keep_head(target, issue)
+                    await self._carry_comments(target, pull, before, new)
                     self.pull_event(target, actor, issue, "synchronize", before=before, after=new)
 
     async def keep_head(self, repo: Repository, issue: Issue) -> None:
@@ -290,6 +291,20 @@ class World:
         commits = len(await git.log(f"{pull.base_sha}..{pull.head_sha}"))
         added, deleted = sum(it.additions for it in changes), sum(it.deletions for it in changes)
         pull.size = (commits, added, deleted, len(changes))
+
+    async def _carry_comments(self, repo: Repository, pull: Pull, before: str, after: str) -> None:
+        """Move the comments on lines along with the head; one whose line changed stays where it was, outdated."""
+        alive = [it for it in pull.comments if it.line is not None and it.side == "RIGHT"]
+        if not alive:
+            return
+        changed = {it.previous_path or it.path: it for it in await Git(repo.path).changes(before, after)}
+        for comment in alive:
+            change = changed.get(comment.path)
+            if comment.line is not None and change is not None:
+                gone = change.status == "removed" or change.path != comment.path
+                comment.line = None if gone else line_after(change.patch or "", comment.line)
+            if comment.line is not None:
+                comment.commit_sha = after
 
     async def merge(self, repo: Repository, actor: Actor, issue: Issue, title: str | None = None) -> str | None:
         """Merge a pull request with a merge commit and return its SHA, or None for a conflict."""
