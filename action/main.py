@@ -122,20 +122,30 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
 
 async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
     """Return the run that a command is about, as the job that began it left it in the shared database."""
-    if not asked.follows or not isinstance(asked.command, Command):
-        return None
     trigger, store = asked.trigger, DeliveryStore(plane.database)
-    run_id = await store.run_about(
-        trigger.repository,
-        trigger.issue or 0,
-        pull_request=trigger.is_pull_request,
-        unfinished=asked.command.name == "cancel",
-    )
-    kept = await store.origin(run_id) if run_id else None
-    found = origin(kept) if kept else None
-    if run_id is None or found is None:
+    if asked.on_ours:
+        run_id = await store.run_of_pull_request(trigger.repository, trigger.issue or 0)
+    elif asked.follows and isinstance(asked.command, Command):
+        run_id = await store.run_about(
+            trigger.repository,
+            trigger.issue or 0,
+            pull_request=trigger.is_pull_request,
+            unfinished=asked.command.name == "cancel",
+        )
+    else:
         return None
-    return Earlier(run_id, *found, EffectStore(plane.database, run_id))
+    return await _known(plane, run_id) if run_id else None
+
+
+async def _known(plane: ControlPlane, run_id: str) -> Earlier | None:
+    """Return what the database knows of a run and what asked for it; of a round also its pull request's run."""
+    store = DeliveryStore(plane.database)
+    kept = await store.origin(run_id)
+    found = origin(kept) if kept else None
+    if found is None:
+        return None
+    root = await store.root_of(run_id)
+    return Earlier(run_id, *found, EffectStore(plane.database, run_id), await _known(plane, root) if root else None)
 
 
 def _operator(env: Mapping[str, str], inputs: Inputs) -> OperatorConfig:

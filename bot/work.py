@@ -78,7 +78,8 @@ class Workshop:
         earlier = await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
-        run_id = earlier.run_id if earlier else asked.own_run_id
+        in_name_of = earlier.run_id if earlier else asked.own_run_id
+        run_id = asked.own_run_id if asked.on_ours else in_name_of
         issue = (earlier or asked).trigger.issue
         state = await self.plane.state(run_id)
         if state is None or issue is None:
@@ -90,26 +91,37 @@ class Workshop:
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
         publisher = Publisher(
             client,
-            run_id=run_id,
+            run_id=in_name_of,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=EffectStore(self.plane.database, run_id),
+            effects=EffectStore(self.plane.database, in_name_of),
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
         body = f"{report.ENDINGS[ProjectStatus.FAILED]}: {reason}"
-        await publisher.upsert_comment(issue, report.status_mark(run_id), body)
+        await publisher.upsert_comment(issue, report.status_mark(in_name_of), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused")
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
-        """Return the run that the delivery is about, or None when it starts one, or there was none."""
+        """Return the run that the delivery is about, or None when it starts one of its own, or there was none."""
+        if asked.on_ours:
+            root = await DeliveryStore(self.plane.database).run_of_pull_request(
+                delivery.repository, asked.trigger.issue or 0
+            )
+            return await self._known(root) if root else None
         if not asked.follows or delivery.run_id == asked.own_run_id:
             return None
-        payload = await DeliveryStore(self.plane.database).origin(delivery.run_id)
+        return await self._known(delivery.run_id)
+
+    async def _known(self, run_id: str) -> Earlier | None:
+        """Return what the store knows of a run and what asked for it; of a round also its pull request's run."""
+        store = DeliveryStore(self.plane.database)
+        payload = await store.origin(run_id)
         origin = asked_by(Trigger.from_json(payload), self.rules.app_slug) if payload else None
         if origin is None or not isinstance(origin.command, Command):
             return None
-        effects = EffectStore(self.plane.database, delivery.run_id)
-        return Earlier(delivery.run_id, origin.trigger, origin.command, effects)
+        root = await store.root_of(run_id)
+        effects = EffectStore(self.plane.database, run_id)
+        return Earlier(run_id, origin.trigger, origin.command, effects, await self._known(root) if root else None)
 
     async def _lint(self, delivery: Delivery) -> None:
         change = SpecChange.from_json(delivery.payload)

@@ -11,7 +11,7 @@ from typing import Protocol
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
-from orchestrator.github import report
+from orchestrator.github import report, rounds
 from orchestrator.github.checks import spec_check
 from orchestrator.github.client import RepositoryClient
 from orchestrator.github.command import Command
@@ -70,6 +70,10 @@ class Plane(Protocol):
         """End a run that nobody works on as cancelled."""
         ...
 
+    async def job(self, run_id: str) -> JobSpec | None:
+        """Return the job a run was submitted with, or None when it is not known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -97,11 +101,27 @@ class HandledRun:
     spec_findings: tuple[SpecFinding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The run that a pull request of ours belongs to; a round of `revise` publishes under its marks.
+
+    `issue` is None where it began without one. `authors` are those whose words the round's models see besides the
+    command's own. `before` are the rounds with a commit on the branch before this one, the oldest first.
+    """
+
+    run_id: str
+    pull: int
+    issue: int | None
+    authors: tuple[str, ...] = ()
+    before: tuple[rounds.Round, ...] = ()
+
+
 @dataclass(slots=True)
 class Desk:
     """What one command works with: the trigger, who writes, who builds, who is told.
 
-    `resumable` tells whether a later command finds the run again.
+    `resumable` tells whether a later command finds the run again. A round has a `root`, in whose name `publisher`
+    writes.
     """
 
     trigger: Trigger
@@ -114,6 +134,12 @@ class Desk:
     redactor: Redactor
     tell: Callable[[Progress], Awaitable[None]] | None
     resumable: bool = False
+    root: Root | None = None
+
+    @property
+    def marks(self) -> str:
+        """The id of the run in whose name everything about the pull request is published."""
+        return self.root.run_id if self.root else self.run_id
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""
@@ -133,7 +159,17 @@ class Desk:
     async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
         """Bring the status comment up to date."""
         known = replace(links or report.Links(), resumable=self.resumable)
-        await self.comment(report.status_mark(self.run_id), report.status_comment(state, known))
+        text, mark = report.status_comment(state, known), report.status_mark(self.marks)
+        if self.root is None:
+            await self.comment(mark, text)
+        elif self.root.issue is not None:
+            await self.publisher.upsert_comment(self.root.issue, mark, f"{text}\n\n{self.about_rounds(state)}")
+
+    def about_rounds(self, state: ProjectState) -> str:
+        """Return the section about the pull request's rounds; empty where there is none."""
+        if self.root is None:
+            return ""
+        return rounds.section(self.root.pull, self.root.before, state, self.trigger.actor)
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -142,6 +178,35 @@ class Desk:
             return known
         await self.effects.done(kind, "decided", value)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The run that a command is about: its id, what asked for it, and what it has left on GitHub.
+
+    Of a round `root` is the run that its pull request belongs to, where that is known.
+    """
+
+    run_id: str
+    trigger: Trigger
+    command: Command
+    effects: Effects
+    root: Earlier | None = None
+
+    def desk(self, desk: Desk, *, reacts_to: int | None, budget_usd: float | None = None) -> Desk:
+        """Return the desk of this run: its trigger and marks, with the reactions going to the comment `reacts_to`."""
+        return Desk(
+            trigger=replace(self.trigger, comment_id=reacts_to),
+            command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
+            run_id=self.run_id,
+            client=desk.client,
+            publisher=desk.publisher.of_run(self.run_id, self.effects),
+            plane=desk.plane,
+            effects=self.effects,
+            redactor=desk.redactor,
+            tell=desk.tell,
+            resumable=desk.resumable,
+        )
 
 
 # following a run
@@ -244,7 +309,8 @@ async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
     body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
-    await desk.comment(report.status_mark(desk.run_id), body)
+    mark = report.note_mark(desk.run_id) if desk.root else report.status_mark(desk.run_id)
+    await desk.comment(mark, body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.errors import OrchestratorError, RunLost
 from orchestrator.github import report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.build import binding, build, deliver, ended, job_of
 from orchestrator.github.client import Unreachable
-from orchestrator.github.command import Command
 from orchestrator.github.desk import (
     Desk,
+    Earlier,
     HandledRun,
     fail,
     refuse,
 )
 from orchestrator.github.markdown import code
-from orchestrator.github.publisher import Effects
+from orchestrator.github.ours import ours
 from orchestrator.github.repository import (
+    ROUND_TRAILER,
     find_pull_request,
     head_of,
     is_commit_of,
+    is_ours,
+    message_of,
+    trailer,
 )
-from orchestrator.github.trigger import Trigger
+from orchestrator.github.revise import as_round, deliver_round, go_on
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -38,31 +42,6 @@ SECONDS_TO_STOP = 10.0
 SECONDS_AT_REST = 2.0
 """A run between two of its steps looks like one that nobody works on, for a moment."""
 _AT_REST = (ProjectStatus.WAITING, ProjectStatus.INTERRUPTED)
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """The run that a command is about: its id, what asked for it, and what it has left on GitHub."""
-
-    run_id: str
-    trigger: Trigger
-    command: Command
-    effects: Effects
-
-    def desk(self, desk: Desk, *, reacts_to: int | None, budget_usd: float | None = None) -> Desk:
-        """Return the desk of this run: its trigger and marks, with the reactions going to the comment `reacts_to`."""
-        return Desk(
-            trigger=replace(self.trigger, comment_id=reacts_to),
-            command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
-            run_id=self.run_id,
-            client=desk.client,
-            publisher=desk.publisher.of_run(self.run_id, self.effects),
-            plane=desk.plane,
-            effects=self.effects,
-            redactor=desk.redactor,
-            tell=desk.tell,
-            resumable=desk.resumable,
-        )
 
 
 def why_not_approved(state: ProjectState | None) -> str:
@@ -147,11 +126,18 @@ async def cancel(
             state = await desk.plane.end_cancelled(run_id, actor)
         theirs = earlier.desk(desk, reacts_to=earlier.trigger.comment_id)
         job = job_of(spec, earlier.trigger, earlier.command, operator)
+        delivering = deliver
+        if earlier.command.name == "revise":
+            delivering = deliver_round
+            found = await ours(desk, earlier.root.run_id if earlier.root else "")
+            if isinstance(found, str):
+                return await refuse(desk, f"{run_id} is cancelled, but {found}", "Nothing to deliver")
+            theirs = await as_round(theirs, found, earlier.root)
         _, base_sha = await theirs.effects.begin("base", "decided")
         _, branch = await theirs.effects.begin("branch", "decided")
         try:
             if base_sha and branch:
-                await deliver(theirs, job, await _access(theirs), state, base_sha, branch)
+                await delivering(theirs, job, await _access(theirs), state, base_sha, branch)
             else:
                 await ended(theirs, job, state, base_sha)
         except (Unreachable, RunLost):
@@ -215,7 +201,8 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     state = await desk.plane.state(run_id)
     _, stage = await earlier.effects.begin("resume", source)
     if not stage:
-        if refusal := why_not_resumed(state) or await _blocked(desk, earlier):
+        blocked = "" if earlier.command.name == "revise" else await _blocked(desk, earlier)
+        if refusal := why_not_resumed(state) or blocked:
             return await refuse(desk, refusal, "Not resumed")
         await desk.plane.withdraw_cancel(run_id)
         await earlier.effects.done("resume", source, "going on")
@@ -228,8 +215,11 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     )
     job = job_of(spec, theirs.trigger, theirs.command, operator)
     retry = stage != "over" and state is not None and state.status.final
+    access = await _access(theirs)
     try:
-        return await build(theirs, job, await _access(theirs), resumed_by=source, retry=retry)
+        if earlier.command.name == "revise":
+            return await go_on(theirs, spec, earlier.root, operator, access, resumed_by=source, retry=retry)
+        return await build(theirs, job, access, resumed_by=source, retry=retry)
     except (Unreachable, RunLost):
         raise
     except OrchestratorError as error:
@@ -240,8 +230,12 @@ async def _blocked(desk: Desk, earlier: Earlier) -> str:
     """Return why nothing more may go onto a run's branch, or an empty string: what people did there stays."""
     _, branch = await earlier.effects.begin("branch", "decided")
     head = await head_of(desk.client, branch) if branch else None
-    if head is not None and not await is_commit_of(desk.client, head, earlier.run_id):
-        return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
+    if head is not None:
+        message = await message_of(desk.client, head)
+        if not is_ours(message, earlier.run_id):
+            return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
+        if trailer(message, ROUND_TRAILER):
+            return "its pull request has been revised since. To go on, comment `/orchestrate revise` there."
     if not branch or await find_pull_request(desk.client, head=branch) is not None:
         return ""
     closed = await find_pull_request(desk.client, head=branch, state="closed")

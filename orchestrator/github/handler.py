@@ -14,11 +14,13 @@ from orchestrator.github import answers, report
 from orchestrator.github.access import may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import build, job_of
+from orchestrator.github.ci import let_ci_run
 from orchestrator.github.client import RepositoryClient, Unreachable
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.desk import (
     STEPS,
     Desk,
+    Earlier,
     HandledRun,
     Plane,
     Progress,
@@ -27,12 +29,13 @@ from orchestrator.github.desk import (
     refuse,
     refuse_spec,
 )
-from orchestrator.github.follow import Earlier, approve, cancel, resume
+from orchestrator.github.follow import approve, cancel, resume
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
     head_of,
     read_text,
 )
+from orchestrator.github.revise import revise
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
@@ -59,10 +62,10 @@ async def handle(
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
-    where it is about one; `resumable` tells whether later commands will find this command's run; `begin_now` has a
-    queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when GitHub is down (call
-    again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
-    said on GitHub and returned.
+    where it is about one and the store knows it; `resumable` tells whether later commands will find this command's
+    run; `begin_now` has a queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when
+    GitHub is down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else
+    that goes wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -116,7 +119,11 @@ async def handle(
             return await approve(desk, spec, earlier, operator)
         if command.name == "resume":
             return await resume(desk, spec, earlier, operator)
+        if command.name == "ci":
+            return await let_ci_run(desk, earlier)
         try:
+            if command.name == "revise":
+                return await revise(desk, spec, earlier, operator, access)
             return await build(desk, job_of(spec, trigger, command, operator), access)
         except (Unreachable, RunLost):
             raise

@@ -77,6 +77,11 @@ class Publisher:
         self._login = login
         self._requester = requester
 
+    @property
+    def login(self) -> str:
+        """Who writes."""
+        return self._login
+
     def of_run(self, run_id: str, effects: Effects) -> Publisher:
         """Return a publisher that writes for another run, with that one's effects."""
         return Publisher(
