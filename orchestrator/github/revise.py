@@ -206,12 +206,15 @@ async def _holds_back(
 
 
 async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> None:
-    """Say once on each thread of a person whose file this round changed where to look; resolving it is theirs."""
+    """Say on each thread of a person whose file this round changed where to look; resolving it is theirs.
+
+    A thread on which we spoke last, be it before a crash, is left alone.
+    """
     login = desk.publisher.login
     threads = await review_threads(desk.client, number)
-    answered = {it.id for it in threads if any(one.author == login and head in one.body for one in it.comments)}
+    waiting = {it.id for it in threads if it.comments and it.comments[-1].author != login}
     told = await open_threads(desk.client, threads, before=desk.trigger.created_at, login=login)
-    theirs = [it for it in told if it.path in changes and it.comments[0].author != login and it.id not in answered]
+    theirs = [it for it in told if it.path in changes and it.comments[0].author != login and it.id in waiting]
     for thread in theirs[:MAX_REPLIES]:
         body = f"{head} changes this file. Is the point met? If it is, please resolve the thread."
         await reply_to_thread(desk.client, number, thread.comments[0].id, desk.publisher.safe(body))
