@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.revising import PART, api, job_of, messages, on_line, opened, remarks_of, said
+from tests.e2e.revising import PART, api, half_done, job_of, messages, on_line, opened, remarks_of, said, script
 from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, Asked, House, until
 from tests.loopback import Script
 
