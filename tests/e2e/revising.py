@@ -38,7 +38,7 @@ def writes(question: Question) -> Answer:
     return Answer({"files": [{"path": PART, "content": text}], "notes": "Answered the feedback."})
 
 
-def script() -> Script:
+def revisable() -> Script:
     """Return models that build a library of one part and revise that part."""
     return Script(answers={"decompose": plans, "generate": writes})
 
@@ -69,7 +69,7 @@ def remarks_of(prompt: str) -> str:
 
 async def opened(house: House, spec: str | None = None) -> Asked:
     """Return a run that has opened its pull request."""
-    scene = await (house.scene(script=script()) if spec is None else house.scene(spec, script()))
+    scene = await (house.scene(script=revisable()) if spec is None else house.scene(spec, revisable()))
     asked = await scene.command()
     await asked.reacted("rocket")
     await asked.settled()
@@ -109,3 +109,11 @@ async def messages(asked: Asked) -> list[str]:
         it["commit"]["verification"]["verified"] for it in listed if "Orchestrator-Run" in it["commit"]["message"]
     )
     return [it["commit"]["message"] for it in listed]
+
+
+async def line_comments(asked: Asked) -> list[dict[str, Any]]:
+    """Return the comments on lines of the pull request."""
+    listed: list[dict[str, Any]] = await api(
+        asked.scene, MAINTAINER, "GET", f"/pulls/{asked.pull['number']}/comments", {}
+    )
+    return listed

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from tests.e2e.revising import PART, api, half_done, job_of, messages, on_line, opened, remarks_of, said, script
-from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, Asked, House, until
+from tests.e2e.revising import (
+    PART,
+    api,
+    half_done,
+    job_of,
+    line_comments,
+    messages,
+    on_line,
+    opened,
+    remarks_of,
+    revisable,
+    said,
+)
+from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, House, until
 from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -75,7 +85,7 @@ async def test_two_rounds_leave_one_branch_one_pull_request_one_of_each_comment_
     assert (await house.bot.report(two.run_id))["status"] == "completed"
 
     # The person whose point it was is told once where to look; resolving it is theirs.
-    answers = [it for it in await _line_comments(asked) if it["user"]["login"] == BOT]
+    answers = [it for it in await line_comments(asked) if it["user"]["login"] == BOT]
     assert [(it["in_reply_to_id"], it["body"].partition(" ")[2]) for it in answers] == [
         (point, "changes this file. Is the point met? If it is, please resolve the thread.")
     ]
@@ -170,15 +180,8 @@ async def test_what_a_round_or_a_resume_completes_becomes_ready_and_closes_its_i
         draft = asked.pull
         assert (draft["draft"], f"Part of #{asked.issue}" in draft["body"]) == (True, True)
 
-        house.stage.models.script = script() if is_round else Script(tasks=2)
+        house.stage.models.script = revisable() if is_round else Script(tasks=2)
         ended = await said(asked, command)
         await ended.reacted("rocket")
 
         assert (asked.pull["draft"], f"Closes #{asked.issue}" in asked.pull["body"]) == (False, True)
-
-
-async def _line_comments(asked: Asked) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = await api(
-        asked.scene, MAINTAINER, "GET", f"/pulls/{asked.pull['number']}/comments", {}
-    )
-    return listed
