@@ -159,11 +159,16 @@ class Desk:
     async def show(self, state: ProjectState, links: report.Links | None = None) -> None:
         """Bring the status comment up to date."""
         known = replace(links or report.Links(), resumable=self.resumable)
-        text, mark = report.status_comment(state, known), report.status_mark(self.marks)
+        parts = (report.status_comment(state, known), self.about_rounds(state))
+        await self.show_text("\n\n".join(part for part in parts if part))
+
+    async def show_text(self, text: str) -> None:
+        """Make the status comment say a text: that of the issue, which a round finds by its root."""
+        mark = report.status_mark(self.marks)
         if self.root is None:
             await self.comment(mark, text)
         elif self.root.issue is not None:
-            await self.publisher.upsert_comment(self.root.issue, mark, f"{text}\n\n{self.about_rounds(state)}")
+            await self.publisher.upsert_comment(self.root.issue, mark, text)
 
     def about_rounds(self, state: ProjectState) -> str:
         """Return the section about the pull request's rounds; empty where there is none."""
@@ -309,8 +314,10 @@ async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     """Say that the run failed, and why."""
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
     body = f"{report.ENDINGS[status]}: {one_line(error.message)}\n\n{one_line(error.hint)}".rstrip()
-    mark = report.note_mark(desk.run_id) if desk.root else report.status_mark(desk.run_id)
-    await desk.comment(mark, body)
+    if desk.trigger.is_pull_request:
+        await desk.comment(report.note_mark(desk.run_id), body)
+    if desk.root is not None or not desk.trigger.is_pull_request:
+        await desk.show_text(body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)

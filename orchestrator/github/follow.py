@@ -29,7 +29,7 @@ from orchestrator.github.repository import (
     message_of,
     trailer,
 )
-from orchestrator.github.revise import as_round, deliver_round, go_on
+from orchestrator.github.revise import deliver_round, go_on, join_round
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -132,7 +132,7 @@ async def cancel(
             found = await ours(desk, earlier.root.run_id if earlier.root else "")
             if isinstance(found, str):
                 return await refuse(desk, f"{run_id} is cancelled, but {found}", "Nothing to deliver")
-            theirs = await as_round(theirs, found, earlier.root)
+            await join_round(theirs, found, earlier.root)
         _, base_sha = await theirs.effects.begin("base", "decided")
         _, branch = await theirs.effects.begin("branch", "decided")
         try:

@@ -61,23 +61,23 @@ async def go_on(
         return await refuse(desk, known, LEAD)
 
     # 1. The head is pinned, and the round belongs to its pull request's run from here on.
-    theirs = await as_round(desk, known, earlier)
-    mine = own_commits(theirs, known)
-    base_sha = await theirs.remember("base", mine[0].parent if mine else known.pull.head.sha)
-    branch = await theirs.remember("branch", known.branch)
+    await join_round(desk, known, earlier)
+    mine = own_commits(desk, known)
+    base_sha = await desk.remember("base", mine[0].parent if mine else known.pull.head.sha)
+    branch = await desk.remember("branch", known.branch)
     on_top = {base_sha} if not mine else {mine[-1].sha}
     if known.pull.head.sha not in on_top and (resumed_by or not mine):
-        return await _moved(theirs, branch, base_sha)
+        return await _moved(desk, branch, base_sha)
 
     # 2. What is to be answered is read once: a round that goes on must ask its models the same.
-    before = await theirs.plane.job(theirs.run_id)
-    job = job_of_round(spec, theirs, earlier, operator, await _app_type(theirs))
+    before = await desk.plane.job(desk.run_id)
+    job = job_of_round(spec, desk, earlier, operator, await _app_type(desk))
     rules = ContextRules(job.context.include, job.context.exclude)
     feedback = before.feedback if before else None
     if feedback is None:
-        feedback = await gather(theirs.client, theirs.trigger, base_sha, rules, login=theirs.publisher.login)
+        feedback = await gather(desk.client, desk.trigger, base_sha, rules, login=desk.publisher.login)
     return await build(
-        theirs,
+        desk,
         replace(job, feedback=feedback),
         access,
         resumed_by=resumed_by,
@@ -86,8 +86,8 @@ async def go_on(
     )
 
 
-async def as_round(desk: Desk, found: Ours, earlier: Earlier | None) -> Desk:
-    """Return the desk of a round, which publishes in the name of its pull request's run."""
+async def join_round(desk: Desk, found: Ours, earlier: Earlier | None) -> None:
+    """Have a desk be a round's: from here on it publishes in the name of its pull request's run."""
     effects = earlier.effects if earlier else MemoryEffects()
     await effects.begin("round", desk.run_id)
     await effects.done("round", desk.run_id, str(found.number))
@@ -98,11 +98,8 @@ async def as_round(desk: Desk, found: Ours, earlier: Earlier | None) -> Desk:
         for it in {one.round: one for one in found.commits if one.run == found.run_id and one.round}.values()
         if it.round != desk.run_id
     ]
-    return replace(
-        desk,
-        publisher=desk.publisher.of_run(found.run_id, effects),
-        root=Root(found.run_id, found.number, issue, authors, tuple(before)),
-    )
+    desk.publisher = desk.publisher.of_run(found.run_id, effects)
+    desk.root = Root(found.run_id, found.number, issue, authors, tuple(before))
 
 
 def own_commits(desk: Desk, found: Ours) -> list[OwnCommit]:
@@ -241,10 +238,10 @@ async def _unchanged(desk: Desk, state: ProjectState, url: str, branch: str) -> 
 async def _moved(desk: Desk, branch: str, base_sha: str) -> HandledRun:
     """Say that the branch has moved while the round worked, and what to do."""
     now = await head_of(desk.client, branch)
-    return await refuse(
-        desk,
+    said = (
         f"the branch `{code(branch)}` has moved from {base_sha[:12]} to {now[:12] if now else 'nowhere'} while this "
         "round worked, and what others push is never overwritten. Comment `/orchestrate revise` again: the next round "
-        "works on the new head.",
-        "Not pushed",
+        "works on the new head."
     )
+    await desk.show_text(f"Not pushed: {said}")
+    return await refuse(desk, said, "Not pushed")

@@ -17,7 +17,7 @@ from tests.e2e.revising import (
     revisable,
     said,
 )
-from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, House, until
+from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, House, Stage, until
 from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -125,6 +125,8 @@ async def test_a_head_that_moves_while_the_round_works_is_not_overwritten_and_th
     note = scene.ours(asked.pull["number"])[-1]
     assert note.startswith(f"Not pushed: the branch `{branch}` has moved from ")
     assert "Comment `/orchestrate revise` again: the next round works on the new head." in note
+    (status,) = scene.ours(asked.issue)
+    assert status.startswith(f"Not pushed: the branch `{branch}` has moved from ")
 
     again = await said(asked, "/orchestrate revise Name the constant.")
     await again.reacted("rocket")
@@ -185,3 +187,39 @@ async def test_what_a_round_or_a_resume_completes_becomes_ready_and_closes_its_i
         await ended.reacted("rocket")
 
         assert (asked.pull["draft"], f"Closes #{asked.issue}" in asked.pull["body"]) == (False, True)
+
+
+@pytest.mark.slow
+@pytest.mark.asyncio(loop_scope="function")
+async def test_without_a_key_a_round_adds_a_feature_that_it_names_and_leaves_alone_what_people_wrote(
+    stage: Stage,
+) -> None:
+    scene = await stage.scene()
+    # The starter project's tests hold the same sample key as the stage's webhook.
+    secret = "f" * 32
+    async with stage.bot({"ORCHESTRATOR_OFFLINE": "1", "GITHUB_WEBHOOK_SECRET": secret}) as bot:
+        stage.hub.set_webhook(stage.app_id, f"{bot.address}/webhook", secret)
+        issue = scene.issue("Item API", "Build a REST API that keeps items.")
+        asked = await scene.answered(issue, scene.comment(issue, "/orchestrate --app-type fastapi"))
+        await asked.reacted("rocket")
+        branch = asked.pull["head"]["ref"]
+        assert "app/tokens.py" not in await scene.hub.files(scene.repository, branch)
+
+        round_ = await said(asked, "/orchestrate revise Please add JWT authentication.")
+        await round_.reacted("rocket")
+        files = await scene.hub.files(scene.repository, branch)
+        assert {"app/tokens.py", "app/routes/auth.py", "tests/test_auth.py"} <= files.keys()
+        assert b"auth" in files["app/main.py"]
+        changed = (await bot.report(round_.run_id))["files"]
+        assert "app/routes/health.py" not in changed
+
+        vague = await said(asked, "/orchestrate revise Make it nicer.")
+        await vague.reacted("confused")
+        note = scene.ours(asked.pull["number"])[-1]
+        assert note.startswith("Nothing was changed: Nothing that the feedback asks for is missing. The offline model ")
+
+        theirs = await scene.hub.commit(scene.repository, {"app/main.py": "APP = 1\n"}, branch=branch, user=MAINTAINER)
+        await until(lambda: asked.pull["head"]["sha"] == theirs, "the push")
+        blocked = await said(asked, "/orchestrate revise Add a WebSocket.")
+        await blocked.reacted("confused")
+        assert asked.pull["head"]["sha"] == theirs
