@@ -78,9 +78,10 @@ class Workshop:
         earlier = await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
-        in_name_of = earlier.run_id if earlier else asked.own_run_id
-        run_id = asked.own_run_id if asked.on_ours else in_name_of
-        issue = (earlier or asked).trigger.issue
+        known = earlier.root or earlier if earlier else None
+        in_name_of = known.run_id if known else asked.own_run_id
+        run_id = asked.own_run_id if earlier is None or asked.on_ours else earlier.run_id
+        issue = (known or asked).trigger.issue
         state = await self.plane.state(run_id)
         if state is None or issue is None:
             return

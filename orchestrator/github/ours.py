@@ -70,7 +70,8 @@ async def ours(desk: Desk, known: str = "") -> Ours | str:
     number = desk.trigger.issue or 0
 
     def read(repository: Repository) -> tuple[PullRequest, tuple[OwnCommit, ...]]:
-        pull = repository.get_pull(number)
+        # Complete here: an attribute that is fetched when it is looked at would block whoever looks.
+        pull = repository.get_pull(number).complete()
         return pull, tuple(_commit(it) for it in islice(pull.get_commits(), _COMMITS))
 
     try:

@@ -142,7 +142,7 @@ class DeliveryStore:
             found = await connection.execute(
                 wanted.join(runs, other)
                 .where(effects.c.kind == "round", one)
-                .order_by(runs.c.created_at.desc(), runs.c.id)
+                .order_by(runs.c.created_at.desc(), runs.c.id.desc())
                 .limit(1)
             )
             return found.scalar_one_or_none()

@@ -99,13 +99,23 @@ async def test_a_stranger_is_refused_silently_and_a_pull_request_that_is_not_our
     await scene.hub.commit(scene.repository, {"x.py": "X = 1\n"}, branch="feature", user=MAINTAINER)
     made = await api(scene, MAINTAINER, "POST", "/pulls", {"title": "Mine", "head": "feature", "base": "main"})
 
-    foreign = await scene.answered(made["number"], scene.comment(made["number"], "/orchestrate revise Use tabs."))
-    await foreign.reacted("confused")
+    fork = (await scene.hub.fork(scene.repository, STRANGER)).full_name
+    await scene.hub.commit(fork, {"y.py": "Y = 1\n"}, branch="theirs", user=STRANGER)
+    body = {"title": "Theirs", "head": f"{STRANGER}:theirs", "base": "main"}
+    forked = await api(scene, STRANGER, "POST", "/pulls", body)
+    refusals = []
+    for its in (made["number"], forked["number"]):
+        refused = await scene.answered(its, scene.comment(its, "/orchestrate revise Use tabs."))
+        await refused.reacted("confused")
+        assert refused.status == 202
+        refusals += scene.ours(its)
 
-    assert (stranger.status, foreign.status) == (202, 202)
+    assert stranger.status == 202
     assert len(scene.ours(number)) == 1
-    (refusal,) = scene.ours(made["number"])
-    assert refusal.startswith("Not revised: this pull request is none of ours: only what `/orchestrate` opened is ")
+    assert [it.partition(".")[0] for it in refusals] == [
+        "Not revised: this pull request is none of ours: only what `/orchestrate` opened is revised",
+        "Not revised: this pull request comes from a fork, whose branch is not ours to write to",
+    ]
     assert len(house.stage.models.journal) == before
 
 
