@@ -113,7 +113,8 @@ async def build(
         await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
     if waits and desk.root is not None and state.status is not ProjectStatus.CANCELLED:
-        await desk.plane.end_cancelled(run_id, "its own forecast, which is above `require_approval_above_usd`")
+        state = await desk.plane.end_cancelled(run_id, "its own forecast, which is above `require_approval_above_usd`")
+        await desk.show(state)
         return await refuse(desk, _TOO_DEAR, "Not revised")
     if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
         await desk.effects.begin("plan", "shown")

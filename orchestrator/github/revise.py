@@ -25,6 +25,7 @@ from orchestrator.state import ProjectState, ProjectStatus
 
 MAX_REPLIES = 20
 LEAD = "Not revised"
+NOT_PUSHED = "Not pushed"
 
 
 async def revise(
@@ -136,14 +137,15 @@ async def deliver_round(
     """Bring what a round built onto the branch, and its pull request, report, checks and comments up to date."""
     found = await ours(desk, desk.marks)
     if isinstance(found, str):
-        return await refuse(desk, found, LEAD)
+        await desk.show_text(f"{NOT_PUSHED}: {found}")
+        return await refuse(desk, found, NOT_PUSHED)
     pull = opened(found.pull)
 
     # 3. What was built becomes one more verified commit, unless the branch moved meanwhile.
     changes = await desk.plane.changes(desk.run_id)
     mine = own_commits(desk, found)
     if not changes:
-        return await _unchanged(desk, state, pull.url, branch)
+        return await _unchanged(desk, job, state, found, base_sha)
     refuse_leaks(desk, changes)
     root = desk.root
     if root is None:
@@ -172,9 +174,10 @@ async def deliver_round(
                 expected_head=base_sha,
             )
         except Moved:
+            await _restore_checks(desk, job, found, base_sha)
             return await _moved(desk, branch, base_sha)
     if head == base_sha:
-        return await _unchanged(desk, state, pull.url, branch)
+        return await _unchanged(desk, job, state, found, base_sha)
     await desk.said("committed", f"{branch}@{head[:12]}")
 
     # 4. The same pull request: its title stays, its text tells of this round.
@@ -217,22 +220,43 @@ async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[s
         await reply_to_thread(desk.client, number, thread.comments[0].id, desk.publisher.safe(body))
 
 
-async def _unchanged(desk: Desk, state: ProjectState, url: str, branch: str) -> HandledRun:
+async def _unchanged(desk: Desk, job: JobSpec, state: ProjectState, found: Ours, base_sha: str) -> HandledRun:
     """Say that a round changed nothing, and why; the pull request stays as it is."""
-    root = desk.root
-    links = report.Links(root.pull if root else None, url, branch, resumable=desk.resumable)
+    links = report.Links(found.number, found.pull.html_url, found.branch, resumable=desk.resumable)
     why = one_line(state.outcome.reason).rstrip(".") or "nothing was built"
-    hint = report.how_to_go_on(state, links) if state.outcome.code != "nothing_to_do" else ""
-    offline = " The offline model changes only what it knows by name." if state.offline else ""
-    body = f"Nothing was changed: {why}.{offline} {hint}".rstrip()
+    if state.outcome.code in ("nothing_to_do", "changed"):
+        hint = "The offline model changes only what it knows by name." if state.offline else ""
+    elif desk.resumable:
+        hint = report.how_to_go_on(state, links)
+    else:
+        hint = "To try again, comment `/orchestrate revise` with a hint about what to do otherwise."
+    body = f"Nothing was changed: {why}. {hint}".rstrip()
+    await _restore_checks(desk, job, found, base_sha)
     await desk.show(state, links)
     await desk.comment(report.note_mark(desk.run_id), body)
     await desk.react("confused")
     await desk.said("ended", state.status.value)
     return HandledRun(
-        desk.run_id, state.status.value, state.outcome.reason, state, branch, pull_request=links.number,
-        pull_request_url=url, report=body,
-    )  # fmt: skip
+        desk.run_id,
+        state.status.value,
+        state.outcome.reason,
+        state,
+        branch=found.branch,
+        base_sha=base_sha,
+        pull_request=found.number,
+        pull_request_url=links.url,
+        report=body,
+    )
+
+
+async def _restore_checks(desk: Desk, job: JobSpec, found: Ours, sha: str) -> None:
+    """Have our checks on a head say what they said before this round worked on it, where that is known."""
+    root = desk.root
+    if root is None or not any(it.sha == sha and it.run == root.run_id for it in found.commits):
+        return
+    last = root.before[-1].state if root.before else await desk.plane.state(root.run_id)
+    for check in report.check_runs(last, single=job.github.checks == "one") if last else ():
+        await desk.publisher.upsert_check_run(sha, check)
 
 
 async def _moved(desk: Desk, branch: str, base_sha: str) -> HandledRun:
@@ -243,5 +267,5 @@ async def _moved(desk: Desk, branch: str, base_sha: str) -> HandledRun:
         "round worked, and what others push is never overwritten. Comment `/orchestrate revise` again: the next round "
         "works on the new head."
     )
-    await desk.show_text(f"Not pushed: {said}")
-    return await refuse(desk, said, "Not pushed")
+    await desk.show_text(f"{NOT_PUSHED}: {said}")
+    return await refuse(desk, said, NOT_PUSHED)

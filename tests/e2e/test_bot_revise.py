@@ -200,6 +200,42 @@ async def test_what_a_round_or_a_resume_completes_becomes_ready_and_closes_its_i
 
 
 @pytest.mark.slow
+async def test_two_rounds_asked_for_at_once_are_done_one_after_the_other(house: House) -> None:
+    asked = await opened(house)
+
+    one = await said(asked, "/orchestrate revise Name the constant.")
+    two = await said(asked, "/orchestrate revise Name it better.")
+    await one.reacted("rocket")
+    await two.reacted("rocket")
+
+    rounds = [text.rpartition("Orchestrator-Round: ")[2].split()[0] for text in (await messages(asked))[1:]]
+    assert rounds == [one.run_id, two.run_id]
+
+
+@pytest.mark.slow
+async def test_a_round_whose_forecast_is_above_the_threshold_builds_nothing_and_the_next_one_is_free_to(
+    house: House,
+) -> None:
+    asked = await opened(house)
+    scene, before = asked.scene, len(house.stage.models.journal)
+    await scene.hub.commit(
+        scene.repository, {".orchestrator.yaml": f"{SPEC}github:\n  require_approval_above_usd: 0.000001\n"}
+    )
+    dear = await said(asked, "/orchestrate revise Name the constant.")
+    await dear.reacted("confused")
+    assert [it.purpose for it in house.calls_since(before)] == ["architecture", "decompose"]
+    assert scene.ours(asked.pull["number"])[-1].startswith(
+        "Not revised: its forecast is above `require_approval_above_usd`, so nothing was built."
+    )
+    assert (await house.bot.report(dear.run_id))["status"] == "cancelled"
+
+    await scene.hub.commit(scene.repository, {".orchestrator.yaml": SPEC})
+    again = await said(asked, "/orchestrate revise Name the constant.")
+    await again.reacted("rocket")
+    assert len(await messages(asked)) == 2
+
+
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="function")
 async def test_without_a_key_a_round_adds_a_feature_that_it_names_and_leaves_alone_what_people_wrote(
     stage: Stage,
