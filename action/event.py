@@ -40,6 +40,11 @@ class Asked:
         """True when the command is about a run that exists."""
         return isinstance(self.command, Command) and self.command.name in SHARED
 
+    @property
+    def on_ours(self) -> bool:
+        """True when the command is about a pull request of ours, whose run it needs and does not become."""
+        return isinstance(self.command, Command) and self.command.name in ("revise", "ci")
+
     def delivery(self, text: str) -> Delivery:
         """Return what a shared database keeps of a run, so that later commands find it; `text` is its command."""
         return Delivery(

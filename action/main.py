@@ -136,7 +136,9 @@ async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
     if not isinstance(asked.command, Command):
         return None
     trigger, store, run_id = asked.trigger, DeliveryStore(plane.database), None
-    if asked.follows:
+    if asked.on_ours:
+        run_id = await store.run_of_pull_request(trigger.repository, trigger.issue or 0)
+    elif asked.follows:
         run_id = await store.run_about(
             trigger.repository,
             trigger.issue or 0,
@@ -145,11 +147,18 @@ async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
         )
     elif asked.command.name in ("run", "plan") and trigger.issue is not None:
         run_id = await store.standing_run_of(trigger.repository, trigger.issue, besides=asked.run_id)
-    kept = await store.origin(run_id) if run_id else None
+    return await _known(plane, run_id) if run_id else None
+
+
+async def _known(plane: ControlPlane, run_id: str) -> Earlier | None:
+    """Return what the database knows of a run and what asked for it; of a round also its pull request's run."""
+    store = DeliveryStore(plane.database)
+    kept = await store.origin(run_id)
     found = origin(kept) if kept else None
-    if run_id is None or found is None:
+    if found is None:
         return None
-    return Earlier(run_id, *found, EffectStore(plane.database, run_id))
+    root = await store.root_of(run_id)
+    return Earlier(run_id, *found, EffectStore(plane.database, run_id), await _known(plane, root) if root else None)
 
 
 def _operator(env: Mapping[str, str], inputs: Inputs) -> OperatorConfig:

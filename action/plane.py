@@ -79,6 +79,10 @@ class InputPlane:
         """Return what is known of a run."""
         return await self.plane.state(run_id)
 
+    async def job(self, run_id: str) -> JobSpec | None:
+        """Return the job a run was submitted with, or None when it is not known."""
+        return await self.plane.job(run_id)
+
     async def cancel(self, run_id: str, actor: str) -> None:
         """Have a run stop before its next call, whichever job works on it."""
         await self.plane.cancel(run_id, actor)

@@ -33,6 +33,8 @@ REOPENING = frozenset({"approve", "resume", RERUN})
 """The commands that spend on a run that exists."""
 REFUSED = "refused"
 FOLLOWING = frozenset({"approve", "cancel", "resume", "status", RERUN})
+ON_OURS = frozenset({"revise", "ci"})
+"""The commands about a pull request of ours, whose run they need and do not become."""
 
 _DELIVERY_ID = re.compile(r"[A-Za-z0-9-]{1,80}\Z")
 _EVENT = re.compile(r"[a-z0-9_]{1,60}\Z")
@@ -80,6 +82,11 @@ class Asked:
     def follows(self) -> bool:
         """True when the command is about a run that exists."""
         return self.name in FOLLOWING
+
+    @property
+    def on_ours(self) -> bool:
+        """True when the command is about a pull request of ours."""
+        return self.name in ON_OURS
 
     @property
     def own_run_id(self) -> str:

@@ -101,8 +101,10 @@ class Workshop:
         earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
             return
-        run_id = earlier.run_id if earlier else asked.own_run_id
-        issue = (earlier or asked).trigger.issue
+        known = earlier.root or earlier if earlier else None
+        in_name_of = known.run_id if known else asked.own_run_id
+        run_id = asked.own_run_id if earlier is None or asked.on_ours else earlier.run_id
+        issue = (known or asked).trigger.issue
         state = await self.plane.state(run_id)
         if state is None:
             return
@@ -113,9 +115,9 @@ class Workshop:
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
         publisher = Publisher(
             client,
-            run_id=run_id,
+            run_id=in_name_of,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=EffectStore(self.plane.database, run_id),
+            effects=EffectStore(self.plane.database, in_name_of),
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
@@ -123,7 +125,7 @@ class Workshop:
         await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
         if issue is None:
             return
-        await publisher.upsert_comment(issue, status_mark(run_id), body)
+        await publisher.upsert_comment(issue, status_mark(in_name_of), body)
         await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
@@ -132,6 +134,8 @@ class Workshop:
         To a new run of an issue that is one which is not finished.
         """
         store, run_id = DeliveryStore(self.plane.database), delivery.run_id
+        if asked.on_ours:
+            run_id = await store.run_of_pull_request(delivery.repository, asked.trigger.issue or 0) or run_id
         if asked.name in ("run", "plan") and asked.trigger.issue is not None:
             run_id = await store.standing_run_of(delivery.repository, asked.trigger.issue, besides=run_id) or run_id
         if run_id == asked.own_run_id:

@@ -69,6 +69,7 @@ class Code(StrEnum):
     PLANNED = "planned", CodeKind.ENDING, "The plan is made; nothing was generated."
     DECIDED = "decided", CodeKind.ENDING, "The architecture is decided; nothing was planned."
     DRAFTED = "drafted", CodeKind.ENDING, "A job and a policy are drafted; nothing was planned."
+    REVIEWED = "reviewed", CodeKind.ENDING, "The change was reviewed; nothing was written."
     ANSWERED = "answered", CodeKind.ENDING, "The command was answered without a run."
     DENIED = "denied", CodeKind.ENDING, "Whoever asked lacks the permission in the repository."
     IGNORED = "ignored", CodeKind.ENDING, "Nothing asked for a run."

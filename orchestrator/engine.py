@@ -195,6 +195,8 @@ class Engine:
         if not tasks:
             async with run.gateway.slots.held():
                 tasks = await plan(run, decision)
+            if not tasks:
+                return ProjectStatus.FAILED, Outcome("nothing_to_do", "Nothing that the feedback asks for is missing.")
             expected = forecast(
                 tasks,
                 run.router,

@@ -119,6 +119,7 @@ class _Settings:
     allow_unisolated: Flag = False
     protected_path_exceptions: tuple[Glob, ...] = ()
     allow_training_on_private: Flag = False
+    allow_unheld_ci: Flag = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -142,8 +143,10 @@ class OperatorConfig(_Settings):
     `content_writes_per_hour` is what an installation may write on GitHub, None as much as github.com allows. `sandbox`
     forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` are package indexes
     that installs may reach too. `protected_path_exceptions` may be written although built-in protection says no.
-    `allow_training_on_private` lets private repositories reach providers that train on API data. `policies` bind every
-    run, `team_policies` and `job_policies` those whose spec names that team or job.
+    `allow_training_on_private` lets private repositories reach providers that train on API data. `allow_unheld_ci` has
+    a spec's `github.hold_ci: false` count: give it where only administrators can change the default branch, which
+    holds that file. `policies` bind every run, `team_policies` and `job_policies` those whose spec names that team or
+    job.
     """
 
     policies: PolicySet = PolicySet()
@@ -234,13 +237,17 @@ def operator_config_path(env: Mapping[str, str]) -> Path | None:
 
 
 def bind(spec: JobSpec, config: OperatorConfig) -> JobSpec:
-    """Return the spec under the operator's caps, policies, permission floor and kill switch; it is never widened."""
+    """Return the spec under the operator's caps, policies, permission floor, hold on CI and kill switch."""
     capped = narrow(spec, max_usd=config.max_usd, max_time_seconds=config.max_time_seconds)
     permission = max(spec.github.trigger_permission, config.trigger_permission, key=PERMISSIONS.index)
     return replace(
         capped,
         policies=combine(config.policies_for(spec.budget.team, spec.budget.job), spec.policies),
-        github=replace(spec.github, trigger_permission=permission),
+        github=replace(
+            spec.github,
+            trigger_permission=permission,
+            hold_ci=spec.github.hold_ci or not config.allow_unheld_ci,
+        ),
         enabled=spec.enabled and config.enabled,
     )
 

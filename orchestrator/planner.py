@@ -19,7 +19,7 @@ _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_CHARACTERS - 1}}}")
 
 
 async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
-    """Ask for the plan until it can be run.
+    """Ask for the plan until it can be run; feedback on a change may need no task at all.
 
     Raises `PlanError` when the last of three plans still cannot, and what the gateway raises.
     """
@@ -37,7 +37,7 @@ async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
             Asking(label=str(number)),
         )
         tasks = tasks_of(answer.reply)
-        wrong = faults(tasks, run.rules())
+        wrong = faults(tasks, run.rules(), may_be_empty=run.job.feedback is not None)
         if not wrong:
             return tasks
         listed = "\n".join(f"- {fault}" for fault in wrong)
@@ -64,9 +64,9 @@ def tasks_of(reply: PlanReply) -> tuple[Task, ...]:
     )
 
 
-def faults(tasks: Sequence[Task], rules: WriteRules) -> list[str]:
+def faults(tasks: Sequence[Task], rules: WriteRules, *, may_be_empty: bool = False) -> list[str]:
     """Return what keeps a plan from being run, each as a sentence for the planner; an empty list for none."""
-    found: list[str] = []
+    found = [] if tasks or may_be_empty else ["it has no task; at least one is needed"]
     ids = [task.id for task in tasks]
     if len(tasks) > MAX_TASKS:
         found.append(f"it has {len(tasks)} tasks; at most {MAX_TASKS} are possible")

@@ -22,6 +22,7 @@ from orchestrator.workspace import Workspace
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
+OPEN_POINTS = "The job is feedback on a change under review, which the repository holds already. What is open on it"
 CONTEXT_TOKENS = 24_000
 BYTES_PER_TOKEN = 3
 
@@ -119,7 +120,10 @@ class Run:
             parts.append(f"Success criteria:\n{self.job.criteria}")
         if self.job.background:
             parts.append(f"Background on the repository:\n{self.job.background}")
-        return "Job\n" + fence("\n\n".join(parts), self.nonce, "job")
+        quoted = "Job\n" + fence("\n\n".join(parts), self.nonce, "job")
+        if self.job.feedback is None:
+            return quoted
+        return f"{quoted}\n\n{OPEN_POINTS}\n{fence(self.job.feedback.remarks or '(none)', self.nonce, 'remarks')}"
 
     def repository(self, request: str, *, without: Collection[str] = ()) -> tuple[str, str]:
         """Return the sections about the existing repository: its tree, and the files closest to the request.
@@ -130,8 +134,11 @@ class Run:
         return repository_sections(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS, without=without)
 
     def whole_repository(self) -> str:
-        """Return both sections for the whole job, as its architect and its planner see it."""
-        return "\n\n".join(filter(None, self.repository(f"{self.job.title}\n{self.job.description}")))
+        """Return both sections for the whole job, as its architect and its planner see it, and the change to revise."""
+        feedback = self.job.feedback
+        request = f"{self.job.title}\n{self.job.description}" + (f"\n{feedback.remarks}" if feedback else "")
+        diff = f"The change under review\n{fence(feedback.diff, self.nonce, 'diff')}" if feedback else ""
+        return "\n\n".join(filter(None, (*self.repository(request), diff)))
 
     def architecture_section(self, decision: ArchitectureDecision) -> str:
         """Return the decision as prompts quote it, fenced: a model wrote it, and it constrains whatever is written."""

@@ -136,6 +136,13 @@ class GitHubSpec:
     protected_paths: Annotated[
         tuple[Glob, ...], Field(max_length=200, description="Globs that are never written, added to the built-in list.")
     ] = ()
+    hold_ci: Annotated[
+        Flag,
+        Field(
+            description="false lets the repository's CI run on what models wrote without `/orchestrate ci`, where the "
+            "operator's `allow_unheld_ci` permits it."
+        ),
+    ] = True
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)

@@ -39,10 +39,22 @@ TITLE_CHARACTERS = 72
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
+class Feedback:
+    """What a job answers that is feedback on a change: `remarks` are open points on it, `diff` is the change itself.
+
+    The change is in the repository's files already.
+    """
+
+    remarks: str = ""
+    diff: str = ""
+
+
+@dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))
 class JobSpec:
     """What is asked, and within which limits; `background` is what a repository says of itself beside the issue.
 
-    `criteria` says when the job is done. Text is kept as it was given, to the last blank.
+    `criteria` says when the job is done. With `feedback` the job is to revise a change, None builds something of its
+    own. Text is kept as it was given, to the last blank.
     Raises `ValueError` for a value that cannot be.
     """
 
@@ -58,6 +70,7 @@ class JobSpec:
     context: ContextSpec = ContextSpec()
     enabled: bool = True
     background: str = ""
+    feedback: Feedback | None = None
 
 
 @dataclass(

@@ -89,9 +89,9 @@ class PlannedTask(_Wire):
 
 
 class PlanReply(_Wire):
-    """The planner's graph of tasks."""
+    """The planner's graph of tasks; none where feedback on a change asks for nothing."""
 
-    tasks: list[PlannedTask] = Field(min_length=1, max_length=MAX_TASKS)
+    tasks: list[PlannedTask] = Field(max_length=MAX_TASKS)
 
 
 class FileContent(_Wire):

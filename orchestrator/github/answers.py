@@ -15,7 +15,7 @@ from orchestrator.github.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState
 
-WORKING = ("run", "plan", "approve", "status", "cancel", "resume", "review", "help")
+WORKING = ("run", "plan", "approve", "status", "cancel", "resume", "revise", "review", "ci", "help")
 _STATUS_MARK = re.compile(r"<!-- orchestrator:status run=(?P<run>r-[a-z2-7]{16}) -->\s*\Z")
 
 

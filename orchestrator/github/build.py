@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 from orchestrator.artifacts import PROTECTED_PATHS
@@ -17,6 +18,7 @@ from orchestrator.errors import GitHubError
 from orchestrator.github import answers
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.checks import check_names
+from orchestrator.github.client import Refused
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
 from orchestrator.github.desk import (
@@ -46,8 +48,9 @@ from orchestrator.github.repository import (
 )
 from orchestrator.github.status import Links
 from orchestrator.github.summaries import check_runs
+from orchestrator.github.threads import mark_ready
 from orchestrator.github.trigger import Trigger
-from orchestrator.github.untrusted import ci_paths
+from orchestrator.github.untrusted import ci_paths, held_back
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
@@ -56,11 +59,36 @@ from orchestrator.state import ProjectState, ProjectStatus
 from orchestrator.verdict import ADR_PATH
 
 MAX_BRANCHES = 50
+_TOO_DEAR = (
+    "its forecast is above `require_approval_above_usd`, so nothing was built. Ask for less in one comment, or raise "
+    "the threshold in `.orchestrator.yaml`."
+)
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
 
 
-async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "", retry: bool = False) -> HandledRun:
-    """Build a run, or go on with it; `retry` re-opens one that has ended, for the command whose source is given."""
+class Delivering(Protocol):
+    """How what a run built comes onto GitHub."""
+
+    async def __call__(
+        self, desk: Desk, job: JobSpec, access: Access, state: ProjectState, base_sha: str, branch: str
+    ) -> HandledRun:
+        """Bring what a run that has ended built onto its branch and into its pull request."""
+        ...
+
+
+async def build(
+    desk: Desk,
+    job: JobSpec,
+    access: Access,
+    *,
+    resumed_by: str = "",
+    retry: bool = False,
+    delivering: Delivering | None = None,
+) -> HandledRun:
+    """Build a run, or go on with it; `retry` re-opens one that has ended, for the command whose source is given.
+
+    What it built is brought onto GitHub by `delivering`, or by `deliver`.
+    """
     trigger, command, run_id = desk.trigger, desk.command, desk.run_id
 
     # 1. The base commit and our branch are decided once and hold for the whole run.
@@ -100,12 +128,17 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     if resumed_by:
         await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
+    if waits and desk.root is not None and state.status is not ProjectStatus.CANCELLED:
+        state = await desk.plane.end_cancelled(run_id, "its own forecast, which is above `require_approval_above_usd`")
+        await end_rounds(desk.publisher, "cancelled", *_superseded(""))
+        await desk.show(state)
+        return await refuse(desk, _TOO_DEAR, "Not revised")
     if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
         await desk.effects.begin("plan", "shown")
         await desk.effects.done("plan", "shown", binding(state, job, base_sha))
         above_usd = job.github.require_approval_above_usd if waits else None
         return await planned(desk, state, base_sha, above_usd)
-    return await deliver(desk, job, access, state, base_sha, branch)
+    return await (delivering or deliver)(desk, job, access, state, base_sha, branch)
 
 
 async def deliver(
@@ -124,13 +157,8 @@ async def deliver(
     changes = await desk.plane.changes(run_id)
     if not changes.keys() - {ADR_PATH}:
         return await ended(desk, job, state, base_sha)
-    if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
-        raise GitHubError(
-            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
-            hint="Ask again and say that no key may be written; rotate the key if it is real.",
-            code=Code.SECRET_FOUND,
-        )
-    skip_checks, why = await _holds_ci_back(desk, changes, access)
+    refuse_leaks(desk, changes)
+    skip_checks, why = await holds_ci_back(desk, job, changes, access, (trigger.author,))
     title = desk.publisher.safe(visible(trigger.title or state.title))
     message = commit_message(title, desk.publisher.safe(_summary(state)), run_id, skip_checks=skip_checks)
     head = await commit_files(
@@ -150,8 +178,22 @@ async def deliver(
         body=desk.publisher.safe(body, closes=trigger.issue if completed else None),
         draft=job.github.draft or not completed,
     )
+    pull = await made_ready(desk, pull, completed and not job.github.draft)
     await desk.said("opened", pull.url)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
+
+
+async def made_ready(desk: Desk, pull: OpenedPullRequest, wanted: bool) -> OpenedPullRequest:
+    """Turn a draft whose run has completed into a pull request that is ready; one that may not be says so."""
+    if pull.number is None or not pull.draft or not wanted:
+        return pull
+    try:
+        await mark_ready(desk.client, pull.number)
+    except Refused as error:
+        if error.status != 403:
+            raise
+        return replace(pull, note="This token may not mark the pull request as ready for review. Do it by hand.")
+    return replace(pull, draft=False)
 
 
 async def ended(
@@ -175,10 +217,12 @@ async def ended(
             told += await remark_on_lines(desk.client, desk.publisher, pull.number, head, state)
     await end_rounds(desk.publisher, "cancelled", *_superseded(head))
     tree_url = f"{desk.client.server_url}/{desk.trigger.repository}/blob/{quote(branch)}" if head else ""
-    text = report_comment(state, told, tree_url=tree_url)
+    text = "\n\n".join(
+        part for part in (report_comment(state, told, tree_url=tree_url), desk.about_rounds(state)) if part
+    )
     if pull and pull.number is not None:
         await add_labels(desk.client, pull.number, job.github.labels)
-        await desk.publisher.upsert_comment(pull.number, report_mark(desk.run_id), text)
+        await desk.publisher.upsert_comment(pull.number, report_mark(desk.marks), text)
     await desk.said("reported", state.status.value)
     links = Links(pull.number, pull.url, branch, f"{pull.note} {missing}".strip()) if pull else None
     await desk.show(state, links)
@@ -248,18 +292,34 @@ async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:
     raise GitHubError(f"{MAX_BRANCHES} branches of this issue exist already.", hint="Delete those that are done with.")
 
 
-async def _holds_ci_back(desk: Desk, changes: Mapping[str, bytes | None], access: Access) -> tuple[bool, str]:
-    """Tell whether the head must carry `skip-checks`, and the sentence that says why."""
-    author = desk.trigger.author
-    trusted = access.role in ("write", "maintain", "admin")
-    if trusted and author != desk.trigger.actor:
-        trusted = (await may_command(desk.client, author, "write")).granted
+def refuse_leaks(desk: Desk, changes: Mapping[str, bytes | None]) -> None:
+    """Raise `GitHubError` when a secret stands in what would be pushed (SECURITY 31)."""
+    if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
+        raise GitHubError(
+            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
+            hint="Ask again and say that no key may be written; rotate the key if it is real.",
+        )
+
+
+async def holds_ci_back(
+    desk: Desk, job: JobSpec, changes: Mapping[str, bytes | None], access: Access, authors: Sequence[str]
+) -> tuple[bool, str]:
+    """Tell whether the head must carry `skip-checks`, and the sentence that says why (SECURITY 27).
+
+    `authors` are those whose words reached a model besides the actor's, whose role is `access`.
+    """
+    if not job.github.hold_ci:
+        return False, ""
+    strangers = [] if access.role in ("write", "maintain", "admin") else [desk.trigger.actor]
+    for author in dict.fromkeys(authors):
+        if author != desk.trigger.actor and not (await may_command(desk.client, author, "write")).granted:
+            strangers.append(author)
     touched = ci_paths(changes)
-    if trusted and not touched:
+    if not strangers and not touched:
         return False, ""
     named = f"files that CI executes changed ({', '.join(touched[:5])})"
-    why = named if trusted else f"text by {author or 'somebody'}, who has no write access, reached a model"
-    return True, f"The repository's own CI was not started: {why}. Read the changes, then push or start it by hand."
+    why = f"text by {strangers[0] or 'somebody'}, who has no write access, reached a model" if strangers else named
+    return True, held_back(why)
 
 
 def _above_threshold(job: JobSpec, state: ProjectState) -> bool:

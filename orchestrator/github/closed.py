@@ -8,8 +8,8 @@ from contextlib import aclosing
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.closing import Closing
 from orchestrator.github.command import Command
-from orchestrator.github.desk import Desk, HandledRun, Plane
-from orchestrator.github.follow import Earlier, cancel, why_not_cancelled
+from orchestrator.github.desk import Desk, Earlier, HandledRun, Plane
+from orchestrator.github.follow import cancel, why_not_cancelled
 from orchestrator.github.handler import read_spec
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import head_of

@@ -12,6 +12,7 @@ from orchestrator.codes import Code
 from orchestrator.control_plane import Change, Source
 from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
 from orchestrator.events import Event
+from orchestrator.github import rounds
 from orchestrator.github.checks import NAMES, Conclusion, spec_check
 from orchestrator.github.client import NoRoom, RepositoryClient, Urgency
 from orchestrator.github.command import Command
@@ -87,6 +88,10 @@ class Plane(Protocol):
         """End a run that nobody works on as cancelled."""
         ...
 
+    async def job(self, run_id: str) -> JobSpec | None:
+        """Return the job a run was submitted with, or None when it is not known."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -118,11 +123,27 @@ class HandledRun:
     spec_findings: tuple[SpecFinding, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The run that a pull request of ours belongs to; a round of `revise` publishes under its marks.
+
+    `issue` is None where it began without one. `authors` are those whose words the round's models see besides the
+    command's own. `before` are the rounds with a commit on the branch before this one, the oldest first.
+    """
+
+    run_id: str
+    pull: int
+    issue: int | None
+    authors: tuple[str, ...] = ()
+    before: tuple[rounds.Round, ...] = ()
+
+
 @dataclass(slots=True)
 class Desk:
     """What one command works with: the trigger, who writes, who builds, who is told.
 
     `resumable` tells whether a later command finds the run again. `payer` is who goes on with the run of another one.
+    A round has a `root`, in whose name `publisher` writes.
     """
 
     trigger: Trigger
@@ -136,6 +157,12 @@ class Desk:
     tell: Callable[[Progress], Awaitable[None]] | None
     resumable: bool = False
     payer: str = ""
+    root: Root | None = None
+
+    @property
+    def marks(self) -> str:
+        """The id of the run in whose name everything about the pull request is published."""
+        return self.root.run_id if self.root else self.run_id
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""
@@ -155,7 +182,20 @@ class Desk:
     async def show(self, state: ProjectState, links: Links | None = None, *, urgency: Urgency = "final") -> None:
         """Bring the status comment up to date."""
         known = replace(links or Links(), resumable=self.resumable)
-        await self.comment(status_mark(self.run_id), status_comment(state, known), urgency=urgency)
+        parts = (status_comment(state, known), self.about_rounds(state))
+        await self.show_text("\n\n".join(part for part in parts if part), urgency=urgency)
+
+    async def show_text(self, text: str, *, urgency: Urgency = "final") -> None:
+        """Make the status comment say a text: that of the issue, which a round finds by its root."""
+        issue = self.root.issue if self.root else self.trigger.issue
+        if issue is not None:
+            await self.publisher.upsert_comment(issue, status_mark(self.marks), text, urgency=urgency)
+
+    def about_rounds(self, state: ProjectState) -> str:
+        """Return the section about the pull request's rounds; empty where there is none."""
+        if self.root is None:
+            return ""
+        return rounds.section(self.root.pull, self.root.before, state, self.trigger.actor)
 
     async def remember(self, kind: str, value: str) -> str:
         """Return what this run once decided of a kind, else decide `value`."""
@@ -164,6 +204,36 @@ class Desk:
             return known
         await self.effects.done(kind, "decided", value)
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The run that a command is about: its id, what asked for it, and what it has left on GitHub.
+
+    Of a round `root` is the run that its pull request belongs to, where that is known.
+    """
+
+    run_id: str
+    trigger: Trigger
+    command: Command
+    effects: Effects
+    root: Earlier | None = None
+
+    def desk(self, desk: Desk, *, reacts_to: Trigger, budget_usd: float | None = None) -> Desk:
+        """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from."""
+        return Desk(
+            trigger=replace(self.trigger, comment_id=reacts_to.comment_id, event=reacts_to.event),
+            command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
+            run_id=self.run_id,
+            client=desk.client,
+            publisher=desk.publisher.of_run(self.run_id, self.effects),
+            plane=desk.plane,
+            effects=self.effects,
+            redactor=desk.redactor,
+            tell=desk.tell,
+            resumable=desk.resumable,
+            payer=desk.trigger.actor,
+        )
 
 
 # following a run
@@ -277,7 +347,10 @@ async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
     body = failure_comment(f"{ENDINGS[status]}: {one_line(error.message)}", error.hint, error.code)
     conclusion: Conclusion = "cancelled" if status is ProjectStatus.CANCELLED else "failure"
     await end_rounds(desk.publisher, conclusion, ENDINGS[status], one_line(error.message))
-    await desk.comment(status_mark(desk.run_id), body)
+    if desk.trigger.is_pull_request and desk.command.name != "review":
+        await desk.comment(note_mark(desk.run_id), body)
+    if desk.root is not None or not desk.trigger.is_pull_request or desk.command.name == "review":
+        await desk.show_text(body)
     await desk.react("confused")
     await desk.said("ended", status.value)
     state = await desk.plane.state(desk.run_id)

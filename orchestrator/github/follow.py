@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost
@@ -13,9 +13,9 @@ from orchestrator.github.access import Access, may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import binding, build, deliver, ended, job_of
 from orchestrator.github.client import Unreachable
-from orchestrator.github.command import Command
 from orchestrator.github.desk import (
     Desk,
+    Earlier,
     HandledRun,
     Plane,
     fail,
@@ -23,15 +23,20 @@ from orchestrator.github.desk import (
 )
 from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code
-from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.ours import ours
+from orchestrator.github.publisher import Publisher
 from orchestrator.github.repository import (
+    ROUND_TRAILER,
     find_pull_request,
     head_of,
     is_commit_of,
+    is_ours,
+    message_of,
+    trailer,
 )
+from orchestrator.github.revise import deliver_round, go_on, join_round
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import ENDINGS
-from orchestrator.github.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -46,32 +51,6 @@ SECONDS_AT_REST = 2.0
 SECONDS_TO_ABANDON = 5.0
 """A runner that cancels a job kills it soon after."""
 _AT_REST = (ProjectStatus.WAITING, ProjectStatus.INTERRUPTED)
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """The run that a command is about: its id, what asked for it, and what it has left on GitHub."""
-
-    run_id: str
-    trigger: Trigger
-    command: Command
-    effects: Effects
-
-    def desk(self, desk: Desk, *, reacts_to: Trigger, budget_usd: float | None = None) -> Desk:
-        """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from."""
-        return Desk(
-            trigger=replace(self.trigger, comment_id=reacts_to.comment_id, event=reacts_to.event),
-            command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
-            run_id=self.run_id,
-            client=desk.client,
-            publisher=desk.publisher.of_run(self.run_id, self.effects),
-            plane=desk.plane,
-            effects=self.effects,
-            redactor=desk.redactor,
-            tell=desk.tell,
-            resumable=desk.resumable,
-            payer=desk.trigger.actor,
-        )
 
 
 def why_not_approved(state: ProjectState | None) -> str:
@@ -156,11 +135,18 @@ async def cancel(
             state = await desk.plane.end_cancelled(run_id, actor)
         theirs = earlier.desk(desk, reacts_to=earlier.trigger)
         job = job_of(spec, earlier.trigger, earlier.command, operator)
+        delivering = deliver
+        if earlier.command.name == "revise":
+            delivering = deliver_round
+            found = await ours(desk, earlier.root.run_id if earlier.root else "")
+            if isinstance(found, str):
+                return await refuse(desk, f"{run_id} is cancelled, but {found}", "Nothing to deliver")
+            await join_round(theirs, found, earlier.root)
         _, base_sha = await theirs.effects.begin("base", "decided")
         _, branch = await theirs.effects.begin("branch", "decided")
         try:
             if base_sha and branch:
-                await deliver(theirs, job, await _access(theirs), state, base_sha, branch)
+                await delivering(theirs, job, await _access(theirs), state, base_sha, branch)
             else:
                 await ended(theirs, job, state, base_sha)
         except (Unreachable, RunLost):
@@ -229,8 +215,9 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     if not stage:
         if refusal := why_not_resumed(state):
             return await refuse(desk, refusal, "Not resumed", Code.NOT_RESUMABLE)
-        if refusal := await _blocked(desk, earlier):
-            return await refuse(desk, refusal, "Not resumed", Code.BRANCH_TAKEN)
+        blocked = "" if earlier.command.name == "revise" else await _blocked(desk, earlier)
+        if blocked:
+            return await refuse(desk, blocked, "Not resumed", Code.BRANCH_TAKEN)
         await desk.plane.withdraw_cancel(run_id)
         await earlier.effects.done("resume", source, "going on")
     budget = desk.command.budget_usd
@@ -240,8 +227,11 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     theirs = earlier.desk(desk, reacts_to=desk.trigger, budget_usd=budget or (float(before) if before else None))
     job = job_of(spec, theirs.trigger, theirs.command, operator)
     retry = stage != "over" and state is not None and state.status.final
+    access = await _access(theirs)
     try:
-        return await build(theirs, job, await _access(theirs), resumed_by=source, retry=retry)
+        if earlier.command.name == "revise":
+            return await go_on(theirs, spec, earlier.root, operator, access, resumed_by=source, retry=retry)
+        return await build(theirs, job, access, resumed_by=source, retry=retry)
     except (Unreachable, RunLost):
         raise
     except OrchestratorError as error:
@@ -265,8 +255,12 @@ async def _blocked(desk: Desk, earlier: Earlier) -> str:
     """Return why nothing more may go onto a run's branch, or an empty string: what people did there stays."""
     _, branch = await earlier.effects.begin("branch", "decided")
     head = await head_of(desk.client, branch) if branch else None
-    if head is not None and not await is_commit_of(desk.client, head, earlier.run_id):
-        return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
+    if head is not None:
+        message = await message_of(desk.client, head)
+        if not is_ours(message, earlier.run_id):
+            return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
+        if trailer(message, ROUND_TRAILER):
+            return "its pull request has been revised since. To go on, comment `/orchestrate revise` there."
     if not branch or await find_pull_request(desk.client, head=branch) is not None:
         return ""
     closed = await find_pull_request(desk.client, head=branch, state="closed")

@@ -15,11 +15,13 @@ from orchestrator.github import answers, obstacles
 from orchestrator.github.access import may_command
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.build import build, job_of
+from orchestrator.github.ci import let_ci_run
 from orchestrator.github.client import RepositoryClient, Unreachable
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.desk import (
     STEPS,
     Desk,
+    Earlier,
     HandledRun,
     Plane,
     Progress,
@@ -28,7 +30,7 @@ from orchestrator.github.desk import (
     refuse,
     refuse_spec,
 )
-from orchestrator.github.follow import Earlier, approve, cancel, resume
+from orchestrator.github.follow import approve, cancel, resume
 from orchestrator.github.notes import help_comment
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import (
@@ -36,6 +38,7 @@ from orchestrator.github.repository import (
     read_text,
 )
 from orchestrator.github.review import review
+from orchestrator.github.revise import revise
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
@@ -124,7 +127,11 @@ async def handle(
             return await approve(desk, spec, earlier, operator)
         if command.name == "resume":
             return await resume(desk, spec, earlier, operator)
+        if command.name == "ci":
+            return await let_ci_run(desk, earlier)
         try:
+            if command.name == "revise":
+                return await revise(desk, spec, earlier, operator, access)
             if command.name == "review":
                 return await review(desk, job_of(spec, trigger, command, operator))
             return await build(desk, job_of(spec, trigger, command, operator), access)

@@ -25,6 +25,9 @@ from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, Reposi
 SLUG_LETTERS = 40
 MAX_TEXT_BYTES = 1024 * 1024
 RUN_TRAILER = "Orchestrator-Run"
+ROUND_TRAILER = "Orchestrator-Round"
+CI_TRAILER = "Orchestrator-Ci"
+SKIP_CHECKS = "skip-checks: true"
 PULL_REQUEST_SETTING = "Allow GitHub Actions to create and approve pull requests"
 TITLE_LETTERS = 256
 
@@ -72,8 +75,13 @@ async def branches_under(client: RepositoryClient, prefix: str) -> tuple[str, ..
 
 async def is_commit_of(client: RepositoryClient, sha: str, run_id: str) -> bool:
     """Tell whether a commit carries the trailer of a run."""
-    commit = await client.read("read a commit", lambda repository: repository.get_git_commit(sha))
-    return is_ours(commit.message, run_id)
+    return is_ours(await message_of(client, sha), run_id)
+
+
+async def message_of(client: RepositoryClient, sha: str) -> str:
+    """Return a commit's message."""
+    commit: GitCommit = await client.read("read a commit", lambda repository: repository.get_git_commit(sha))
+    return commit.message
 
 
 async def read_text(client: RepositoryClient, path: str, ref: str) -> str | None:
@@ -95,21 +103,42 @@ async def read_text(client: RepositoryClient, path: str, ref: str) -> str | None
         raise GitHubError(f"{path} is not UTF-8.", hint="Save it as UTF-8.") from error
 
 
-def commit_message(title: str, body: str, run_id: str, *, skip_checks: bool) -> str:
-    """Return a commit's message with our trailer; `skip_checks` keeps GitHub from running the repository's CI.
+class Moved(GitHubError):
+    """A branch holds commits that are not a run's, which stay as they are."""
+
+
+def commit_message(
+    title: str, body: str, run_id: str, *, skip_checks: bool, round_id: str = "", ci_id: str = ""
+) -> str:
+    """Return a commit's message with our trailers; `skip_checks` keeps GitHub from running the repository's CI.
+
+    `round_id` and `ci_id` name the round, or the command that lets CI run, that the commit is of.
 
     https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks#skipping-and-requesting-checks-for-individual-commits
     """
     subject = " ".join(title.split())[:72] or "Build"
     text = f"{subject}\n\n{body.strip()}" if body.strip() else subject
+    named = {RUN_TRAILER: run_id, ROUND_TRAILER: round_id, CI_TRAILER: ci_id}
+    trailers = "\n".join(f"{name}: {value}" for name, value in named.items() if value)
     if skip_checks:
-        return f"{text}\n\n\n{RUN_TRAILER}: {run_id}\nskip-checks: true\n"
-    return f"{text}\n\n{RUN_TRAILER}: {run_id}\n"
+        return f"{text}\n\n\n{trailers}\n{SKIP_CHECKS}\n"
+    return f"{text}\n\n{trailers}\n"
 
 
 def is_ours(message: str, run_id: str) -> bool:
-    """Tell whether a commit message carries the trailer of a run in its last paragraph."""
-    return f"{RUN_TRAILER}: {run_id}" in message.rstrip().split("\n\n")[-1].strip().splitlines()
+    """Tell whether a commit message carries the trailer of a run, or of a round of that id, in its last paragraph."""
+    return run_id in (trailer(message, RUN_TRAILER), trailer(message, ROUND_TRAILER))
+
+
+def trailer(message: str, name: str) -> str:
+    """Return what a trailer in a commit message's last paragraph says, or an empty string."""
+    last = message.rstrip().split("\n\n")[-1].strip().splitlines()
+    return next((line.partition(": ")[2] for line in last if line.startswith(f"{name}: ")), "")
+
+
+def holds_ci(message: str) -> bool:
+    """Tell whether a commit's message keeps the repository's CI from running (SECURITY 27)."""
+    return trailer(message, "skip-checks") == "true"
 
 
 async def commit_files(
@@ -124,15 +153,17 @@ async def commit_files(
 ) -> str:
     """Put `changes` to the base commit on a branch as one verified commit and return the branch's head.
 
-    `expected_head` None asks for a new branch. A head with this run's trailer and these very files is taken as it is;
-    one with this run's trailer and other files is built upon. Any other head raises `GitHubError` and stays.
+    `expected_head` None asks for a new branch. A head with this run's trailer and these very files is taken as it is,
+    and so is an expected head; one with this run's trailer and other files is built upon. Any other head raises
+    `Moved` and stays.
     """
     head = await head_of(client, branch)
     parent, there = expected_head or base_sha, ""
     if head is not None:
         commit = await client.read("read a commit", lambda repository: repository.get_git_commit(head))
+        there = commit.tree.sha
         if is_ours(commit.message, run_id):
-            parent, there = head, commit.tree.sha
+            parent = head
             if await _holds(client, base_sha, there, changes):
                 return head
         elif head != expected_head:
@@ -142,11 +173,11 @@ async def commit_files(
     tree = await _write_tree(client, base_sha, changes)
     if head is not None and tree == there:
         return head
-    sha = await _write_commit(client, message, tree, parent)
+    sha = await write_commit(client, message, tree, parent)
     if head is None:
         await _create_branch(client, branch, sha)
     else:
-        await _advance(client, branch, sha)
+        await advance(client, branch, sha)
     return sha
 
 
@@ -215,7 +246,9 @@ async def _write_blob(client: RepositoryClient, content: bytes) -> str:
     )
 
 
-async def _write_commit(client: RepositoryClient, message: str, tree: str, parent: str) -> str:
+async def write_commit(client: RepositoryClient, message: str, tree: str, parent: str) -> str:
+    """Write a commit that nothing points to yet, and return its SHA."""
+
     def write(repository: Repository) -> str:
         # Without author fields GitHub signs the commit as the App's own.
         return repository.create_git_commit(
@@ -242,7 +275,9 @@ async def _create_branch(client: RepositoryClient, branch: str, sha: str) -> Non
             raise _moved(branch) from error
 
 
-async def _advance(client: RepositoryClient, branch: str, sha: str) -> None:
+async def advance(client: RepositoryClient, branch: str, sha: str) -> None:
+    """Move a branch forward to a commit; raises `Moved` where it holds commits below which this one does not stand."""
+
     def write(repository: Repository) -> None:
         ref = f"refs/heads/{branch}"
         found = next((it for it in repository.get_git_matching_refs(f"heads/{branch}") if it.ref == ref), None)
@@ -258,8 +293,8 @@ async def _advance(client: RepositoryClient, branch: str, sha: str) -> None:
         raise
 
 
-def _moved(branch: str) -> GitHubError:
-    return GitHubError(
+def _moved(branch: str) -> Moved:
+    return Moved(
         f"The branch {branch} holds commits that are not this run's; it was left as it is.",
         hint="Rename or delete that branch, or merge its pull request, and ask again.",
     )
@@ -285,7 +320,7 @@ async def open_pull_request(
     title = " ".join(title.split())[:TITLE_LETTERS] or head
     found = await find_pull_request(client, head=head)
     if found is not None:
-        return await _updated(client, found, title, body)
+        return await updated(client, found, title, body)
     try:
         return await _create(client, head, base, title, body, draft)
     except AmbiguousWrite:
@@ -328,7 +363,8 @@ async def _create(
     return opened(made)
 
 
-async def _updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
+async def updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
+    """Bring the title and text of a pull request up to date."""
     if (pull.title, (pull.body or "").replace("\r\n", "\n").strip()) != (title, body.strip()):
         await client.write("edit the pull request", lambda _: pull.edit(title=title, body=body), idempotent=True)
     return opened(pull)

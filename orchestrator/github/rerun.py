@@ -17,8 +17,8 @@ from orchestrator.github.checks import SPEC_CHECK, CheckRun
 from orchestrator.github.client import RepositoryClient
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
-from orchestrator.github.desk import Desk, HandledRun, Plane
-from orchestrator.github.follow import Earlier, resume, why_not_resumed
+from orchestrator.github.desk import Desk, Earlier, HandledRun, Plane
+from orchestrator.github.follow import resume, why_not_resumed
 from orchestrator.github.handler import read_spec
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.repository import head_of

@@ -19,9 +19,21 @@ CI_PATHS = (
     "**/{*.sh,*.bash,*.ps1,*.bat,*.cmd}",
     "{.github,.circleci,.buildkite,.ci,ci,scripts,bin,tools}/**",
 )
+_HELD = "The repository's own CI was not started"
 _FLAGS = glob.GLOBSTAR | glob.DOTGLOB | glob.IGNORECASE | glob.BRACE
 
 
 def ci_paths(paths: Iterable[str]) -> tuple[str, ...]:
     """Return those paths that CI executes or obeys: build files, package scripts, test configuration, scripts."""
     return tuple(path for path in paths if glob.globmatch(path, list(CI_PATHS), flags=_FLAGS))
+
+
+def held_back(why: str) -> str:
+    """Return the sentence that says that CI was not started, why, and how it is."""
+    return f"{_HELD}: {why}. Read the changes, then comment `/orchestrate ci`."
+
+
+def released(body: str, sha: str, actor: str) -> str:
+    """Return a published text in which the word that CI was held back has become the word that it may run."""
+    said = f"The repository's own CI runs since `{sha[:12]}`, as `{actor}` asked."
+    return "\n".join(said if line.startswith(_HELD) else line for line in body.splitlines())

@@ -17,6 +17,7 @@ from orchestrator.providers.base import Completion, CompletionRequest, Finish, U
 from orchestrator.providers.diff_checks import review_by_checks
 from orchestrator.providers.intent import read_intent
 from orchestrator.providers.transport import schema_text
+from orchestrator.scaffolds import Starter
 from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, Task, Topology
 from orchestrator.wire import (
     ArchitectureReply,
@@ -39,6 +40,8 @@ _UNPROCESSABLE = 422
 
 _APP_TYPE = re.compile(r"^App type: *(?P<name>\S+) *$", re.MULTILINE)
 _JOB = re.compile(r"^<job (?P<word>\S+)>\n(?P<text>.*?)\n?^</job (?P=word)>$", re.MULTILINE | re.DOTALL)
+_DIFF_FILE = re.compile(r"File (?P<path>\S.*) \((?P<status>\w+)\)")
+_FEEDBACK = "The job is feedback on a change under review"
 _FENCE = re.compile(r"</?[\w-]+ \S+>")
 
 
@@ -149,7 +152,59 @@ def _architecture(job: _Job) -> ArchitectureReply:
     )
 
 
+def _is_feedback(prompt: str) -> bool:
+    return any(line.startswith(_FEEDBACK) for line in _outside_fences(prompt))
+
+
+def _grown(request: CompletionRequest, job: _Job) -> tuple[Starter, Starter] | None:
+    return scaffolds.grown(job.app_type, job.text, set(_listed(request.prompt, "Files in the repository")))
+
+
+def _plan_of_feedback(request: CompletionRequest, job: _Job) -> PlanReply:
+    """Plan the features that feedback asks for and the starter project under review lacks; no tasks where it can't.
+
+    What people have changed is left alone: a file is replaced only where the diff shows it as the starter project's.
+    """
+    found = _grown(request, job)
+    if found is None:
+        return PlanReply(tasks=[])
+    before, after = found
+    there = set(_listed(request.prompt, "Files in the repository"))
+    written = _added(request.prompt)
+    left = []
+    for task in scaffolds.plan_of(after):
+        changed = []
+        for path in task.files:
+            old, new = scaffolds.content_of(before, path), scaffolds.content_of(after, path)
+            if old == new:
+                continue
+            if path in there and path in scaffolds.kept(job.app_type) and path not in written:
+                continue
+            if path in there and written.get(path) != (old or "").splitlines():
+                return PlanReply(tasks=[])
+            changed.append(path)
+        left.append((task, changed))
+    ids = {task.id for task, files in left if files}
+    return PlanReply(tasks=[_planned(task, files, ids) for task, files in left if files])
+
+
+def _added(prompt: str) -> dict[str, list[str]]:
+    """Return the lines of the files that the change under review adds, as its diff shows them."""
+    wanted = _JOB.search(prompt)
+    diff = _fenced(prompt, "diff", wanted["word"]) if wanted else None
+    added: dict[str, list[str]] = {}
+    path = ""
+    for line in (diff or "").splitlines():
+        if header := _DIFF_FILE.fullmatch(line):
+            path = header["path"] if header["status"] == "added" else ""
+        elif path and line.startswith("+"):
+            added.setdefault(path, []).append(line[1:])
+    return added
+
+
 def _plan(request: CompletionRequest, job: _Job) -> PlanReply:
+    if _is_feedback(request.prompt):
+        return _plan_of_feedback(request, job)
     existing = set(_listed(request.prompt, "Files in the repository"))
     planned = scaffolds.plan(job.app_type, job.text)
     keep = existing & scaffolds.kept(job.app_type)
@@ -179,7 +234,9 @@ def _planned(task: Task, files: list[str], ids: set[str]) -> PlannedTask:
 
 def _changes(request: CompletionRequest, job: _Job) -> ChangesReply:
     asked = _listed(request.prompt, "Files of this task")
-    rendered = {path: scaffolds.render(job.app_type, job.text, path) for path in asked}
+    found = _grown(request, job) if _is_feedback(request.prompt) else None
+    starter = found[1] if found else scaffolds.choose(job.app_type, job.text)
+    rendered = {path: scaffolds.content_of(starter, path) for path in asked}
     files = [FileContent(path=path, content=content) for path, content in rendered.items() if content is not None]
     unknown = [path for path, content in rendered.items() if content is None]
     notes = ["From the offline model's built-in starter project."]

@@ -8,6 +8,7 @@ so that a plan and its files agree without any state between them.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -24,6 +25,7 @@ from orchestrator.state import ArchitectureDecision, Task, TaskType
 
 _PACKAGE_FOLDER = "_package_"
 _SUFFIX = ".tmpl"
+_CODE = (".py", ".ts", ".tsx", ".js", ".html")
 # No tool takes a name with a leading dot or with brackets for data of a package, so these are kept without them.
 _KEPT_AS = {".gitignore": "gitignore", "app/products/[slug]/page.tsx": "app/products/_slug_/page.tsx"}
 
@@ -100,6 +102,35 @@ def choose(app_type: str, text: str) -> Starter:
     """
     scaffold = _scaffold(app_type)
     asked = {name: one for name, one in scaffold.features.items() if asks_for(text, one.words, one.ignore)}
+    return _starter(app_type, text, asked)
+
+
+def grown(app_type: str, text: str, paths: Collection[str]) -> tuple[Starter, Starter] | None:
+    """Return the starter project that a repository with these paths is, and what a text's features make of it.
+
+    None where it is none of ours, or where what the text asks for is no addition to it.
+    """
+    known = _scaffold(app_type).features
+    asked = set(choose(app_type, text).features)
+    there = {
+        name
+        for name in known
+        if (own := [path for task in _scaffold(app_type).tasks if task.feature == name for path in task.files])
+        and set(own) <= set(paths)
+    }
+    before, after = (
+        _starter(app_type, text, {name: one for name, one in known.items() if name in chosen})
+        for chosen in (there, there | asked)
+    )
+    had = [path for task in plan_of(before) for path in task.files]
+    if not {path for path in had if path.endswith(_CODE)} <= set(paths):
+        return None
+    wanted = {path for task in plan_of(after) for path in task.files}
+    return (before, after) if set(had) <= wanted else None
+
+
+def _starter(app_type: str, text: str, asked: Mapping[str, _Feature]) -> Starter:
+    scaffold = _scaffold(app_type)
     title = plain_title(text) or scaffold.label
     label = title_in_ascii(title) or scaffold.label
     named = next((one.package for one in asked.values() if one.package), scaffold.package)
@@ -109,8 +140,12 @@ def choose(app_type: str, text: str) -> Starter:
 
 def plan(app_type: str, text: str) -> tuple[Task, ...]:
     """Return the tasks that build the starter project for a job's text; no two of them write the same file."""
-    starter = choose(app_type, text)
-    chosen = [task for task in _scaffold(app_type).tasks if task.stands_for(starter.features)]
+    return plan_of(choose(app_type, text))
+
+
+def plan_of(starter: Starter) -> tuple[Task, ...]:
+    """Return the tasks that build a starter project."""
+    chosen = [task for task in _scaffold(starter.app_type).tasks if task.stands_for(starter.features)]
     ids = {task.id for task in chosen}
     return tuple(
         Task(
@@ -128,8 +163,12 @@ def plan(app_type: str, text: str) -> tuple[Task, ...]:
 
 def render(app_type: str, text: str, path: str) -> str | None:
     """Return a planned file's content for a job's text, or None when the starter project has no such file."""
-    starter = choose(app_type, text)
-    if not any(path in task.files for task in plan(app_type, text)):
+    return content_of(choose(app_type, text), path)
+
+
+def content_of(starter: Starter, path: str) -> str | None:
+    """Return the content of a starter project's file, or None when it has no such file."""
+    if not any(path in task.files for task in plan_of(starter)):
         return None
     return _filled(_source(starter, path).read_text(encoding="utf-8"), starter)
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -185,13 +185,33 @@ class DeliveryStore:
     async def run_about(self, repository: str, number: int, *, pull_request: bool, unfinished: bool) -> str | None:
         """Return the run that a command on an issue or pull request is about, or None.
 
-        On an issue it is the newest one, on a pull request the one that made it; with `unfinished` rather one that was
-        asked for there and has not ended for good.
+        On an issue it is the newest one, on a pull request the one that it belongs to; with `unfinished` rather one
+        that was started there and has not ended for good. Of a run whose pull request was revised it is the newest
+        round.
         """
-        living = await self.unfinished_run_of(repository, number) if unfinished else None
-        if pull_request:
-            return living or await self.run_of_pull_request(repository, number)
-        return living or await self.run_of(repository, number)
+        if unfinished and (living := await self.unfinished_run_of(repository, number)):
+            return living
+        of_its_own = self.run_of_pull_request if pull_request else self.run_of
+        root = await of_its_own(repository, number)
+        return (await self.newest_round(root) if root else None) or root
+
+    async def newest_round(self, root: str) -> str | None:
+        """Return the newest round of the pull request that a run opened, or None."""
+        return await self._linked(select(effects.c.key), effects.c.run_id == root, runs.c.id == effects.c.key)
+
+    async def root_of(self, run_id: str) -> str | None:
+        """Return the run whose pull request a round is about, or None for a run that is no round."""
+        return await self._linked(select(effects.c.run_id), effects.c.key == run_id, runs.c.id == effects.c.run_id)
+
+    async def _linked(self, wanted: Select[str], one: ColumnElement[bool], other: ColumnElement[bool]) -> str | None:
+        async with self._database.reading() as connection:
+            found = await connection.execute(
+                wanted.join(runs, other)
+                .where(effects.c.kind == "round", one)
+                .order_by(runs.c.created_at.desc(), runs.c.id.desc())
+                .limit(1)
+            )
+            return found.scalar_one_or_none()
 
     async def unfinished_run_of(self, repository: str, issue: int) -> str | None:
         """Return the newest run of the issue that has not ended for good, one that is only asked for at last."""

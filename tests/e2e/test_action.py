@@ -12,6 +12,7 @@ import pytest
 
 from bot.localhub import LocalHub, render
 from tests.e2e.action_steps import LAST, StepRunner
+from tests.e2e.revising import PART, revisable
 from tests.loopback import Answer, Asked, ModelServer, Script
 from tests.reports import read_report
 
@@ -327,6 +328,40 @@ async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_data
     ours = [it["body"] for it in hub.comments(REPO, issue) if it["user"]["login"] != "maria"]
     assert [it.partition(":")[0] for it in ours] == ["Done", "Not started"]
     assert "a plan of this issue waits" in ours[1]
+
+
+async def test_a_pull_request_is_revised_by_a_job_that_shares_nothing_with_the_one_that_opened_it(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    models.script = revisable()
+    first = _runner(tmp_path / "first", hub, models)
+    first.use_this_interpreter()
+    issue, _ = _comment(hub, first, "/orchestrate")
+    assert (await first.run(LAST)).status == 0
+    (pull,) = hub.pull_requests(REPO)
+
+    second = _runner(tmp_path / "second", hub, models)
+    second.use_this_interpreter()
+    _, comment = _comment(hub, second, "/orchestrate revise Name the constant.", issue=pull["number"])
+    ran = await second.run(LAST)
+
+    outputs = second.outputs()
+    assert (ran.status, outputs["status"]) == (0, "completed"), ran.log
+    assert outputs["project-id"] != first.outputs()["project-id"]
+    assert (outputs["branch"], outputs["pull-request-number"]) == (pull["head"]["ref"], str(pull["number"]))
+    (revised,) = hub.pull_requests(REPO)
+    assert revised["head"]["sha"] != pull["head"]["sha"]
+    assert b"ROUND = " in (await hub.files(REPO, revised["head"]["ref"]))[PART]
+    assert len(hub.check_runs(REPO, revised["head"]["sha"])) == 4
+    assert [content for _, content in hub.reactions(REPO, comment)] == ["eyes", "rocket"]
+    ours = [[it["body"] for it in hub.comments(REPO, number) if it["user"]["login"] != "maria"]
+            for number in (issue, pull["number"])]  # fmt: skip
+    run = first.outputs()["project-id"]
+    assert [[body.rpartition("\n")[2] for body in bodies] for bodies in ours] == [
+        [f"<!-- orchestrator:status run={run} -->"],
+        [f"<!-- orchestrator:report run={run} -->"],
+    ]
+    assert f"Round 1 of `/orchestrate revise` on #{pull['number']}, asked for by `maria`." in ours[0][0]
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("never", 0)])

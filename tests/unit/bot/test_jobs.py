@@ -242,6 +242,29 @@ async def test_a_command_is_about_the_newest_run_of_its_issue_or_the_run_that_re
     assert await store.accept(delivery(1)) == "duplicate"
 
 
+async def test_once_a_pull_request_was_revised_commands_there_and_on_its_issue_are_about_the_newest_round(
+    database: Database,
+) -> None:
+    store, runs = DeliveryStore(database), RunStore(database)
+    root, one, two = delivery(1, issue=5), delivery(2, issue=7), delivery(3, issue=7)
+    await EffectStore(database, "r-1").begin("comment", "7:<!-- orchestrator:report run=r-1 -->")
+    for done in (root, one, two):
+        await runs.create(done.run_id, title="t", job={}, source="octo/demo", output_dir="")
+        await runs.save(done.run_id, await runs.claim(done.run_id), status="completed")
+        await store.record(done)
+        if done is not root:
+            await EffectStore(database, "r-1").begin("round", done.run_id)
+    await accept(database, delivery(4, issue=7))
+
+    async def about(number: int, *, unfinished: bool = False) -> str | None:
+        return await store.run_about("octo/demo", number, pull_request=number == 7, unfinished=unfinished)
+
+    assert [await about(number) for number in (5, 7)] == ["r-3", "r-3"]
+    assert await about(7, unfinished=True) == "r-4"  # the next round, which waits
+    assert [await store.root_of(one) for one in ("r-3", "r-1", "r-4")] == ["r-1", None, None]
+    assert await store.run_of_pull_request("octo/demo", 7) == "r-1"
+
+
 async def test_a_lint_waits_for_no_run_and_one_at_a_time_works_on_a_commit(database: Database) -> None:
     lints = [replace(delivery(number, issue=0, actor=""), run_id="lint-a", command_key="") for number in (2, 3)]
     other = replace(delivery(4, issue=0), run_id="lint-b", command_key="")

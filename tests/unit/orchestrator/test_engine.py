@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from orchestrator.control_plane import ControlPlane
+from orchestrator.control_plane import ControlPlane, Source
 from orchestrator.errors import OutputConflict, ProviderRejected, ProviderUnavailable, UsageError
 from orchestrator.events import Event, EventType
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
@@ -16,6 +17,7 @@ from orchestrator.providers.base import Completion, CompletionRequest, Usage
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.report import report
 from orchestrator.sections import ValidationSpec
+from orchestrator.specs import Feedback, JobSpec
 from orchestrator.state import ProjectStatus, Purpose, TaskStatus
 from tests.unit.orchestrator.models import (
     APPROVED,
@@ -530,3 +532,45 @@ async def test_a_question_that_was_answered_before_a_crash_is_not_paid_again(tmp
 async def test_a_task_that_answers_with_files_only_keeps_them_apart_from_the_prompt(tmp_path: Path) -> None:
     state = await Models(say={"generate": lambda _: files(**{"a.md": "x", "extra/b.md": "y"})}).run(tmp_path)
     assert state.files == ("a.md", "docs/adr/0001-architecture.md", "extra/b.md")
+
+
+def change(tmp_path: Path) -> tuple[JobSpec, Source]:
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "a.md").write_text("# a.md\n")
+    job = JobSpec(
+        title="Notes",
+        description="Say less.",
+        validation=ValidationSpec(validators=()),
+        feedback=Feedback(remarks="- a.md:1: <b>too long</b>", diff="File a.md (added)\n+# a.md"),
+    )
+    return job, Source(base, "octo/demo")
+
+
+async def test_feedback_on_a_change_is_told_to_every_model_and_its_diff_to_whoever_plans(tmp_path: Path) -> None:
+    # given
+    models = Models(say={"generate": lambda _: files(**{"a.md": "# a\n"})})
+    job, source = change(tmp_path)
+    # when
+    async with models.plane(tmp_path / "home") as plane:
+        state = await plane.submit(job, run_id="round", source=source)
+    # then
+    assert (state.status, state.outcome.code) == (ProjectStatus.COMPLETED, "changed")
+    told = [re.search(r"What is open on it\n<remarks (\w+)>\n(.*)\n</remarks \1>", it.prompt) for it in models.asked]
+    assert {found[2] if found else "" for found in told} == {"- a.md:1: <b>too long</b>"}
+    shown = {it.purpose.value for it in models.asked if "The change under review\n<diff " in it.prompt}
+    assert shown == {"architecture", "decompose"}
+
+
+async def test_feedback_that_asks_for_nothing_ends_with_nothing_to_do_and_generates_nothing(tmp_path: Path) -> None:
+    # given
+    models = Models(plan=plan())
+    job, source = change(tmp_path)
+    # when
+    async with models.plane(tmp_path / "home") as plane:
+        state = await plane.submit(job, run_id="round", source=source)
+        again = await plane.submit(job, run_id="round", source=source)
+    # then
+    assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "nothing_to_do")
+    assert models.counts() == {"architecture": 1, "decompose": 1}
+    assert again.outcome == state.outcome

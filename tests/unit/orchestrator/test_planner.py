@@ -145,7 +145,7 @@ def test_a_fault_is_a_sentence_for_the_planner(tasks: tuple[Task, ...], fault: s
         (plan(task("a", "ghost")), "depends on 'ghost', and there is no such task"),
         (plan(task("a", "b"), task("b", "a")), "wait for each other"),
         (plan(task("a", files=["../../etc/passwd"])), "no `..`"),
-        ('{"tasks": []}', "tasks: List should have at least 1 item"),
+        ('{"tasks": []}', "it has no task; at least one is needed"),
         (plan({**task("a"), "type": "cooking"}), "tasks.0.type"),
     ],
 )

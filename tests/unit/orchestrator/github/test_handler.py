@@ -75,6 +75,9 @@ class KnownPlane:
     async def state(self, run_id: str) -> ProjectState | None:
         return self.ending() if self.jobs else None
 
+    async def job(self, run_id: str) -> JobSpec | None:
+        return None
+
     async def cancel(self, run_id: str, actor: str) -> None:
         self.cancelled[run_id] = actor
 

@@ -16,6 +16,7 @@ from orchestrator.github.repository import (
     commit_files,
     commit_message,
     head_of,
+    holds_ci,
     is_ours,
     open_pull_request,
     read_text,
@@ -212,3 +213,16 @@ def test_sec_19_a_slug_has_only_letters_digits_and_hyphens(title: str) -> None:
     assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
     assert found == found.strip("-")
     assert slug(found) == found
+
+
+def test_the_trailers_of_a_message_count_in_its_last_paragraph_only() -> None:
+    message = commit_message("Revise: it", "- a", RUN, skip_checks=True, round_id="r-bbbbbbbbbbbbbbbb")
+
+    assert message == (
+        f"Revise: it\n\n- a\n\n\nOrchestrator-Run: {RUN}\nOrchestrator-Round: r-bbbbbbbbbbbbbbbb\nskip-checks: true\n"
+    )
+    assert is_ours(message, RUN)
+    assert is_ours(message, "r-bbbbbbbbbbbbbbbb")
+    assert holds_ci(message)
+    assert not holds_ci(commit_message("skip-checks: true", "skip-checks: true", RUN, skip_checks=False))
+    assert not is_ours(f"{message}\n\nSigned-off-by: maria", RUN)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from orchestrator.github.checks import Annotation, CheckRun
 from orchestrator.github.command import Command
-from orchestrator.github.follow import Earlier
+from orchestrator.github.desk import Earlier
 from orchestrator.github.publisher import MemoryEffects
 from orchestrator.github.rerun import concluded, findings_of, give_up_rerun
 from orchestrator.github.trigger import Trigger

@@ -1,0 +1,108 @@
+"""`/orchestrate ci`: a person lets the repository's own CI run on a head of ours that held it back (SECURITY 27)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+from github.Repository import Repository
+
+from orchestrator.github.checks import Annotation, CheckRun, Conclusion, Level
+from orchestrator.github.desk import Desk, Earlier, HandledRun, answer, refuse
+from orchestrator.github.markdown import code
+from orchestrator.github.ours import Ours, ours
+from orchestrator.github.publisher import MemoryEffects
+from orchestrator.github.repository import Moved, advance, commit_message, commit_tree, updated, write_commit
+from orchestrator.github.untrusted import released
+
+WORKFLOW = "github-actions[bot]"
+LEAD = "CI not started"
+_STATUSES: dict[str, Conclusion] = {"success": "success", "failure": "failure", "error": "failure"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Our checks on a head: finished ones, and whether one is still at work."""
+
+    checks: tuple[CheckRun, ...]
+    at_work: bool
+
+
+async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
+    """Put an empty commit without `skip-checks` on the head, and carry our checks over to it."""
+    found = await ours(desk, earlier.run_id if earlier else "")
+    if isinstance(found, str):
+        return await refuse(desk, found, LEAD)
+
+    # 1. The head must be ours, held back, and at rest; a commit of this very command is found again.
+    mine = next((it for it in found.commits if it.ci == desk.run_id), None)
+    before = mine.parent if mine else found.pull.head.sha
+    written = await desk.client.read("read our checks", lambda repository: _ours_on(repository, found.run_id, before))
+    if mine is None and (refusal := _refusal(found, at_work=written.at_work)):
+        return await refuse(desk, refusal, LEAD)
+
+    # 2. The commit changes no file: what runs is exactly what was read.
+    head = mine.sha if mine else ""
+    if not head:
+        actor = desk.publisher.safe(desk.trigger.actor)
+        message = commit_message(
+            "Let the repository's CI run", f"Asked for by {actor}.", found.run_id, skip_checks=False, ci_id=desk.run_id
+        )
+        head = await write_commit(desk.client, message, await commit_tree(desk.client, before), before)
+        try:
+            await advance(desk.client, found.branch, head)
+        except Moved as error:
+            return await refuse(desk, f"{error.message} {error.hint}", LEAD)
+
+    # 3. What we said of the files holds of the new head too.
+    publisher = desk.publisher.of_run(found.run_id, earlier.effects if earlier else MemoryEffects())
+    for check in written.checks:
+        await publisher.upsert_check_run(head, check)
+    body = released(found.pull.body or "", head, desk.trigger.actor)
+    await updated(desk.client, found.pull, found.pull.title, body)
+    branch = code(found.branch)
+    text = f"The repository's CI may run on {head}: an empty commit on `{branch}`, with our checks carried over."
+    if desk.publisher.login == WORKFLOW:
+        text += " A workflow's own token starts no workflows: close and reopen the pull request to start them."
+    handled = await answer(desk, text)
+    return replace(handled, branch=found.branch, head_sha=head, pull_request=found.number)
+
+
+def _refusal(found: Ours, *, at_work: bool) -> str:
+    head = found.head
+    if head is None or head.run != found.run_id:
+        return "the head of this pull request is not ours: CI runs on what people push."
+    if not head.holds_ci:
+        return "CI is not held back on the head of this pull request."
+    if at_work:
+        return "a round is at work on this pull request. Wait for its end, and ask again."
+    return ""
+
+
+def _ours_on(repository: Repository, run_id: str, sha: str) -> _Written:
+    """Return what this run said on a commit: its check runs, else commit statuses under our names."""
+    commit = repository.get_commit(sha)
+    runs = [it for it in commit.get_check_runs(filter="all") if it.external_id == run_id]
+    if any(it.status != "completed" for it in runs):
+        return _Written((), at_work=True)
+    checks = [
+        CheckRun(
+            it.name,
+            cast(Conclusion, it.conclusion),
+            it.output.title or it.name,
+            it.output.summary or "",
+            tuple(
+                Annotation(one.path, one.start_line, cast(Level, one.annotation_level), one.message, one.title or "")
+                for one in (it.get_annotations() if it.output.annotations_count else ())
+            ),
+        )
+        for it in sorted(runs, key=lambda one: one.id)
+        if it.conclusion in get_args(Conclusion)
+    ]
+    if not checks:
+        checks = [
+            CheckRun(it.context, _STATUSES[it.state], (it.description or "").partition(": ")[2], "")
+            for it in commit.get_combined_status().statuses
+            if it.context.startswith("orchestrator/") and it.state in _STATUSES
+        ]
+    return _Written(tuple(checks), at_work=False)
