@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot import logs
+from bot import credentials, logs
 from bot.app import create_app
 from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
@@ -25,6 +25,7 @@ from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.registration import RegisteredApp
 from orchestrator.report import report
 
 CLOSE_SECONDS = 9.0
@@ -41,10 +42,11 @@ def main() -> int:
     An interrupt before the bot listens ends with 130.
     """
     try:
-        settings = Settings.from_environment(os.environ)
+        env = credentials.environment(os.environ)
+        settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         with _listen(settings) as listener:
-            asyncio.run(_run(settings, os.environ, listener))
+            asyncio.run(_run(settings, env, listener))
     except OrchestratorError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -56,10 +58,11 @@ def main() -> int:
 async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> None:
     address = _address(settings, listener)
     if settings.set_up_mode:
-        token = secrets.token_urlsafe(32)
-        print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
-        await _serve(create_setup_app(settings, token), listener, drain=lambda: None)
-        return
+        if not await _set_up(settings, env, listener, address):
+            return
+        env = credentials.environment(env)
+        settings = Settings.from_environment(env)
+        logs.start(settings.secrets)
     async with ControlPlane.open(env) as plane:
         github = GitHubConnection.from_environment(env)
         rules = await _rules(settings, plane, github)
@@ -71,8 +74,26 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
             await _serve(app, listener, drain=jobs.drain)
 
 
-async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`."""
+async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:
+    """Serve `/setup` until an App is registered and kept, or a signal says stop; return True for an App."""
+    token = secrets.token_urlsafe(32)
+    done = asyncio.Event()
+
+    async def registered(app: RegisteredApp) -> None:
+        await asyncio.to_thread(credentials.keep, env, settings.github_api_url, app)
+        done.set()
+
+    print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
+    # uvicorn closes what it listens on: the bot goes on with the original.
+    with listener.dup() as own:
+        await _serve(create_setup_app(settings, token, registered), own, drain=lambda: None, over=done)
+    return done.is_set()
+
+
+async def _serve(
+    app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None], over: asyncio.Event | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`; or until it is `over`."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -97,7 +118,16 @@ async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await server.serve(sockets=[listener])
+
+    async def close_when_over(event: asyncio.Event) -> None:
+        await event.wait()
+        server.should_exit = True
+
+    async with asyncio.TaskGroup() as group:
+        ending = group.create_task(close_when_over(over)) if over else None
+        await server.serve(sockets=[listener])
+        if ending:
+            ending.cancel()
 
 
 def _leave_after(seconds: float) -> threading.Timer:

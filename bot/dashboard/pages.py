@@ -77,9 +77,14 @@ def sign_in_page(*, wrong: bool) -> str:
     return _render("sign_in.html", wrong=wrong, refresh=0)
 
 
-def setup_page(*, secret: str, webhook: str, nonce: str) -> str:
-    """Return the set-up page: what to set, a new secret and the webhook's address; `nonce` lets its style in."""
-    return _render("setup.html", secret=secret, webhook=webhook, nonce=nonce, style=stylesheet())
+def setup_page(**values: object) -> str:
+    """Return the set-up page: the form that registers an App, and what to set instead; `nonce` lets its style in."""
+    return _render("setup.html", style=stylesheet(), **values)
+
+
+def registered_page(**values: object) -> str:
+    """Return the page that ends the set-up: the App's name, its owner, and where to install it."""
+    return _render("registered.html", style=stylesheet(), **values)
 
 
 @cache

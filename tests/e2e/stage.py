@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -327,6 +327,32 @@ def billed_usd(calls: list[Call]) -> float:
 
 def _comment_of(delivery: Any) -> int:
     return int(json.loads(delivery.body)["comment"]["id"])
+
+
+@asynccontextmanager
+async def started(
+    stage: Stage, changes: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Callable[[], Awaitable[str]]]]:
+    """Start the bot with its address left alone; yields the process and what gives its next line, and stops it."""
+    stage.starts += 1
+    env = {name: value for name, value in (stage.environment() | dict(changes)).items() if value}
+    with (stage.folder / f"bot-{stage.starts}.log").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
+        )
+
+    async def line() -> str:
+        assert process.stdout
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return (await process.stdout.readline()).decode()
+
+    try:
+        yield process, line
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                await process.wait()
 
 
 @asynccontextmanager
