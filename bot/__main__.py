@@ -19,6 +19,7 @@ from bot import credentials, logs
 from bot.app import create_app
 from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
+from bot.redelivery import Redelivery
 from bot.settings import GITHUB_API_URL, Settings
 from bot.setup_page import create_setup_app
 from bot.work import Workshop
@@ -71,7 +72,11 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
-            await _serve(app, listener, drain=jobs.drain)
+            async with asyncio.TaskGroup() as group:
+                redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
+                sweeps = group.create_task(redelivery.sweeps())
+                await _serve(app, listener, drain=jobs.drain)
+                sweeps.cancel()
 
 
 async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:

@@ -115,6 +115,12 @@ class GitHubConnection:
             self._slug = await client.read_api("say whose token this is", _login_of_token)
         return self._slug
 
+    def integration(self) -> GithubIntegration:
+        """Return a client that acts as the App itself, to be closed by the caller; raises `ValueError` for a token."""
+        if self.app is None:
+            raise ValueError("a token acts, and no App")
+        return GithubIntegration(auth=self.app, **self._settings())
+
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import sys
 import time
@@ -36,6 +37,12 @@ GOOD_CHECKS = dict.fromkeys(CHECKS, "success")
 DEADLINE_SECONDS = 180.0
 _WRITES = ("POST", "PATCH", "PUT", "DELETE")
 _TASK = re.compile(r"^Task: (\S+)$", re.MULTILINE)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:

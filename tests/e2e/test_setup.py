@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import stat
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.chromium import Chromium, chromium
-from tests.e2e.stage import MAINTAINER, Scene, Stage, started, until
+from tests.e2e.stage import MAINTAINER, Scene, Stage, free_port, started, until
 from tests.loopback import Script
 
 pytestmark = pytest.mark.chromium
 
 NOTHING_CONFIGURED = {"GITHUB_APP_ID": "", "GITHUB_APP_PRIVATE_KEY": "", "GITHUB_WEBHOOK_SECRET": ""}
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _register(browser: Chromium, address: str, shots: Path | None) -> str:
@@ -50,7 +43,7 @@ async def test_two_clicks_register_an_app_of_an_organisation_and_a_command_works
     shots = os.environ.get("SCREENSHOTS")
     stage.models.script = Script(tasks=1)
     scene = await stage.scene(installed=False)
-    port = _free_port()
+    port = free_port()
     changes = NOTHING_CONFIGURED | {"PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
     async with started(stage, changes) as (process, lines):
         found = re.search(r"http://\S+/setup\?token=\S+", await lines())
