@@ -18,6 +18,7 @@ from typing import Any, TextIO
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.handler import HandledRun
+from orchestrator.github.preview import Preview, markdown
 from orchestrator.github.report import check_runs
 from orchestrator.github.sanitize import Redactor, inert
 from orchestrator.hidden import visible
@@ -40,7 +41,8 @@ _LEVELS = {"failure": "error", "warning": "warning", "notice": "notice"}
 class Ending:
     """How the step ended; `status` is the handler's, `ignored`, `failed` or `interrupted`, `exit_status` our own.
 
-    `folder` is where the files went, relative to the workspace; empty for a branch.
+    `folder` is where the files went, relative to the workspace; empty for a branch. `previews` are what a staged run
+    would have written.
     """
 
     status: str
@@ -55,6 +57,7 @@ class Ending:
     exit_status: int = 1
     folder: str = ""
     requester: str = ""
+    previews: tuple[Preview, ...] = ()
 
     @classmethod
     def of(cls, handled: HandledRun, *, requester: str = "", folder: str = "") -> Ending:
@@ -186,6 +189,8 @@ def summary(ending: Ending, redactor: Redactor) -> str:
     parts.append(" · ".join(facts))
     text = ending.report or ending.reason
     parts.append(inert(redactor(visible(text)), requester=ending.requester))
+    # Fenced as it is, every text stands there as it would have been published.
+    parts.append(redactor(visible(markdown(ending.previews))))
     return "\n\n".join(part for part in parts if part)
 
 

@@ -14,12 +14,13 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command, Refusal
 from orchestrator.github.handler import Earlier, Progress, handle
 from orchestrator.github.lint import give_up_lint, lint
-from orchestrator.github.publisher import Publisher
+from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
-from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
+from orchestrator.store import Delivery, DeliveryStore, EffectStore, PreviewStore, RunStore
 
 HOUR_SECONDS = 3600.0
 
@@ -28,13 +29,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What the work on deliveries needs; `secrets` are never published, `begin_now` has a queued run begin."""
+    """What the work on deliveries needs; `secrets` are never published, `begin_now` has a queued run begin.
+
+    `staged` makes previews of all that would be written, whatever a repository says; `previews_of` gives where those of
+    a run are kept, which is the store without it.
+    """
 
     plane: ControlPlane
     github: GitHubConnection
     rules: Rules
     secrets: tuple[str, ...] = field(default=(), repr=False)
     begin_now: Callable[[str], None] | None = None
+    staged: bool = False
+    previews_of: Callable[[str], Previews] | None = None
+
+    def previews(self, run_id: str) -> Previews:
+        """Return where the previews of a run are kept."""
+        return self.previews_of(run_id) if self.previews_of else PreviewStore(self.plane.database, run_id)
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
@@ -59,6 +70,8 @@ class Workshop:
             earlier=await self._earlier(delivery, asked),
             resumable=True,
             begin_now=self.begin_now,
+            previews=self.previews(delivery.run_id),
+            staged=self.staged,
         )
         log.info(
             "handled",
@@ -72,7 +85,14 @@ class Workshop:
         """
         if is_lint(delivery.run_id):
             change, effects = SpecChange.from_json(delivery.payload), EffectStore(self.plane.database, delivery.run_id)
-            await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
+            await give_up_lint(
+                change,
+                reason,
+                github=self.github,
+                effects=effects,
+                secrets=self.secrets,
+                previews=self.previews(delivery.run_id),
+            )
             return
         asked = self._asked(delivery)
         earlier = await self._earlier(delivery, asked)
@@ -88,11 +108,14 @@ class Workshop:
             fence = await runs.claim(run_id)
             await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome("failed", reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+        known: Effects = EffectStore(self.plane.database, run_id)
+        if await rehearse_where_asked(client, self.github, self.previews(run_id), asked.trigger.installation_id):
+            known = StagedEffects(known)
         publisher = Publisher(
             client,
             run_id=run_id,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=EffectStore(self.plane.database, run_id),
+            effects=known,
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
@@ -125,6 +148,7 @@ class Workshop:
             operator=self.plane.operator,
             refusal=refusal,
             secrets=self.secrets,
+            previews=self.previews(delivery.run_id),
         )
         about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
         log.info("linted", extra=about)

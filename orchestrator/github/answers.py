@@ -33,8 +33,6 @@ def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: 
         return f"`/orchestrate {command.name}` is not available in this version; {names} are."
     if not spec.enabled:
         return "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
-    if spec.github.staged:
-        return "`github.staged: true` asks for previews only, which this version cannot make; nothing was written."
     if default_head is None:
         return "the repository has no commit yet. Push one, such as a README, and ask again."
     if not trigger.title.strip():

@@ -69,7 +69,10 @@ class Session:
 
 @dataclass(slots=True)
 class RepositoryClient:
-    """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused."""
+    """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused.
+
+    `called` is awaited after each call, whether it succeeded or not.
+    """
 
     name: str
     server_url: str
@@ -77,6 +80,7 @@ class RepositoryClient:
     token_seconds: float = float("inf")
     sleep: Sleep = asyncio.sleep
     deadline: float = DEADLINE_SECONDS
+    called: Callable[[], Awaitable[None]] | None = None
     _session: Session | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -105,6 +109,11 @@ class RepositoryClient:
     async def token(self) -> str:
         """Return a token that is good for some minutes, for git."""
         return (await self._opened(None)).token
+
+    async def reopen(self, open_session: Callable[[], Session], called: Callable[[], Awaitable[None]]) -> None:
+        """Go on with sessions of another kind, and with `called` after each call."""
+        await self.aclose()
+        self.open_session, self.called = open_session, called
 
     async def aclose(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -168,8 +177,12 @@ class RepositoryClient:
             return current
 
     async def _in_thread(self, call: Callable[[Session], T], session: Session) -> T:
-        async with asyncio.timeout(self.deadline):
-            return await asyncio.to_thread(call, session)
+        try:
+            async with asyncio.timeout(self.deadline):
+                return await asyncio.to_thread(call, session)
+        finally:
+            if self.called is not None:
+                await self.called()
 
 
 def _age(session: Session) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
 from orchestrator.github import answers, report
@@ -29,6 +30,7 @@ from orchestrator.github.desk import (
 )
 from orchestrator.github.follow import Earlier, approve, cancel, resume
 from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse, says_staged
 from orchestrator.github.repository import (
     head_of,
     read_text,
@@ -55,14 +57,17 @@ async def handle(
     earlier: Earlier | None = None,
     resumable: bool = False,
     begin_now: Callable[[str], None] | None = None,
+    previews: Previews | None = None,
+    staged: bool = False,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
     where it is about one; `resumable` tells whether later commands will find this command's run; `begin_now` has a
-    queued run begin at once, so that it ends when it was cancelled. Raises `Unreachable` when GitHub is down (call
-    again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes wrong is
-    said on GitHub and returned.
+    queued run begin at once, so that it ends when it was cancelled. With `staged`, or where the repository's spec says
+    so, nothing is written on GitHub: all that would be goes to `previews`, those of this run. Raises `Unreachable` when
+    GitHub is down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else
+    that goes wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -70,6 +75,13 @@ async def handle(
     client = github.repository(trigger.repository, trigger.installation_id)
     redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
+        # 1. The rules come from the default branch as it is now, through the API.
+        default_head = await head_of(client, trigger.default_branch)
+        spec, findings = await _read_spec(client, spec_path, default_head, operator)
+        if staged or spec.github.staged:
+            await rehearse(client, github, previews or MemoryPreviews(), trigger.installation_id)
+            effects = StagedEffects(effects)
+            earlier = replace(earlier, effects=StagedEffects(earlier.effects)) if earlier else None
         publisher = Publisher(
             client,
             run_id=run_id,
@@ -79,10 +91,6 @@ async def handle(
             requester=trigger.actor,
         )
         desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
-
-        # 1. The rules come from the default branch as it is now, through the API.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await _read_spec(client, spec_path, default_head, operator)
         await desk.said("spec", f"{len(findings)} findings")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -128,11 +136,15 @@ async def _read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
     """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""
+    text = None
     try:
         text = await read_text(client, path, sha) if sha else None
         return bind(parse_spec(text or "", path, require_project=False), operator), ()
     except SpecError as error:
-        return bind(JobSpec(), operator), error.findings
+        spec = JobSpec()
+        # Who asked for previews must not get real writes because of a slip elsewhere in the file.
+        spec = replace(spec, github=replace(spec.github, staged=says_staged(text or "")))
+        return bind(spec, operator), error.findings
     except Unreachable:
         raise
     except GitHubError as error:
