@@ -17,10 +17,11 @@ from starlette.types import ASGIApp
 
 from bot import credentials, logs
 from bot.app import create_app
-from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
 from bot.redelivery import Redelivery
-from bot.settings import GITHUB_API_URL, Settings
+from bot.replay import replay
+from bot.rules import rules_of
+from bot.settings import Settings
 from bot.setup_page import create_setup_app
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
@@ -33,6 +34,8 @@ CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
 REQUESTS_CLOSE_SECONDS = 3
 INTERRUPTED_STATUS = 130
+USAGE = """usage: orchestrator-bot                                           serve webhooks, as the environment says
+       orchestrator-bot replay payload.json [--event NAME] [--dry-run]   work on one kept payload"""
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +43,16 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used.
 
-    An interrupt before the bot listens ends with 130.
+    With `replay` and a file it works on that payload instead. An interrupt before the bot listens ends with 130.
     """
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] != "replay":
+        print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
+        return 0 if arguments[0] in ("-h", "--help") else 2
     try:
         env = credentials.environment(os.environ)
+        if arguments:
+            return replay(arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         with _listen(settings) as listener:
@@ -66,7 +75,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         logs.start(settings.secrets)
     async with ControlPlane.open(env) as plane:
         github = GitHubConnection.from_environment(env)
-        rules = await _rules(settings, plane, github)
+        rules = await rules_of(settings, plane.operator, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
         jobs = Jobs(plane.database, workshop.work, workshop.give_up)
         async with jobs.running():
@@ -140,19 +149,6 @@ def _leave_after(seconds: float) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-async def _rules(settings: Settings, plane: ControlPlane, github: GitHubConnection) -> Rules:
-    """Return who is served and how; raises `GitHubError` when GitHub does not say which App this is."""
-    owner = await github.app_owner()
-    served = plane.operator.installations
-    enterprise = settings.github_api_url != GITHUB_API_URL
-    return Rules(
-        accounts=(owner,) if served is None and owner is not None else served,
-        bots=plane.operator.bots,
-        redelivery_seconds=REDELIVERY_SECONDS_ENTERPRISE if enterprise else REDELIVERY_SECONDS,
-        app_slug=await github.app_slug(),
-    )
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -78,7 +78,8 @@ async def handle(
         # 1. The rules come from the default branch as it is now, through the API.
         default_head = await head_of(client, trigger.default_branch)
         spec, findings = await _read_spec(client, spec_path, default_head, operator)
-        if staged or spec.github.staged:
+        on_stage = staged or spec.github.staged
+        if on_stage:
             await rehearse(client, github, previews or MemoryPreviews(), trigger.installation_id)
             effects = StagedEffects(effects)
             earlier = replace(earlier, effects=StagedEffects(earlier.effects)) if earlier else None
@@ -118,6 +119,9 @@ async def handle(
             return await refuse_spec(desk, findings, default_head)
         if refusal := answers.refusal(command, spec, default_head, trigger):
             return await refuse(desk, refusal)
+
+        if command.name in ("approve", "resume") and not on_stage and previews and await previews.kept():
+            return await refuse(desk, "the run was staged, and what it decided is not there. Give the command anew.")
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
         if command.name == "approve":

@@ -504,6 +504,7 @@ def _diff(path: str, before: bytes | None, after: bytes | None) -> str:
 
 def _lines(content: bytes) -> list[str] | None:
     try:
-        return content.decode().split("\n") if b"\0" not in content else None
+        lines = content.decode().split("\n") if b"\0" not in content else None
     except UnicodeDecodeError:
         return None
+    return lines[:-1] if lines and not lines[-1] else lines
