@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from orchestrator.errors import SpecError
+from orchestrator.errors import GitHubError, SpecError
 from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.client import RepositoryClient
+from orchestrator.github.client import Refused, RepositoryClient, Unreachable
 from orchestrator.github.preview import Preview
 from orchestrator.github.publisher import Effects, EffectState
 from orchestrator.github.repository import read_text
@@ -94,7 +94,13 @@ async def rehearse_where_asked(
     """
     if not await previews.kept():
         branch = await client.read("name the default branch", lambda repository: repository.default_branch)
-        if not says_staged(await read_text(client, SPEC_PATH, branch) or ""):
+        try:
+            text = await read_text(client, SPEC_PATH, branch)
+        except (Unreachable, Refused):
+            raise
+        except GitHubError:
+            text = None  # what cannot be read asks for nothing
+        if not says_staged(text or ""):
             return False
     await rehearse(client, github, previews, installation_id)
     return True

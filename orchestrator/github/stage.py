@@ -191,6 +191,7 @@ class Stage:
         )
 
     def _check_run(self, given: dict[str, Any], number: int) -> dict[str, Any]:
+        output = given.get("output") or {}
         return {
             "name": given.get("name", ""),
             "head_sha": given.get("head_sha", ""),
@@ -204,7 +205,11 @@ class Stage:
             "details_url": given.get("details_url"),
             "app": {"id": FIRST_ID, "slug": self.login.removesuffix("[bot]"), "name": self.login},
             "pull_requests": [],
-            "output": {"title": None, "summary": None, "text": None, "annotations_count": 0, "annotations_url": ""},
+            "output": {
+                **{name: output.get(name) for name in ("title", "summary", "text")},
+                "annotations_count": len(output.get("annotations") or []),
+                "annotations_url": self._url(f"/check-runs/{number}/annotations"),
+            },
         }
 
     def _tree(self, body: Mapping[str, Any], look: Look) -> tuple[list[dict[str, Any]], str]:
