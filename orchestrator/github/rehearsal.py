@@ -12,6 +12,7 @@ from orchestrator.github.client import Refused, RepositoryClient, Unreachable
 from orchestrator.github.preview import Preview
 from orchestrator.github.publisher import Effects, EffectState
 from orchestrator.github.repository import read_text
+from orchestrator.github.shapes import Shapes
 from orchestrator.github.stage import Stage
 from orchestrator.specs import SPEC_PATH, parse_spec
 
@@ -75,7 +76,7 @@ async def rehearse(
 
     An App's token is a new one, which may only read.
     """
-    stage = Stage(client.name, await github.login(client), github.api_url, github.server_url)
+    stage = Stage(Shapes(client.name, await github.login(client), github.api_url, github.server_url))
     stage.recall(Preview.from_json(text) for text in await previews.kept())
 
     async def keep() -> None:

@@ -7,22 +7,18 @@ GitHub. The world is its previews: built from those that an earlier process left
 from __future__ import annotations
 
 import base64
-import difflib
-import hashlib
 import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 from orchestrator.github.preview import Preview
+from orchestrator.github.shapes import FIRST_ID, Shapes, blob_sha, diff, now, object_path, sha_of
 
-FIRST_ID = 4_000_000_000_000_000
-"""Far above GitHub's ids, so that none of ours can name something real, and below 2**53, which JSON holds exactly."""
 MAX_DIFF_LETTERS = 200_000
 
 Headers = dict[str, Any]
@@ -40,12 +36,9 @@ _MUTATION = re.compile(r"\s*mutation\b[^{]*\{\s*(?:\w+\s*:\s*)?(?P<name>\w+)")
 
 @dataclass(slots=True)
 class Stage:
-    """The world of one repository: `login` writes, `api_url` and `server_url` are where its addresses would lead."""
+    """The world of one repository, laid over what GitHub says of it; `shapes` are what answers look like."""
 
-    repository: str
-    login: str
-    api_url: str
-    server_url: str
+    shapes: Shapes
     _objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     _members: dict[str, list[str]] = field(default_factory=dict)
     _patches: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -81,14 +74,14 @@ class Stage:
         where = self._below(path)
         if (known := self._known(method, where, body)) is not None:
             return 200 if where.endswith("/reactions") else 201, {}, known
-        diff = ""
+        changed = ""
         if method == "POST" and where == "/git/trees":
-            entries, diff = self._tree(body, look)
-            answer: Any = {"sha": _sha("tree", body), "url": self._url(f"/git/trees/{_sha('tree', body)}")}
+            entries, changed = self._tree(body, look)
+            answer: Any = {"sha": sha_of("tree", body), "url": self.shapes.url(f"/git/trees/{sha_of('tree', body)}")}
             answer |= {"tree": entries, "truncated": False}
         else:
             answer = self._would_answer(method, where, body, look)
-        self._keep(Preview(method, path, body, answer, diff))
+        self._keep(Preview(method, path, body, answer, changed))
         if method == "DELETE":
             return 204, {}, None
         return (201 if method == "POST" else 200), {}, self._current(where) if method == "PATCH" else answer
@@ -98,7 +91,7 @@ class Stage:
         if method != "POST":
             return None
         if where in _BY_HASH:
-            return self._objects.get(f"{where}/{_sha(_BY_HASH[where], body)}")
+            return self._objects.get(f"{where}/{sha_of(_BY_HASH[where], body)}")
         if where.endswith("/reactions"):
             return next((it for it in self._listed(where) if it.get("content") == body.get("content")), None)
         found = self._set.get(_text(where, body))
@@ -112,111 +105,40 @@ class Stage:
         """Return what GitHub would answer to a write, before it is part of the world."""
         if method != "POST":
             return {}
-        given = dict(body) if isinstance(body, Mapping) else {}
-        number = self._next_id()
-        common = {"id": number, "node_id": f"staged-{number}", "user": self._user(), "created_at": _now()}
+        given, number = dict(body) if isinstance(body, Mapping) else {}, self._next_id()
         if where == "/git/commits":
-            return self._commit(given)
+            return self.shapes.commit(given)
         if where == "/git/blobs":
-            sha = _sha("blob", body)
-            return {"sha": sha, "url": self._url(f"/git/blobs/{sha}")}
+            sha = sha_of("blob", body)
+            return {"sha": sha, "url": self.shapes.url(f"/git/blobs/{sha}")}
         if where == "/git/refs":
-            return self._ref(str(given["ref"]), str(given["sha"]))
-        if where == "/pulls":
-            return self._pull(given, common, look)
-        if where == "/check-runs":
-            return common | self._check_run(given, number)
+            return self.shapes.ref(str(given["ref"]), str(given["sha"]))
         if where.endswith("/labels"):
             names = body if isinstance(body, list) else given.get("labels", [])
-            return [{"id": self._next_id(), "name": name, "url": self._url(f"/labels/{name}")} for name in names]
-        path = _object_path(where, number)
-        links = {"url": self._url(path), "html_url": self._page(where, number), "updated_at": _now()}
-        if where.endswith("/reviews"):
-            links |= {"state": {"APPROVE": "APPROVED"}.get(str(given.get("event")), "COMMENTED")}
-        return given | common | links
+            return [{"id": self._next_id(), "name": name, "url": self.shapes.url(f"/labels/{name}")} for name in names]
+        if where == "/pulls":
+            head = self._head(str(given.get("head", "")).rpartition(":")[2]) or ""
+            made = self.shapes.pull(given, self._next_number(look), head)
+        elif where == "/check-runs":
+            made = self.shapes.check_run(given, number)
+        else:
+            made = self.shapes.other(where, given, number)
+        return made | self.shapes.common(number)
 
-    def _commit(self, given: dict[str, Any]) -> dict[str, Any]:
-        sha = _sha("commit", given)
-        who = {"name": self.login, "email": f"{self.login}@users.noreply.github.com", "date": _now()}
-        return {
-            "sha": sha,
-            "node_id": f"staged-{sha}",
-            "url": self._url(f"/git/commits/{sha}"),
-            "html_url": f"{self.server_url}/{self.repository}/commit/{sha}",
-            "message": given.get("message", ""),
-            "tree": {"sha": given.get("tree"), "url": self._url(f"/git/trees/{given.get('tree')}")},
-            "parents": [{"sha": it, "url": self._url(f"/git/commits/{it}")} for it in given.get("parents", [])],
-            "author": who,
-            "committer": who,
-            "verification": {"verified": True, "reason": "valid", "signature": None, "payload": None},
-        }
-
-    def _ref(self, ref: str, sha: str) -> dict[str, Any]:
-        target = {"type": "commit", "sha": sha, "url": self._url(f"/git/commits/{sha}")}
-        return {"ref": ref, "node_id": f"staged-{ref}", "url": self._url(f"/git/{ref}"), "object": target}
-
-    def _pull(self, given: dict[str, Any], common: dict[str, Any], look: Look) -> dict[str, Any]:
+    def _next_number(self, look: Look) -> int:
+        """Return the number that GitHub would give the next issue or pull request now."""
         query = {"state": "all", "sort": "created", "direction": "desc", "per_page": 1}
-        _, _, newest = look(f"/repos/{self.repository}/issues", query)
+        _, _, newest = look(f"/repos/{self.shapes.repository}/issues", query)
         numbers = [int(it["number"]) for it in newest] if isinstance(newest, list) else []
-        numbers += [
-            int(it["number"]) for path, it in self._objects.items() if path.startswith("/pulls/") and "number" in it
-        ]
-        number = max(numbers, default=0) + 1
-        head, base = str(given.get("head", "")).rpartition(":")[2], str(given.get("base", ""))
-        repository = {"full_name": self.repository, "url": f"{self.api_url}/repos/{self.repository}"}
-        return (
-            given
-            | common
-            | {
-                "number": number,
-                "state": "open",
-                "locked": False,
-                "merged": False,
-                "merged_at": None,
-                "closed_at": None,
-                "draft": bool(given.get("draft")),
-                "body": given.get("body"),
-                "title": given.get("title", ""),
-                "labels": [],
-                "assignees": [],
-                "requested_reviewers": [],
-                "url": self._url(f"/pulls/{number}"),
-                "issue_url": self._url(f"/issues/{number}"),
-                "comments_url": self._url(f"/issues/{number}/comments"),
-                "html_url": f"{self.server_url}/{self.repository}/pull/{number}",
-                "head": {"ref": head, "sha": self._head(head) or "", "repo": repository, "user": self._owner()},
-                "base": {"ref": base, "sha": "", "repo": repository, "user": self._owner()},
-            }
-        )
-
-    def _check_run(self, given: dict[str, Any], number: int) -> dict[str, Any]:
-        output = given.get("output") or {}
-        return {
-            "name": given.get("name", ""),
-            "head_sha": given.get("head_sha", ""),
-            "external_id": given.get("external_id", ""),
-            "status": given.get("status", "completed" if given.get("conclusion") else "queued"),
-            "conclusion": given.get("conclusion"),
-            "started_at": _now(),
-            "completed_at": _now() if given.get("conclusion") else None,
-            "url": self._url(f"/check-runs/{number}"),
-            "html_url": f"{self.server_url}/{self.repository}/runs/{number}",
-            "details_url": given.get("details_url"),
-            "app": {"id": FIRST_ID, "slug": self.login.removesuffix("[bot]"), "name": self.login},
-            "pull_requests": [],
-            "output": {
-                **{name: output.get(name) for name in ("title", "summary", "text")},
-                "annotations_count": len(output.get("annotations") or []),
-                "annotations_url": self._url(f"/check-runs/{number}/annotations"),
-            },
-        }
+        return max([*numbers, *(int(it["number"]) for it in self._listed("/pulls"))], default=0) + 1
 
     def _tree(self, body: Mapping[str, Any], look: Look) -> tuple[list[dict[str, Any]], str]:
         """Return the files of a tree that changes a base one, and what changed."""
         base = str(body.get("base_tree") or "")
         _, _, listed = (
-            self._read(f"/repos/{self.repository}/git/trees/{base}", {"recursive": "1"}, look) if base else (0, {}, {})
+            self._read(f"/repos/{self.shapes.repository}/git/trees/{base}", {"recursive": "1"}, look)
+            if base
+            else (0, {}, {})
         )
         found = listed.get("tree", []) if isinstance(listed, Mapping) else []
         there: dict[str, dict[str, Any]] = {it["path"]: it for it in found if it.get("type") != "tree"}
@@ -226,24 +148,24 @@ class Stage:
             before = self._blob(there.get(path), look)
             if "content" in entry:
                 after: bytes | None = str(entry["content"]).encode()
-                entry = {**entry, "sha": _blob_sha(after or b"")}
+                entry = {**entry, "sha": blob_sha(after or b"")}
             else:
                 after = self._blob(entry if entry.get("sha") else None, look)
-            parts.append(_diff(path, before, after))
+            parts.append(diff(path, before, after))
             there.pop(path, None)
             if entry.get("sha"):
                 there[path] = {"path": path, "mode": entry["mode"], "type": entry["type"], "sha": entry["sha"]}
-                there[path] |= {"size": len(after or b""), "url": self._url(f"/git/blobs/{entry['sha']}")}
-        diff = "".join(parts)
-        cut = "\n(the rest of the diff is left out)\n" if len(diff) > MAX_DIFF_LETTERS else ""
-        return sorted(there.values(), key=lambda it: str(it["path"])), diff[:MAX_DIFF_LETTERS] + cut
+                there[path] |= {"size": len(after or b""), "url": self.shapes.url(f"/git/blobs/{entry['sha']}")}
+        whole = "".join(parts)
+        cut = "\n(the rest of the diff is left out)\n" if len(whole) > MAX_DIFF_LETTERS else ""
+        return sorted(there.values(), key=lambda it: str(it["path"])), whole[:MAX_DIFF_LETTERS] + cut
 
     def _blob(self, entry: Mapping[str, Any] | None, look: Look) -> bytes | None:
         if entry is None or entry.get("type") == "commit":
             return None
         staged = self._objects.get(f"/git/blobs/{entry['sha']}")
         if staged is None:
-            status, _, staged = look(f"/repos/{self.repository}/git/blobs/{entry['sha']}", {})
+            status, _, staged = look(f"/repos/{self.shapes.repository}/git/blobs/{entry['sha']}", {})
             if status >= 400 or not isinstance(staged, Mapping):
                 return None
         content = str(staged.get("content", ""))
@@ -264,7 +186,7 @@ class Stage:
             self._objects[f"/git/{it.answer['ref']}"] = dict(it.answer)
         elif it.method == "PATCH" and where.startswith("/git/refs/"):
             ref = unquote(where.removeprefix("/git/"))
-            self._objects[f"/git/{ref}"] = self._ref(ref, str(it.body["sha"]))
+            self._objects[f"/git/{ref}"] = self.shapes.ref(ref, str(it.body["sha"]))
         elif it.method in ("PATCH", "PUT"):
             self._patch(where, it.body)
         elif isinstance(it.answer, Mapping) and "id" in it.answer:
@@ -272,7 +194,7 @@ class Stage:
             self._add(where, dict(it.answer), it.body)
 
     def _add(self, where: str, made: dict[str, Any], body: Any) -> None:
-        path = f"/pulls/{made['number']}" if where == "/pulls" else _object_path(where, int(made["id"]))
+        path = f"/pulls/{made['number']}" if where == "/pulls" else object_path(where, int(made["id"]))
         self._objects[path] = made
         collection = where
         if where == "/check-runs":
@@ -287,9 +209,9 @@ class Stage:
         if where.endswith("/reviews"):
             for note in dict(body).get("comments") or []:
                 number = self._next_id()
-                links = {"id": number, "user": made["user"], "pull_request_review_id": made["id"], "created_at": _now()}
+                links = {"id": number, "user": made["user"], "pull_request_review_id": made["id"], "created_at": now()}
                 comments = where.removesuffix("/reviews") + "/comments"
-                self._add(comments, {**note, **links, "url": self._url(f"/pulls/comments/{number}")}, note)
+                self._add(comments, {**note, **links, "url": self.shapes.url(f"/pulls/comments/{number}")}, note)
 
     def _patch(self, path: str, body: Any) -> None:
         changes = dict(body) if isinstance(body, Mapping) else {}
@@ -300,14 +222,14 @@ class Stage:
         changes.pop("actions", None)
         target.update(changes)
         if changes:
-            target["updated_at"] = _now()
+            target["updated_at"] = now()
         if isinstance(output, Mapping):
             notes = [*target.get("staged_annotations", []), *(output.get("annotations") or [])]
             shown = {name: output.get(name) for name in ("title", "summary", "text")}
             target["staged_annotations"] = notes
             target["output"] = shown | {
                 "annotations_count": len(notes),
-                "annotations_url": self._url(f"{path}/annotations"),
+                "annotations_url": self.shapes.url(f"{path}/annotations"),
             }
 
     # reading
@@ -355,7 +277,7 @@ class Stage:
     def _changed(self, item: Any) -> Any:
         if not isinstance(item, Mapping) or not isinstance(item.get("url"), str):
             return item
-        path = self._below(item["url"].removeprefix(self.api_url))
+        path = self._below(item["url"].removeprefix(self.shapes.api_url))
         if path in self._gone:
             return None
         return {**item, **self._patches[path]} if path in self._patches else item
@@ -395,7 +317,7 @@ class Stage:
     def _of_commit(self, sha: str, rest: str, where: str, query: Mapping[str, Any]) -> Answer:
         if rest == "":
             commit = self._objects[f"/git/commits/{sha}"]
-            return 200, {}, {**commit, "commit": commit, "files": [], "url": self._url(where)}
+            return 200, {}, {**commit, "commit": commit, "files": [], "url": self.shapes.url(where)}
         listed = self._listed(where)
         if rest == "/check-runs":
             runs = [it for it in listed if query.get("check_name") in (None, it["name"])]
@@ -440,35 +362,12 @@ class Stage:
     # small things
 
     def _below(self, path: str) -> str:
-        return path.removeprefix(f"/repos/{self.repository}")
-
-    def _url(self, where: str) -> str:
-        return f"{self.api_url}/repos/{self.repository}{where}"
-
-    def _page(self, where: str, number: int) -> str:
-        found = _OF_NUMBER.match(where)
-        at = f"/issues/{found['number']}#issuecomment-{number}" if found else ""
-        return f"{self.server_url}/{self.repository}{at}"
-
-    def _user(self) -> dict[str, Any]:
-        kind = "Bot" if self.login.endswith("[bot]") else "User"
-        return {"login": self.login, "id": FIRST_ID, "type": kind}
-
-    def _owner(self) -> dict[str, Any]:
-        return {"login": self.repository.partition("/")[0]}
+        return path.removeprefix(f"/repos/{self.shapes.repository}")
 
     def _next_id(self) -> int:
         # By the clock, so that two processes that stage the same run number alike in order.
         self._last_id = max(self._last_id + 1, FIRST_ID + time.time_ns() // 1000)
         return self._last_id
-
-
-def _object_path(where: str, number: int) -> str:
-    if where == "/check-runs":
-        return f"/check-runs/{number}"
-    if where.endswith(("/comments", "/replies")):
-        return f"/{where.split('/')[1]}/comments/{number}"
-    return f"{where}/{number}"
 
 
 def _text(where: str, body: Any) -> str:
@@ -477,39 +376,3 @@ def _text(where: str, body: Any) -> str:
 
 def _missing() -> Answer:
     return 404, {}, {"message": "Not Found"}
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _sha(kind: str, body: Any) -> str:
-    """Return a name that depends on the content alone; of a blob, git's own."""
-    if kind == "blob":
-        content = str(body.get("content", ""))
-        return _blob_sha(base64.b64decode(content) if body.get("encoding") == "base64" else content.encode())
-    return hashlib.sha1(f"{kind}{json.dumps(body, sort_keys=True)}".encode(), usedforsecurity=False).hexdigest()
-
-
-def _blob_sha(content: bytes) -> str:
-    # How git names a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _diff(path: str, before: bytes | None, after: bytes | None) -> str:
-    if before == after:
-        return ""
-    old, new = (None if it is None else _lines(it) for it in (before, after))
-    names = (f"a/{path}" if before is not None else "/dev/null", f"b/{path}" if after is not None else "/dev/null")
-    if (before is not None and old is None) or (after is not None and new is None):
-        return f"--- {names[0]}\n+++ {names[1]}\n(a binary file)\n"
-    lines = difflib.unified_diff(old or [], new or [], *names, lineterm="")
-    return "".join(f"{line}\n" for line in lines) or f"--- {names[0]}\n+++ {names[1]}\n"
-
-
-def _lines(content: bytes) -> list[str] | None:
-    try:
-        lines = content.decode().split("\n") if b"\0" not in content else None
-    except UnicodeDecodeError:
-        return None
-    return lines[:-1] if lines and not lines[-1] else lines

@@ -24,7 +24,8 @@ from orchestrator.github.repository import (
     open_pull_request,
 )
 from orchestrator.github.sanitize import Redactor
-from orchestrator.github.stage import FIRST_ID, Stage
+from orchestrator.github.shapes import FIRST_ID, Shapes
+from orchestrator.github.stage import Stage
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 
 BRANCH = "orchestrator/1-x"
@@ -230,7 +231,7 @@ async def test_an_error_of_githubs_stays_one(scene: Scene) -> None:
 
 
 def test_ids_on_the_stage_can_name_nothing_real_and_grow() -> None:
-    stage = Stage(REPO, "orchestrator[bot]", "https://api.example.org", "https://example.org")
+    stage = Stage(Shapes(REPO, "orchestrator[bot]", "https://api.example.org", "https://example.org"))
     made = [
         stage.answer("POST", f"/repos/{REPO}/issues/1/comments", {}, {"body": "x"}, lambda *_: (200, {}, []))[2]["id"]
         for _ in range(50)
