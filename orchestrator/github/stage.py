@@ -31,6 +31,7 @@ _SETS = ("/labels", "/assignees", "/requested_reviewers", "/graphql")
 _BY_HASH = {"/git/blobs": "blob", "/git/trees": "tree", "/git/commits": "commit"}
 _OF_COMMIT = re.compile(r"/commits/(?P<sha>[0-9a-f]{40})(?P<rest>/.*)?\Z")
 _OF_NUMBER = re.compile(r"/(?:issues|pulls)/(?P<number>\d+)(?P<rest>/.*)?\Z")
+_BY_NUMBER = re.compile(r"^/repositories/\d+(?=/)")
 _MUTATION = re.compile(r"\s*mutation\b[^{]*\{\s*(?:\w+\s*:\s*)?(?P<name>\w+)")
 
 
@@ -362,7 +363,11 @@ class Stage:
     # small things
 
     def _below(self, path: str) -> str:
-        return path.removeprefix(f"/repos/{self.shapes.repository}")
+        """Return what follows the repository; GitHub's links to further pages name it by number."""
+        start = f"/repos/{self.shapes.repository}"
+        if path[: len(start)].lower() == start.lower():
+            return path[len(start) :]
+        return _BY_NUMBER.sub("", path)
 
     def _next_id(self) -> int:
         # By the clock, so that two processes that stage the same run number alike in order.

@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.e2e.stage import GOOD_CHECKS, MAINTAINER, Scene, Stage, until
 from tests.loopback import Script
 
@@ -34,6 +36,7 @@ def _old(scene: Scene, days: int) -> tuple[int, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 async def test_on_a_server_of_ones_own_a_run_asks_only_below_its_api_and_takes_what_is_five_days_old(
     stage: Stage,
 ) -> None:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bot.localhub.faults import RecordedRequest
 from tests.e2e.stage import MAINTAINER, Scene, Stage
 from tests.loopback import Script
@@ -70,6 +72,7 @@ async def test_a_dry_run_prints_every_call_with_what_it_says_and_makes_none_of_t
     assert out.splitlines()[-1].startswith("shown: r-")
 
 
+@pytest.mark.slow
 async def test_after_a_dry_run_the_command_is_still_new_and_is_done_once(stage: Stage) -> None:
     stage.models.script = Script(tasks=1)
     scene = await stage.scene()
@@ -84,6 +87,7 @@ async def test_after_a_dry_run_the_command_is_still_new_and_is_done_once(stage: 
     assert len(scene.ours(payload["issue"]["number"])) == 1
 
 
+@pytest.mark.slow
 async def test_what_cannot_be_replayed_is_said_in_a_sentence(stage: Stage, tmp_path: Path) -> None:
     assert await _replayed(stage, {"zen": "Keep it simple."}) == (0, "ignored: ping asks for nothing\n", "")
     for payload, said in (("[1]", "is no payload: not an object"), ('{"x": 1}', "cannot be told by its shape")):
