@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot.logs import fields
@@ -18,8 +19,8 @@ from orchestrator.store import Database, EffectStore
 SECONDS_BETWEEN_SWEEPS = 600.0
 PAGES_A_SWEEP = 50
 ASKED_A_SWEEP = 100
-TIMES_ASKED = 10
-"""A delivery that the bot never takes, because it is too large for one, is not asked for for ever."""
+TIMES_ASKED = 9
+"""Each time after twice the pause of the last one, which together is more than the three days that GitHub allows."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Redelivery:
     github: GitHubConnection
     database: Database
     window: float
+    asked_a_sweep: int = ASKED_A_SWEEP
 
     async def sweeps(self) -> None:
         """Sweep at once, then every ten minutes, until cancelled; one that fails is logged, and the next one tries."""
@@ -59,25 +61,32 @@ class Redelivery:
         attempts, complete = await attempts_after(self.github, int(seen or 0), since, pages=PAGES_A_SWEEP)
         if not complete:
             log.warning("more deliveries than one sweep looks at", extra=fields(deliveries=len(attempts)))
-        due = failed(attempts)
-        asked = 0
-        for attempt in due[:ASKED_A_SWEEP]:
-            asked += await self._ask(marks, attempt)
-        newest = _settled(attempts, due[ASKED_A_SWEEP:])
+        asked, left = 0, []
+        for attempt in failed(attempts):
+            _, known = await marks.begin("delivery", attempt.guid)
+            times, not_before = _asked_before(known)
+            if times >= TIMES_ASKED:
+                continue
+            if asked == self.asked_a_sweep or self.database.clock() < not_before:
+                left.append(attempt)
+                continue
+            await ask_again(self.github, attempt)
+            again = int(self.database.clock() + SECONDS_BETWEEN_SWEEPS * 2**times)
+            await marks.done("delivery", attempt.guid, f"{times + 1} {again}")
+            asked += 1
+        newest = _settled(attempts, left)
         if newest > int(seen or 0):
             await marks.done("hook", str(self.github.app.app_id), str(newest))
         return asked
 
-    async def _ask(self, marks: EffectStore, attempt: Attempt) -> bool:
-        _, times = await marks.begin("delivery", attempt.guid)
-        if int(times or 0) >= TIMES_ASKED:
-            return False
-        await ask_again(self.github, attempt)
-        await marks.done("delivery", attempt.guid, str(int(times or 0) + 1))
-        return True
+
+def _asked_before(known: str) -> tuple[int, float]:
+    """Return how often a delivery was asked for, and when it may be again, in seconds since the epoch."""
+    times, _, not_before = known.partition(" ")
+    return int(times or 0), float(not_before or 0)
 
 
-def _settled(attempts: tuple[Attempt, ...], left: tuple[Attempt, ...]) -> int:
+def _settled(attempts: Sequence[Attempt], left: Sequence[Attempt]) -> int:
     """Return the id up to which nothing has to be looked at again: before what is under way, and what was left."""
-    open_ids = [it.id for it in (*attempts, *left) if it.pending or it in left]
+    open_ids = [it.id for it in attempts if it.pending] + [it.id for it in left]
     return min(open_ids) - 1 if open_ids else max((it.id for it in attempts), default=0)

@@ -136,3 +136,26 @@ async def test_the_previews_of_a_staged_run_are_shown_in_a_browser(stage: Stage,
             assert browser.complaints == []
     assert "+++ b/sample_library/part_1.py" in text
     assert CHECKS[0] in text
+
+
+@pytest.mark.slow
+async def test_a_plan_on_the_stage_is_approved_there_and_goes_nowhere_once_the_stage_is_gone(stage: Stage) -> None:
+    stage.models.script = Script(tasks=1)
+    scene = await stage.scene(f"{SPEC}  require_approval_above_usd: 0.0001\n")
+    async with stage.bot() as bot:
+        planned, other = await scene.command("/orchestrate plan"), await scene.command("/orchestrate")
+        await _settled(stage)
+        approved = await scene.answered(planned.issue, scene.comment(planned.issue, "/orchestrate approve"))
+        await _settled(stage)
+        page = (await bot.get(f"/runs/{planned.run_id}")).text
+        assert (approved.answer["run_id"], _writes(scene)) == (planned.run_id, [])
+        assert "pull request" in [kind for kind, _ in _previews(page)]
+        assert (await bot.report(other.run_id))["status"] == "waiting"
+
+        await scene.hub.commit(scene.repository, {".orchestrator.yaml": SPEC.replace("true", "false")})
+        late = await scene.answered(other.issue, scene.comment(other.issue, "/orchestrate approve"))
+        await late.reacted("confused")
+        await _settled(stage)
+    (told,) = scene.ours(other.issue)
+    assert "the run was staged, and what it decided is not there. Give the command anew." in told
+    assert scene.hub.pull_requests(scene.repository) == []

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ class Hook:
     hub: LocalHub
     app_id: int
     sweeper: Redelivery
+    time: list[float]
+
+    def wait(self, minutes: float) -> None:
+        """Let time go by."""
+        self.time[0] += 60 * minutes
 
     async def misses(self, count: int) -> None:
         """Send deliveries that nobody takes."""
@@ -37,11 +43,13 @@ class Hook:
 
 @asynccontextmanager
 async def _hook(folder: Path) -> AsyncIterator[Hook]:
-    async with LocalHub(folder / "hub") as hub, Database.open(f"sqlite:///{folder / 'state.db'}") as database:
+    now = [time.time()]
+    opened = Database.open(f"sqlite:///{folder / 'state.db'}", clock=lambda: now[0])
+    async with LocalHub(folder / "hub") as hub, opened as database:
         app_id, key = hub.create_app("Orchestrator", "http://127.0.0.1:9/webhook", "x" * 16)
         env = {"GITHUB_API_URL": hub.api_url, "GITHUB_SERVER_URL": hub.url}
         github = GitHubConnection.from_environment(env | {"GITHUB_APP_ID": str(app_id), "GITHUB_APP_PRIVATE_KEY": key})
-        yield Hook(hub, app_id, Redelivery(github, database, 3 * DAY))
+        yield Hook(hub, app_id, Redelivery(github, database, 3 * DAY), now)
 
 
 @pytest.fixture
@@ -50,14 +58,16 @@ async def hook(tmp_path: Path) -> AsyncIterator[Hook]:
         yield opened
 
 
-async def test_each_failed_delivery_is_asked_for_once_a_sweep_the_oldest_first(hook: Hook) -> None:
+async def test_each_failed_delivery_is_asked_for_once_the_oldest_first_and_again_after_ten_minutes(hook: Hook) -> None:
     await hook.misses(3)
     missed = [it.guid for it in hook.hub.deliveries]
 
     assert await hook.sweeper.sweep() == 3
     assert hook.asked() == missed
     await hook.hub.settled()
-    # The second attempts failed too, and are new attempts.
+    # The second attempts failed too.
+    assert await hook.sweeper.sweep() == 0
+    hook.wait(10)
     assert await hook.sweeper.sweep() == 3
     assert hook.asked() == [*missed, *missed]
 
@@ -96,25 +106,32 @@ async def test_what_is_under_way_is_neither_asked_for_nor_forgotten(hook: Hook) 
     assert slow.guid in hook.asked()
 
 
-async def test_a_delivery_that_never_arrives_is_asked_for_ten_times(hook: Hook) -> None:
+@pytest.mark.slow
+async def test_a_delivery_that_never_arrives_is_asked_for_less_and_less_and_nine_times(hook: Hook) -> None:
     await hook.misses(1)
-    asked = []
-    for _ in range(12):
-        asked.append(await hook.sweeper.sweep())
+    asked = [await hook.sweeper.sweep()]
+    for minutes in (10, 20, 40, 80, 160, 320, 640, 1280):
         await hook.hub.settled()
-    assert asked == [1] * 10 + [0] * 2
+        hook.wait(minutes - 1)
+        asked.append(await hook.sweeper.sweep())
+        hook.wait(1)
+        asked.append(await hook.sweeper.sweep())
+    hook.wait(10_000)
+    assert await hook.sweeper.sweep() == 0
+    assert asked == [1, *[0, 1] * 8]
 
 
-async def test_one_sweep_asks_for_a_hundred_and_the_next_one_for_the_rest(hook: Hook) -> None:
-    await hook.misses(130)
+async def test_one_sweep_asks_for_so_many_and_the_next_one_for_the_rest(hook: Hook) -> None:
+    await hook.misses(5)
     first = [it.guid for it in hook.hub.deliveries]
+    sweeper = replace(hook.sweeper, asked_a_sweep=3)
 
-    assert await hook.sweeper.sweep() == 100
+    assert await sweeper.sweep() == 3
     await hook.hub.settled()
     for delivery in hook.hub.deliveries:
         if delivery.redelivery:
             delivery.status_code = 200
-    assert await hook.sweeper.sweep() == 30
+    assert await sweeper.sweep() == 2
     assert hook.asked() == first
 
 
