@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bot.logs import fields
 from orchestrator.errors import GitHubError, StoreError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.client import Refused
 from orchestrator.github.hook import Attempt, ask_again, attempts_after, failed
 from orchestrator.store import Database, EffectStore
 
@@ -70,7 +71,11 @@ class Redelivery:
             if asked == self.asked_a_sweep or self.database.clock() < not_before:
                 left.append(attempt)
                 continue
-            await ask_again(self.github, attempt)
+            try:
+                await ask_again(self.github, attempt)
+            except Refused as error:
+                log.warning("a failed delivery is lost", extra=fields(delivery=attempt.guid, reason=str(error)))
+                times = TIMES_ASKED
             again = int(self.database.clock() + SECONDS_BETWEEN_SWEEPS * 2**times)
             await marks.done("delivery", attempt.guid, f"{times + 1} {again}")
             asked += 1

@@ -18,6 +18,7 @@ from github import GithubException
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.client import Refused
 
 PAGE_SIZE = 100
 _NEXT = re.compile(r'<([^>]+)>;\s*rel="next"')
@@ -70,7 +71,11 @@ async def attempts_after(
 
 
 async def ask_again(github: GitHubConnection, attempt: Attempt) -> None:
-    """Have GitHub deliver once more, signed and under the same id; raises `GitHubError` when it will not."""
+    """Have GitHub deliver once more, signed and under the same id.
+
+    Raises `Refused` when it will not deliver this one, such as one that is too old, and `GitHubError` when it does not
+    answer or has had enough requests.
+    """
     await _called(github, "deliver once more", _again, attempt.id)
 
 
@@ -102,6 +107,8 @@ async def _called(github: GitHubConnection, what: str, call: Any, argument: Any)
     try:
         return await asyncio.to_thread(on_app)
     except GithubException as error:
+        if error.status in (400, 404, 410, 422):
+            raise Refused(what, error.status, "") from error
         raise GitHubError(f"GitHub would not {what}: {error.status}.", hint="It is tried again later.") from error
     except requests.RequestException as error:
         raise GitHubError(

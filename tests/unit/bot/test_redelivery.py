@@ -141,6 +141,16 @@ async def test_what_is_older_than_the_window_is_left(hook: Hook) -> None:
     assert await later.sweep() == 0
 
 
+async def test_one_that_github_does_not_have_any_more_stands_in_nobodys_way(hook: Hook) -> None:
+    await hook.misses(2)
+    hook.hub.faults.add(method="POST", path_regex="/attempts$", kind="status", status=404)
+    await hook.sweeper.sweep()
+    assert hook.asked() == [hook.hub.deliveries[1].guid]
+    hook.wait(10)
+    await hook.sweeper.sweep()
+    assert set(hook.asked()) == {hook.hub.deliveries[1].guid}
+
+
 async def test_a_token_asks_for_nothing(hook: Hook) -> None:
     await hook.misses(1)
     given = Redelivery(GitHubConnection(given_token="t"), hook.sweeper.database, 3 * DAY)
