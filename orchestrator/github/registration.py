@@ -157,7 +157,9 @@ def _secret_is_taken(api_url: str, app_id: str, private_key: str, secret: str) -
     except ValueError as error:
         raise GitHubError("GitHub's answer to the code holds no private key.", hint="Begin anew.") from error
     try:
-        integration.requester.requestJsonAndCheck("PATCH", "/app/hook/config", input={"secret": secret, "content_type": "json"})
+        integration.requester.requestJsonAndCheck(
+            "PATCH", "/app/hook/config", input={"secret": secret, "content_type": "json"}
+        )
     except (GithubException, requests.RequestException):
         return False
     finally:
