@@ -25,7 +25,7 @@ from orchestrator.github.repository import (
 )
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.shapes import FIRST_ID, Shapes
-from orchestrator.github.stage import Stage
+from orchestrator.github.stage import Answer, Stage
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 
 BRANCH = "orchestrator/1-x"
@@ -228,6 +228,20 @@ async def test_an_error_of_githubs_stays_one(scene: Scene) -> None:
     client = await _staged(scene, MemoryPreviews())
     with pytest.raises(Exception, match=r"404"):
         await client.read("read it", lambda it: it.get_issue(99).get_comments().totalCount)
+
+
+def test_what_was_staged_stands_on_the_last_page_which_github_names_by_number() -> None:
+    stage = Stage(Shapes(REPO, "orchestrator[bot]", "https://api.example.org", "https://example.org"))
+    next_page = {"link": '<https://api.example.org/repositories/12/issues/1/comments?page=2>; rel="next"'}
+    pages: dict[str, Answer] = {"1": (200, next_page, [{"body": "a"}]), "2": (200, {}, [{"body": "b"}])}
+    stage.answer("POST", f"/repos/{REPO}/issues/1/comments", {}, {"body": "c"}, lambda *_: pages["1"])
+
+    def read(path: str, page: str) -> list[str]:
+        _, _, listed = stage.answer("GET", path, {"page": page}, None, lambda _, query: pages[str(query["page"])])
+        return [it["body"] for it in listed]
+
+    assert read(f"/repos/{REPO}/issues/1/comments", "1") == ["a"]
+    assert read("/repositories/12/issues/1/comments", "2") == ["b", "c"]
 
 
 def test_ids_on_the_stage_can_name_nothing_real_and_grow() -> None:
