@@ -35,12 +35,13 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command
 from orchestrator.github.follow import abandon
 from orchestrator.github.handler import Earlier, Progress, handle
+from orchestrator.github.preview import Preview
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.output import OutputFolder
-from orchestrator.store import ContentStore, DeliveryStore, EffectStore
+from orchestrator.store import ContentStore, DeliveryStore, EffectStore, PreviewStore
 
 ExceptHook = Callable[[type[BaseException], BaseException, TracebackType | None], None]
 
@@ -106,6 +107,7 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
         if shared and not asked.follows:
             text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
             await DeliveryStore(plane.database).record(asked.delivery(text))
+        previews = PreviewStore(plane.database, earlier.run_id if earlier else asked.run_id)
         try:
             handled = await handle(
                 asked.trigger,
@@ -119,13 +121,19 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
                 progress=told,
                 earlier=earlier,
                 resumable=shared,
+                previews=previews,
             )
         finally:
             # Nobody takes up by itself what a job leaves: no check run may stay open (SECURITY 36).
             if earlier is not None and (left := await abandon(github, earlier, redactor, INTERRUPTED)):
                 tell(left)
+        staged = tuple(map(Preview.from_json, await previews.kept()))
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
-    return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
+    ending = Ending.of(handled, requester=asked.trigger.actor, folder=folder)
+    if not staged:
+        return ending
+    # What is only staged is there for nobody: a later step must not look for it.
+    return replace(ending, branch="", pull_request=None, pull_request_url="", previews=staged)
 
 
 async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:

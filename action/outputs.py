@@ -20,6 +20,7 @@ from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
 from orchestrator.github.checks import Annotation, spec_check
 from orchestrator.github.handler import HandledRun
+from orchestrator.github.preview import Preview, markdown
 from orchestrator.github.sanitize import Redactor, inert
 from orchestrator.github.summaries import check_runs
 from orchestrator.hidden import visible
@@ -42,7 +43,8 @@ _LEVELS = {"failure": "error", "warning": "warning", "notice": "notice"}
 class Ending:
     """How the step ended; `status` is the handler's, `ignored`, `failed` or `interrupted`, `exit_status` our own.
 
-    `folder` is where the files went, relative to the workspace; empty for a branch.
+    `folder` is where the files went, relative to the workspace; empty for a branch. `previews` are what a staged run
+    would have written.
     """
 
     status: str
@@ -58,6 +60,7 @@ class Ending:
     folder: str = ""
     requester: str = ""
     code: str = Code.FAILED
+    previews: tuple[Preview, ...] = ()
 
     @classmethod
     def of(cls, handled: HandledRun, *, requester: str = "", folder: str = "") -> Ending:
@@ -192,6 +195,8 @@ def summary(ending: Ending, redactor: Redactor) -> str:
     parts.append(" · ".join(facts))
     text = ending.report or ending.reason
     parts.append(inert(redactor(visible(text)), requester=ending.requester))
+    # Fenced as it is, every text stands there as it would have been published.
+    parts.append(redactor(visible(markdown(ending.previews))))
     return "\n\n".join(part for part in parts if part)
 
 

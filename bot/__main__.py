@@ -15,18 +15,21 @@ from collections.abc import Callable, Mapping
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot import logs
+from bot import credentials, logs
 from bot.app import create_app
-from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.jobs import Jobs
 from bot.limits import at_once
-from bot.settings import GITHUB_API_URL, Settings
+from bot.redelivery import Redelivery
+from bot.replay import replay
+from bot.rules import rules_of
+from bot.settings import Settings
 from bot.setup_page import create_setup_app
 from bot.shared_jobs import SharedJobs
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, UsageError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.registration import RegisteredApp
 from orchestrator.report import report
 from orchestrator.store import ContentStore
 
@@ -34,6 +37,8 @@ CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
 REQUESTS_CLOSE_SECONDS = 3
 INTERRUPTED_STATUS = 130
+USAGE = """usage: orchestrator-bot                                           serve webhooks, as the environment says
+       orchestrator-bot replay payload.json [--event NAME] [--dry-run]   work on one kept payload"""
 
 log = logging.getLogger(__name__)
 
@@ -41,13 +46,20 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used.
 
-    An interrupt before the bot listens ends with 130.
+    With `replay` and a file it works on that payload instead. An interrupt before the bot listens ends with 130.
     """
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] != "replay":
+        print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
+        return 0 if arguments[0] in ("-h", "--help") else 2
     try:
-        settings = Settings.from_environment(os.environ)
+        env = credentials.environment(os.environ)
+        if arguments:
+            return replay(arguments[1:], env)
+        settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         with _listen(settings) as listener:
-            asyncio.run(_run(settings, os.environ, listener))
+            asyncio.run(_run(settings, env, listener))
     except OrchestratorError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -59,16 +71,17 @@ def main() -> int:
 async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> None:
     address = _address(settings, listener)
     if settings.set_up_mode:
-        token = secrets.token_urlsafe(32)
-        print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
-        await _serve(create_setup_app(settings, token), listener, drain=lambda: None)
-        return
+        if not await _set_up(settings, env, listener, address):
+            return
+        env = credentials.environment(env)
+        settings = Settings.from_environment(env)
+        logs.start(settings.secrets)
     async with ControlPlane.open(env) as plane:
         github = GitHubConnection.from_environment(env)
         github.count_content(
             plane.operator.content_writes_per_hour, lambda bucket: ContentStore(plane.database, bucket)
         )
-        rules = await _rules(settings, plane, github)
+        rules = await rules_of(settings, plane.operator, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
         operator = plane.operator
         jobs = (SharedJobs if plane.database.conninfo else Jobs)(
@@ -81,11 +94,33 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
-            await _serve(app, listener, drain=jobs.drain)
+            async with asyncio.TaskGroup() as group:
+                redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
+                sweeps = group.create_task(redelivery.sweeps())
+                await _serve(app, listener, drain=jobs.drain)
+                sweeps.cancel()
 
 
-async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`."""
+async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:
+    """Serve `/setup` until an App is registered and kept, or a signal says stop; return True for an App."""
+    token = secrets.token_urlsafe(32)
+    done = asyncio.Event()
+
+    async def registered(app: RegisteredApp) -> None:
+        await asyncio.to_thread(credentials.keep, env, settings.github_api_url, app)
+        done.set()
+
+    print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
+    # uvicorn closes what it listens on: the bot goes on with the original.
+    with listener.dup() as own:
+        await _serve(create_setup_app(settings, token, registered), own, drain=lambda: None, over=done)
+    return done.is_set()
+
+
+async def _serve(
+    app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None], over: asyncio.Event | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`; or until it is `over`."""
     server = uvicorn.Server(
         uvicorn.Config(
             app,
@@ -110,7 +145,16 @@ async def _serve(app: ASGIApp, listener: socket.socket, *, drain: Callable[[], N
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    await server.serve(sockets=[listener])
+
+    async def close_when_over(event: asyncio.Event) -> None:
+        await event.wait()
+        server.should_exit = True
+
+    async with asyncio.TaskGroup() as group:
+        ending = group.create_task(close_when_over(over)) if over else None
+        await server.serve(sockets=[listener])
+        if ending:
+            ending.cancel()
 
 
 def _leave_after(seconds: float) -> threading.Timer:
@@ -118,19 +162,6 @@ def _leave_after(seconds: float) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-async def _rules(settings: Settings, plane: ControlPlane, github: GitHubConnection) -> Rules:
-    """Return who is served and how; raises `GitHubError` when GitHub does not say which App this is."""
-    owner = await github.app_owner()
-    served = plane.operator.installations
-    enterprise = settings.github_api_url != GITHUB_API_URL
-    return Rules(
-        accounts=(owner,) if served is None and owner is not None else served,
-        bots=plane.operator.bots,
-        redelivery_seconds=REDELIVERY_SECONDS_ENTERPRISE if enterprise else REDELIVERY_SECONDS,
-        app_slug=await github.app_slug(),
-    )
 
 
 def _listen(settings: Settings) -> socket.socket:

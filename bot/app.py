@@ -105,7 +105,7 @@ def create_app(
     }
     for path, answer in answers.items():
         app.add_api_route(path, answer, methods=["GET", "HEAD"])
-    app.include_router(dashboard_routes(RunStore(database), jobs, report))
+    app.include_router(dashboard_routes(database, jobs, report))
     return Gate(app, settings)
 
 

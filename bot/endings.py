@@ -16,6 +16,7 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.closed import close
 from orchestrator.github.closing import Closing
 from orchestrator.github.follow import stopped
+from orchestrator.github.rehearsal import Previews
 from orchestrator.github.repository import read_text
 from orchestrator.github.spec_change import SpecChange
 from orchestrator.specs import SPEC_PATH, parse_spec
@@ -28,13 +29,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Endings:
-    """Ends runs that no command ends; `app_slug` is the App's own name, `begin_now` has a queued run begin."""
+    """Ends runs that no command ends; `app_slug` is the App's own name.
+
+    `begin_now` has a queued run begin, `previews_of` gives where a run's previews are kept.
+    """
 
     plane: ControlPlane
     github: GitHubConnection
     app_slug: str | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
     begin_now: Callable[[str], Awaitable[None]] | None = None
+    previews_of: Callable[[str], Previews] | None = None
 
     async def end(self, closing: Closing) -> None:
         """Do what an event asks for; may be called again after a failure or a crash."""
@@ -85,6 +90,7 @@ class Endings:
                     operator=self.plane.operator,
                     secrets=self.secrets,
                     begin_now=self.begin_now,
+                    previews=self.previews_of(earlier.run_id) if self.previews_of else None,
                 )
         return list(runs)
 

@@ -23,27 +23,38 @@ from orchestrator.github.live import end_rounds
 from orchestrator.github.marks import status_mark
 from orchestrator.github.notes import failure_comment
 from orchestrator.github.pressed import RERUN
-from orchestrator.github.publisher import Publisher
+from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.rerun import findings_of, give_up_rerun, rerun
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import SpecChange, is_lint
 from orchestrator.github.status import ENDINGS
 from orchestrator.github.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
-from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
+from orchestrator.store import Delivery, DeliveryStore, EffectStore, PreviewStore, RunStore
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What the work on deliveries needs; `secrets` are never published, `begin_now` has a queued run begin."""
+    """What the work on deliveries needs; `secrets` are never published, `begin_now` has a queued run begin.
+
+    `staged` makes previews of all that would be written, whatever a repository says; `previews_of` gives where those of
+    a run are kept, which is the store without it.
+    """
 
     plane: ControlPlane
     github: GitHubConnection
     rules: Rules
     secrets: tuple[str, ...] = field(default=(), repr=False)
     begin_now: Callable[[str], Awaitable[None]] | None = None
+    staged: bool = False
+    previews_of: Callable[[str], Previews] | None = None
+
+    def previews(self, run_id: str) -> Previews:
+        """Return where the previews of a run are kept."""
+        return self.previews_of(run_id) if self.previews_of else PreviewStore(self.plane.database, run_id)
 
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
@@ -75,6 +86,8 @@ class Workshop:
             earlier=await self._earlier(delivery, asked),
             resumable=True,
             begin_now=self.begin_now,
+            previews=self.previews(delivery.run_id),
+            staged=self.staged,
         )
         log.info(
             "handled",
@@ -91,12 +104,26 @@ class Workshop:
             return
         if is_lint(delivery.run_id):
             change, effects = SpecChange.from_json(delivery.payload), EffectStore(self.plane.database, delivery.run_id)
-            await give_up_lint(change, reason, github=self.github, effects=effects, secrets=self.secrets)
+            await give_up_lint(
+                change,
+                reason,
+                github=self.github,
+                effects=effects,
+                secrets=self.secrets,
+                previews=self.previews(delivery.run_id),
+            )
             return
         asked = self._asked(delivery)
         if asked.name == RERUN:
             if (run := await self._earlier(delivery, asked)) is not None:
-                await give_up_rerun(asked.trigger, run, reason, github=self.github, secrets=self.secrets)
+                await give_up_rerun(
+                    asked.trigger,
+                    run,
+                    reason,
+                    github=self.github,
+                    secrets=self.secrets,
+                    previews=self.previews(run.run_id),
+                )
             return
         earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
@@ -113,11 +140,15 @@ class Workshop:
             fence = await runs.claim(run_id)
             await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome(Code.FAILED, reason))
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
+        theirs: Effects = EffectStore(self.plane.database, in_name_of)
+        previews = self.previews(delivery.run_id)
+        if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
+            theirs = StagedEffects(theirs)
         publisher = Publisher(
             client,
             run_id=in_name_of,
             redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=EffectStore(self.plane.database, in_name_of),
+            effects=theirs,
             login=await self.github.login(client),
             requester=asked.trigger.actor,
         )
@@ -158,6 +189,7 @@ class Workshop:
             operator=self.plane.operator,
             refusal=refusal,
             secrets=self.secrets,
+            previews=self.previews(delivery.run_id),
         )
         about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
         log.info("linted", extra=about)
@@ -175,13 +207,14 @@ class Workshop:
             effects=EffectStore(self.plane.database, asked.own_run_id),
             operator=self.plane.operator,
             secrets=self.secrets,
+            previews=self.previews(earlier.run_id),
         )
         about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
         log.info("run again", extra=about)
 
     @property
     def _endings(self) -> Endings:
-        return Endings(self.plane, self.github, self.rules.app_slug, self.secrets, self.begin_now)
+        return Endings(self.plane, self.github, self.rules.app_slug, self.secrets, self.begin_now, self.previews)
 
     def _asked(self, delivery: Delivery) -> Asked:
         trigger = replace(Trigger.from_json(delivery.payload), repository=delivery.repository)

@@ -10,6 +10,7 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from orchestrator.github.preview import Shown
 from orchestrator.state import ProjectState, ProjectStatus, Task, TaskResult, TaskStatus
 
 REFRESH_SECONDS = 5
@@ -54,12 +55,18 @@ def runs_page(lines: Sequence[RunLine], *, page: int, more: bool) -> str:
     return _render("runs.html", lines=lines, page=page, more=more, refresh=REFRESH_SECONDS if live else 0)
 
 
-def run_page(state: ProjectState) -> str:
-    """Return one run's page; while the run lives it reloads itself."""
+def run_page(state: ProjectState, previews: Sequence[Shown] = ()) -> str:
+    """Return one run's page, with what a staged one would have written; while the run lives it reloads itself."""
     lines = [
         TaskLine(task, state.results.get(task.id, TaskResult(task.id, TaskStatus.PENDING))) for task in state.tasks
     ]
-    return _render("run.html", state=state, lines=lines, refresh=0 if state.status.ended else REFRESH_SECONDS)
+    refresh = 0 if state.status.ended else REFRESH_SECONDS
+    return _render("run.html", state=state, lines=lines, previews=previews, refresh=refresh)
+
+
+def previews_page(run_id: str, previews: Sequence[Shown]) -> str:
+    """Return the page of what was answered or linted on a stage without a run."""
+    return _render("previews.html", run_id=run_id, previews=previews, refresh=0)
 
 
 def queued_page(run_id: str) -> str:
@@ -77,9 +84,14 @@ def sign_in_page(*, wrong: bool) -> str:
     return _render("sign_in.html", wrong=wrong, refresh=0)
 
 
-def setup_page(*, secret: str, webhook: str, nonce: str) -> str:
-    """Return the set-up page: what to set, a new secret and the webhook's address; `nonce` lets its style in."""
-    return _render("setup.html", secret=secret, webhook=webhook, nonce=nonce, style=stylesheet())
+def setup_page(**values: object) -> str:
+    """Return the set-up page: the form that registers an App, and what to set instead; `nonce` lets its style in."""
+    return _render("setup.html", style=stylesheet(), **values)
+
+
+def registered_page(**values: object) -> str:
+    """Return the page that ends the set-up: the App's name, its owner, and where to install it."""
+    return _render("registered.html", style=stylesheet(), **values)
 
 
 @cache

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from bot.dashboard.pages import (
     RunLine,
     moment,
+    previews_page,
     queued_page,
     run_page,
     runs_page,
@@ -20,9 +21,10 @@ from bot.dashboard.pages import (
 )
 from bot.jobs import Jobs
 from bot.shared_jobs import SharedJobs
+from orchestrator.github.preview import Preview, shown
 from orchestrator.github.spec_change import is_lint
 from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
-from orchestrator.store import RunRow, RunStore
+from orchestrator.store import Database, PreviewStore, RunRow, RunStore
 
 PAGE_SIZE = 25
 API_PAGE_SIZE = 50
@@ -33,12 +35,12 @@ MAX_PAGE = 1000
 Report = Callable[[ProjectState], dict[str, Any]]
 
 
-def dashboard_routes(runs: RunStore, jobs: Jobs | SharedJobs, report: Report) -> APIRouter:
+def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report) -> APIRouter:
     """Return the routes of the pages and the API; a run that is accepted and not begun shows as queued.
 
     `report` gives a run's report.json.
     """
-    router = APIRouter()
+    router, runs = APIRouter(), RunStore(database)
 
     async def index(request: Request) -> Response:
         page = _number(request.query_params, "page", default=1, highest=MAX_PAGE)
@@ -50,8 +52,11 @@ def dashboard_routes(runs: RunStore, jobs: Jobs | SharedJobs, report: Report) ->
     async def one(request: Request) -> Response:
         run_id = request.path_params["run_id"]
         state = await runs.state(run_id)
+        previews = shown(Preview.from_json(text) for text in await PreviewStore(database, run_id).kept())
         if state is not None:
-            return HTMLResponse(run_page(state))
+            return HTMLResponse(run_page(state, previews))
+        if previews:
+            return HTMLResponse(previews_page(run_id, previews))
         if run_id in await _unborn(runs, jobs):
             return HTMLResponse(queued_page(run_id))
         return HTMLResponse(unknown_page(run_id), 404)

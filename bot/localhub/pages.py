@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from bot.localhub import registration
 from bot.localhub.git import Git
 from bot.localhub.markdown import to_html
 from bot.localhub.rest_pulls import fork_point
@@ -243,6 +244,7 @@ def routes(world: World, account: Callable[[], User]) -> list[Route]:
         Route("/", pages.home),
         Route("/static/style.css", _style),
         Route("/static/avatar.svg", _avatar),
+        *registration.page_routes(world, account, _page),
         show("", pages.repository),
         show("/issues", pages.issues),
         show("/issues", pages.post_issue, "POST"),

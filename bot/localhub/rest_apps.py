@@ -129,6 +129,16 @@ async def get_hook_configuration(call: Call) -> Response:
     return answer({"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": _app(call).webhook_url})
 
 
+@routes("PATCH", "/app/hook/config")
+async def change_hook_configuration(call: Call) -> Response:
+    """Point the App's hook elsewhere, or change its secret."""
+    app = _app(call)
+    url, secret = call.field("url", str), call.field("secret", str)
+    app.webhook_url = app.webhook_url if url is None else url
+    app.webhook_secret = app.webhook_secret if secret is None else secret
+    return await get_hook_configuration(call)
+
+
 @routes("GET", "/app/hook/deliveries")
 async def list_deliveries(call: Call) -> Response:
     """List the deliveries, the newest first, in pages by `cursor` (the id of the last one seen)."""

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from bot.localhub import (
     graphql,
     pages,
+    registration,
     rest_apps,
     rest_checks,
     rest_git,
@@ -32,7 +33,7 @@ from bot.localhub.render import API
 from bot.localhub.state import User
 from bot.localhub.world import World
 
-FILES = (rest_repos, rest_issues, rest_pulls, rest_reviews, rest_git, rest_checks, rest_apps)
+FILES = (rest_repos, rest_issues, rest_pulls, rest_reviews, rest_git, rest_checks, rest_apps, registration)
 
 
 def application(world: World, page_account: Callable[[], User]) -> Starlette:

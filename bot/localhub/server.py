@@ -12,20 +12,15 @@ from types import TracebackType
 from typing import Any, Self
 
 import uvicorn
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bot.localhub import auth, render, render_code, routing
+from bot.localhub import auth, registration, render, render_code, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
 from bot.localhub.state import (
     ALL_EVENTS,
-    ALL_PERMISSIONS,
     JSON,
     ROLES,
-    App,
     Delivery,
-    Installation,
     Issue,
     Repository,
     State,
@@ -153,11 +148,7 @@ class LocalHub:
 
     def create_user(self, login: str, kind: str = "User") -> User:
         """Return the account `login`, made when it is new; `kind` is User, Organization or Bot."""
-        user = self.state.user(login)
-        if user is None:
-            user = User(self.state.next_id(), login, kind)
-            self.state.users[login.lower()] = user
-        return user
+        return registration.account(self.state, login, kind)
 
     def _page_account(self) -> User:
         return self.create_user(self._page_user)
@@ -268,30 +259,13 @@ class LocalHub:
         events: Sequence[str] = ALL_EVENTS,
     ) -> tuple[int, str]:
         """Register an App and return its id and its private key in PEM."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        app = self._register_app(self.state.next_id(), name, public.decode(), owner, permissions)
+        private, public = registration.new_key()
+        app = registration.add_app(self.state, self.state.next_id(), name, public, owner, permissions)
         app.webhook_url, app.webhook_secret, app.events = webhook_url, webhook_secret, tuple(events)
-        return app.id, private.decode()
-
-    def _register_app(
-        self, number: int, name: str, public_key: str, owner: str, permissions: Mapping[str, str] | None = None
-    ) -> App:
-        slug = "-".join(name.lower().split())
-        account = self.state.user(owner) or self.create_user(owner, "Organization")
-        bot = self.create_user(f"{slug}[bot]", "Bot")
-        granted = {"metadata": "read", **(permissions or ALL_PERMISSIONS)}
-        app = App(number, slug, name, account, bot, public_key, None, "", self.state.next_id(), granted, ())
-        self.state.apps[app.id] = app
-        return app
+        return app.id, private
 
     def _actions_app(self) -> None:
-        self._register_app(ACTIONS_APP_ID, "GitHub Actions", "", "github")
+        registration.add_app(self.state, ACTIONS_APP_ID, "GitHub Actions", "", "github")
 
     def set_webhook(self, app_id: int, url: str | None, secret: str | None = None) -> None:
         """Point the hook of an App elsewhere, such as at a receiver that was just started."""
@@ -303,18 +277,15 @@ class LocalHub:
         """Install an App on repositories of one owner and return the installation's id."""
         app, repos = self.state.apps[app_id], [self.repository(name) for name in full_names]
         granted = dict(permissions) if permissions is not None else app.permissions
-        installation = Installation(
-            self.state.next_id(), app, repos[0].owner, {"metadata": "read", **granted}, {repo.id for repo in repos}
-        )
-        self.state.installations[installation.id] = installation
-        self._installation_event(installation, "created")
+        ids = {repo.id for repo in repos}
+        installation = registration.add_installation(self.world, app, repos[0].owner, granted, ids)
         return installation.id
 
     def suspend_installation(self, installation_id: int) -> None:
         """Suspend an installation: its tokens are refused."""
         installation = self.state.installations[installation_id]
         installation.suspended_at = now()
-        self._installation_event(installation, "suspend")
+        registration.tell_installation(self.world, installation, "suspend")
 
     def uninstall_app(self, installation_id: int) -> None:
         """Take an installation away, with all its tokens."""
@@ -322,18 +293,7 @@ class LocalHub:
         gone = [value for value, token in self.state.tokens.items() if token.installation is installation]
         for value in gone:
             del self.state.tokens[value]
-        self._installation_event(installation, "deleted")
-
-    def _installation_event(self, installation: Installation, action: str) -> None:
-        repos = [repo for repo in self.state.repositories.values() if repo.id in installation.repositories]
-        fields = ("id", "node_id", "name", "full_name", "private")
-        payload = {
-            "action": action,
-            "installation": render.installation(self.url, installation),
-            "repositories": [{name: render.repository(self.url, repo)[name] for name in fields} for repo in repos],
-            "sender": render.user(self.url, installation.account),
-        }
-        self.world.webhooks.deliver(installation.app, "installation", payload)
+        registration.tell_installation(self.world, installation, "deleted")
 
     def workflow_token(self, full_name: str, permissions: Mapping[str, str] | None = None) -> str:
         """Return a token such as a workflow run in the repository gets, writing as `github-actions[bot]`."""

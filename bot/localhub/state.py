@@ -355,6 +355,7 @@ class State:
     installations: dict[int, Installation] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     deliveries: list[Delivery] = field(default_factory=list)
+    manifests: dict[str, Any] = field(default_factory=dict)  # Apps that were just made, by the code that is good once
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
 
     def next_id(self) -> int:

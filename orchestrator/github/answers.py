@@ -36,9 +36,6 @@ def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: 
     if not spec.enabled:
         said = "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
         return Refusal(said, code=Code.SWITCHED_OFF)
-    if spec.github.staged:
-        said = "`github.staged: true` asks for previews only, which this version cannot make; nothing was written."
-        return Refusal(said, code=Code.NOT_AVAILABLE)
     if default_head is None:
         return Refusal(
             "the repository has no commit yet. Push one, such as a README, and ask again.", code=Code.NO_COMMIT

@@ -19,6 +19,8 @@ from orchestrator.errors import GitHubError, UsageError
 from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
 from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
+from orchestrator.github.stage import Stage
+from orchestrator.github.staged import StagedGithub
 
 PERMISSIONS = {
     "checks": "write",
@@ -117,6 +119,17 @@ class GitHubConnection:
             limited_seconds=self.limited_seconds,
         )
 
+    def staged_session(self, name: str, installation_id: int, stage: Stage) -> Callable[[], Session]:
+        """Return what opens sessions that read a repository and write to a stage; an App's token may only read."""
+
+        def opened() -> Session:
+            read_only = dict.fromkeys(PERMISSIONS, "read")
+            token = self.given_token if self.app is None else self._token(name, installation_id, read_only)
+            github = StagedGithub(stage, auth=Auth.Token(token), per_page=100, lazy=True, **self._settings())
+            return Session(github, token, time.monotonic())
+
+        return opened
+
     async def app_slug(self) -> str | None:
         """Return the App's own name, as in `@name`; None for a token.
 
@@ -141,20 +154,27 @@ class GitHubConnection:
             self._slug = await client.read_api("say whose token this is", _login_of_token)
         return self._slug
 
+    def integration(self) -> GithubIntegration:
+        """Return a client that acts as the App itself, to be closed by the caller; raises `ValueError` for a token."""
+        if self.app is None:
+            raise ValueError("a token acts, and no App")
+        return GithubIntegration(auth=self.app, **self._settings())
+
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 
     def _minted(self, name: str, installation_id: int) -> Session:
-        if self.app is None:
-            raise AssertionError("only an App mints tokens")
-        integration = GithubIntegration(auth=self.app, **self._settings())
+        token = self._token(name, installation_id, PERMISSIONS)
+        return Session(self._client(Auth.Token(token)), token, time.monotonic())
+
+    def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> str:
+        integration = self.integration()
         try:
             owner, _, repository = name.partition("/")
             number = installation_id or integration.get_repo_installation(owner, repository).id
-            token = _mint(integration, number, repository)
+            return _mint(integration, number, repository, permissions)
         finally:
             integration.close()
-        return Session(self._client(Auth.Token(token)), token, time.monotonic())
 
     def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
         integration = GithubIntegration(auth=app, **self._settings())
@@ -184,10 +204,10 @@ class GitHubConnection:
         }
 
 
-def _mint(integration: GithubIntegration, installation_id: int, repository: str) -> str:
+def _mint(integration: GithubIntegration, installation_id: int, repository: str, permissions: Mapping[str, str]) -> str:
     """Return a token for one repository; an installation that grants less than we ask for gives what it has."""
     path = f"/app/installations/{installation_id}"
-    body: dict[str, Any] = {"repositories": [repository], "permissions": PERMISSIONS}
+    body: dict[str, Any] = {"repositories": [repository], "permissions": dict(permissions)}
     try:
         _, answer = integration.requester.requestJsonAndCheck("POST", f"{path}/access_tokens", input=body)
     except GithubException as error:
@@ -197,7 +217,7 @@ def _mint(integration: GithubIntegration, installation_id: int, repository: str)
         granted = installation["permissions"]
         body["permissions"] = {
             name: level if granted[name] == "write" else "read"
-            for name, level in PERMISSIONS.items()
+            for name, level in permissions.items()
             if name in granted
         }
         _, answer = integration.requester.requestJsonAndCheck("POST", f"{path}/access_tokens", input=body)

@@ -94,6 +94,7 @@ class RepositoryClient:
     """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused.
 
     `limits` are shared by all clients of one installation; `limited_seconds` is the wait after a limit that names none.
+    `called` is awaited after each call, whether it succeeded or not.
     """
 
     name: str
@@ -104,6 +105,7 @@ class RepositoryClient:
     deadline: float = DEADLINE_SECONDS
     limits: Limits = field(default_factory=Limits)
     limited_seconds: float = MINUTE_SECONDS
+    called: Callable[[], Awaitable[None]] | None = None
     _session: Session | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -137,6 +139,11 @@ class RepositoryClient:
     async def token(self) -> str:
         """Return a token that is good for some minutes, for git."""
         return (await self._opened(None)).token
+
+    async def reopen(self, open_session: Callable[[], Session], called: Callable[[], Awaitable[None]]) -> None:
+        """Go on with sessions of another kind, and with `called` after each call."""
+        await self.aclose()
+        self.open_session, self.called = open_session, called
 
     async def aclose(self) -> None:
         """Close the connections; the next call opens new ones."""
@@ -249,8 +256,12 @@ class RepositoryClient:
             self.limits.pause(reset + 1)
 
     async def _in_thread(self, call: Callable[[Session], T], session: Session) -> T:
-        async with asyncio.timeout(self.deadline):
-            return await asyncio.to_thread(call, session)
+        try:
+            async with asyncio.timeout(self.deadline):
+                return await asyncio.to_thread(call, session)
+        finally:
+            if self.called is not None:
+                await self.called()
 
 
 def _age(session: Session) -> float:

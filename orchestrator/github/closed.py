@@ -12,6 +12,7 @@ from orchestrator.github.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.follow import cancel, why_not_cancelled
 from orchestrator.github.handler import read_spec
 from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.repository import head_of
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
@@ -28,6 +29,7 @@ async def close(
     effects: Effects,
     operator: OperatorConfig,
     secrets: Iterable[str] = (),
+    previews: Previews | None = None,
     begin_now: Callable[[str], Awaitable[None]] | None = None,
 ) -> HandledRun:
     """Cancel an unfinished run as `/orchestrate cancel` does, without a word of its own; raises what `handle` raises.
@@ -40,6 +42,8 @@ async def close(
     client = github.repository(closing.repository, closing.installation_id)
     redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
+        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), closing.installation_id):
+            effects, earlier = StagedEffects(effects), earlier.staged()
         publisher = Publisher(
             client,
             run_id=closing.id,

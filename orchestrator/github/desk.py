@@ -22,6 +22,7 @@ from orchestrator.github.marks import note_mark, status_mark
 from orchestrator.github.notes import failure_comment, refusal_comment, spec_comment
 from orchestrator.github.plan import plan_comment
 from orchestrator.github.publisher import Effects, Publisher, Reaction
+from orchestrator.github.rehearsal import StagedEffects
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import ENDINGS, Links, status_comment
 from orchestrator.github.trigger import Trigger
@@ -218,6 +219,11 @@ class Earlier:
     command: Command
     effects: Effects
     root: Earlier | None = None
+
+    def staged(self) -> Earlier:
+        """Return the run with effects on the stage, where nothing is written."""
+        root = self.root.staged() if self.root else None
+        return replace(self, effects=StagedEffects(self.effects), root=root)
 
     def desk(self, desk: Desk, *, reacts_to: Trigger, budget_usd: float | None = None) -> Desk:
         """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from dataclasses import replace
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
@@ -33,6 +34,7 @@ from orchestrator.github.desk import (
 from orchestrator.github.follow import approve, cancel, resume
 from orchestrator.github.notes import help_comment
 from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse, says_staged
 from orchestrator.github.repository import (
     head_of,
     read_text,
@@ -62,14 +64,18 @@ async def handle(
     earlier: Earlier | None = None,
     resumable: bool = False,
     begin_now: Callable[[str], Awaitable[None]] | None = None,
+    previews: Previews | None = None,
+    staged: bool = False,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
-    where it is about one, and for `run` and `plan` the issue's unfinished run beside which none begins. `resumable`
-    tells whether later commands will find this command's run; `begin_now` has a queued run begin at once, so that it
-    ends when it was cancelled. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may not
-    even read or comment, and `RunLost`; everything else that goes wrong is said on GitHub and returned.
+    where it is about one and the store knows it, and for `run` and `plan` the issue's unfinished run beside which none
+    begins. `resumable` tells whether later commands will find this command's run; `begin_now` has a queued run begin at
+    once, so that it ends when it was cancelled. With `staged`, or where the repository's spec says so, nothing is
+    written on GitHub: all that would be goes to `previews`, those of this run. Raises `Unreachable` when GitHub is
+    down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes
+    wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -77,6 +83,14 @@ async def handle(
     client = github.repository(trigger.repository, trigger.installation_id)
     redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
+        # 1. The rules come from the default branch as it is now, through the API.
+        default_head = await head_of(client, trigger.default_branch)
+        spec, findings = await read_spec(client, spec_path, default_head, operator)
+        on_stage = staged or spec.github.staged
+        if on_stage:
+            await rehearse(client, github, previews or MemoryPreviews(), trigger.installation_id)
+            effects = StagedEffects(effects)
+            earlier = earlier.staged() if earlier else None
         publisher = Publisher(
             client,
             run_id=run_id,
@@ -87,10 +101,6 @@ async def handle(
             buttons=resumable and github.app is not None,
         )
         desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
-
-        # 1. The rules come from the default branch as it is now, through the API.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, spec_path, default_head, operator)
         await desk.said("spec", f"{len(findings)} findings")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -121,6 +131,10 @@ async def handle(
             refusal = await _not_begun(desk, spec, earlier)
         if refusal is not None:
             return await refuse(desk, refusal.message, code=refusal.code)
+
+        if command.name in ("approve", "resume") and not on_stage and previews and await previews.kept():
+            said = "the run was staged, and what it decided is not there. Give the command anew."
+            return await refuse(desk, said, code=Code.NO_RUN)
 
         # 4. Everything else is a run, whose failures are said on GitHub too.
         if command.name == "approve":
@@ -166,11 +180,15 @@ async def read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
     """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""
+    text = None
     try:
         text = await read_text(client, path, sha) if sha else None
         return bind(parse_spec(text or "", path, require_project=False), operator), ()
     except SpecError as error:
-        return bind(JobSpec(), operator), error.findings
+        spec = JobSpec()
+        # Who asked for previews must not get real writes because of a slip elsewhere in the file.
+        spec = replace(spec, github=replace(spec.github, staged=says_staged(text or "")))
+        return bind(spec, operator), error.findings
     except Unreachable:
         raise
     except GitHubError as error:

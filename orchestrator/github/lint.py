@@ -20,6 +20,7 @@ from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.checks import SPEC_CHECK, CheckRun
 from orchestrator.github.client import NotFound, Refused, RepositoryClient, Unreachable
 from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.repository import read_text
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.spec_change import POLICY_FOLDER, SpecChange, is_linted
@@ -59,15 +60,18 @@ async def lint(
     operator: OperatorConfig,
     refusal: Callable[[], Awaitable[str]],
     secrets: Iterable[str] = (),
+    previews: Previews | None = None,
 ) -> Linted:
     """Lint a commit's spec and policy files if it touches one, and say so in `orchestrator/spec`.
 
     `refusal` is asked once it is sure that there is something to lint, and returns why its actor may have no more of
-    it, or an empty text. Where neither checks nor statuses may be written, the reason says so. Raises `GitHubError`
-    when GitHub is down.
+    it, or an empty text. Where the spec on the default branch is staged, the check run goes to `previews`; where
+    neither checks nor statuses may be written, the reason says so. Raises `GitHubError` when GitHub is down.
     """
     client = github.repository(change.repository, change.installation_id)
     async with aclosing(client):
+        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), change.installation_id):
+            effects = StagedEffects(effects)
         publisher = await _publisher(change, client, github, effects, secrets)
 
         # 1. What touches no such file gets nothing; asking again needs a check run of ours, and the permission.
@@ -91,15 +95,23 @@ async def lint(
 
 
 async def give_up_lint(
-    change: SpecChange, reason: str, *, github: GitHubConnection, effects: Effects, secrets: Iterable[str] = ()
+    change: SpecChange,
+    reason: str,
+    *,
+    github: GitHubConnection,
+    effects: Effects,
+    secrets: Iterable[str] = (),
+    previews: Previews | None = None,
 ) -> None:
     """End the check run of a lint that keeps failing as failure (SECURITY 36).
 
     Where it never was sure that one is due, nothing is said, unless one waits because somebody asked again.
     """
-    state, _ = await effects.begin("lint", "due")
     client = github.repository(change.repository, change.installation_id)
     async with aclosing(client):
+        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), change.installation_id):
+            effects = StagedEffects(effects)
+        state, _ = await effects.begin("lint", "due")
         publisher = await _publisher(change, client, github, effects, secrets)
         if state != "done":
             waiting = await publisher.find_check_run(change.head_sha, SPEC_CHECK, shared=True) if change.again else None

@@ -21,6 +21,7 @@ from orchestrator.github.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.follow import resume, why_not_resumed
 from orchestrator.github.handler import read_spec
 from orchestrator.github.publisher import Effects, Publisher
+from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.repository import head_of
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.summaries import check_runs
@@ -53,6 +54,7 @@ async def rerun(
     effects: Effects,
     operator: OperatorConfig,
     secrets: Iterable[str] = (),
+    previews: Previews | None = None,
 ) -> HandledRun:
     """Conclude the check runs of a head again: from a resume, from validators that run anew, or as they were.
 
@@ -64,6 +66,8 @@ async def rerun(
     client = github.repository(trigger.repository, trigger.installation_id)
     redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
+        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id):
+            effects, earlier = StagedEffects(effects), earlier.staged()
         login = await github.login(client)
         publisher = Publisher(
             client, run_id=run_id, redactor=redactor, effects=effects, login=login, requester=trigger.actor
@@ -108,10 +112,13 @@ async def give_up_rerun(
     *,
     github: GitHubConnection,
     secrets: Iterable[str] = (),
+    previews: Previews | None = None,
 ) -> None:
     """Conclude the check runs of a re-run that keeps failing as failure (SECURITY 36)."""
     client = github.repository(trigger.repository, trigger.installation_id)
     async with aclosing(client):
+        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id):
+            earlier = earlier.staged()
         redactor = Redactor([*secrets, github.given_token])
         login = await github.login(client)
         publisher = Publisher(client, run_id=earlier.run_id, redactor=redactor, effects=earlier.effects, login=login)

@@ -10,6 +10,7 @@ from orchestrator.github.access import Access
 from orchestrator.github.build import build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
 from orchestrator.github.desk import Desk, Earlier, HandledRun, Root, refuse
 from orchestrator.github.feedback import gather, open_threads
+from orchestrator.github.live import end_rounds
 from orchestrator.github.markdown import code, one_line
 from orchestrator.github.marks import note_mark
 from orchestrator.github.ours import Ours, OwnCommit, issue_of, ours

@@ -8,6 +8,7 @@ from orchestrator.store.effects import EffectStore
 from orchestrator.store.holds import HoldStore
 from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
 from orchestrator.store.observations import ObservationStore
+from orchestrator.store.previews import PreviewStore
 from orchestrator.store.runs import RunRow, RunStore
 from orchestrator.store.uninterrupted import finished
 
@@ -22,6 +23,7 @@ __all__ = [
     "Ledger",
     "LedgerCall",
     "ObservationStore",
+    "PreviewStore",
     "RunRow",
     "RunStore",
     "Stored",

@@ -154,6 +154,17 @@ effects = Table(
     Column("at", Float, nullable=False),
 )
 
+# What a staged run would have written. No run need be there: a lint or a refusal has previews too.
+previews = Table(
+    "previews",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(120), nullable=False),
+    Column("preview", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("previews_by_run", "run_id", "id"),
+)
+
 # Who wants a run to stop; kept apart from the run, which may not exist yet, and which another process may hold.
 cancellations = Table(
     "cancellations",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -46,6 +47,26 @@ class Chromium:
         self.ask("Runtime.evaluate", expression=waiting, awaitPromise=True)
         while loader not in self._idle:
             self._note(self._next())
+
+    def press(self, selector: str, text: str) -> None:
+        """Click an element, and wait until a page that follows shows a text and its network is still."""
+        # Not at once: the answer to the command must come before the page goes.
+        self.run(f"setTimeout(() => document.querySelector({json.dumps(selector)}).click(), 0)")
+        shown = False
+        while not shown:
+            before = set(self._idle)
+            while self._idle == before:
+                self._note(self._next())
+            shown = self.run(f"document.body.innerText.includes({json.dumps(text)})")
+
+    def run(self, expression: str) -> Any:
+        """Return what an expression is worth on the page."""
+        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+
+    def screenshot(self, path: Path) -> None:
+        """Save what the page shows, all of it, as PNG."""
+        taken = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(taken["data"]))
 
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
         """Send a command and return its result; events that come meanwhile are noted."""

@@ -7,10 +7,11 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,12 @@ GOOD_CHECKS = dict.fromkeys(CHECKS, "success")
 DEADLINE_SECONDS = 180.0
 _WRITES = ("POST", "PATCH", "PUT", "DELETE")
 _TASK = re.compile(r"^Task: (\S+)$", re.MULTILINE)
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_SECONDS) -> Any:
@@ -336,6 +343,32 @@ def billed_usd(calls: list[Call]) -> float:
 
 def _comment_of(delivery: Any) -> int:
     return int(json.loads(delivery.body)["comment"]["id"])
+
+
+@asynccontextmanager
+async def started(
+    stage: Stage, changes: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, Callable[[], Awaitable[str]]]]:
+    """Start the bot with its address left alone; yields the process and what gives its next line, and stops it."""
+    stage.starts += 1
+    env = {name: value for name, value in (stage.environment() | dict(changes)).items() if value}
+    with (stage.folder / f"bot-{stage.starts}.log").open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
+        )
+
+    async def line() -> str:
+        assert process.stdout
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return (await process.stdout.readline()).decode()
+
+    try:
+        yield process, line
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                await process.wait()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from bot.dashboard import pages
 from bot.dashboard.pages import run_page
 from orchestrator.budget import Budget
+from orchestrator.github.preview import Preview, Shown
 from orchestrator.state import (
     ArchitectureDecision,
     CallRecord,
@@ -29,7 +30,7 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
-from orchestrator.store import Database, RunStore
+from orchestrator.store import Database, PreviewStore, RunStore
 from tests.unit.bot.conftest import StartBot, Worker
 from tests.unit.bot.deliveries import issue_comment
 
@@ -93,6 +94,25 @@ def test_markup_in_any_text_of_a_run_is_shown_as_text() -> None:
     assert attacked.attributes == harmless.attributes
     assert ATTACK in attacked.words
     assert "script" not in attacked.tags
+
+
+def test_markup_in_a_preview_is_shown_as_text() -> None:
+    previews = (Shown(ATTACK, ATTACK, ((ATTACK, ATTACK),), ATTACK, f"+{ATTACK}"),)
+    plain = Page(run_page(ProjectState("r-1", "title", "d", "c", Budget(1.0)), previews))
+    assert "script" not in plain.tags
+    assert "img" not in plain.tags
+    assert not [name for name in plain.attributes if name.startswith("on")]
+    assert plain.words.count(ATTACK) == 6
+
+
+async def test_what_was_only_answered_on_a_stage_has_a_page_too(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    preview = Preview("POST", "/repos/octo/demo/issues/1/comments", {"body": "The commands"}, {"id": 1})
+    await PreviewStore(bot.database, RUN_ID).keep(preview.to_json())
+    answer = await bot.client.get(f"/runs/{RUN_ID}")
+    assert answer.status_code == 200
+    assert "Staged: nothing was written on GitHub." in answer.text
+    assert "The commands" in answer.text
 
 
 async def test_the_list_escapes_titles_and_shows_status_and_money(start_bot: StartBot) -> None:

@@ -96,3 +96,27 @@ async def test_without_anything_configured_the_console_shows_the_way_to_set_up(s
         _, err = await process.communicate()
     assert process.returncode == 0
     assert match[2].partition("=")[2] not in err.decode()
+
+
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("serve", 2), ("--port", 2)])
+async def test_arguments_that_are_not_known_are_answered_with_the_usage(argument: str, status: int) -> None:
+    process = await asyncio.create_subprocess_exec(*(sys.executable, "-m", "bot", argument), stdout=PIPE, stderr=PIPE)
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    assert process.returncode == status
+    assert b"orchestrator-bot replay payload.json" in (err if status else out)
+
+
+async def test_credentials_of_another_github_end_with_2_and_name_the_file(start: Start, tmp_path: Path) -> None:
+    kept = tmp_path / "state" / "github-app.json"
+    kept.parent.mkdir()
+    kept.write_text(
+        '{"api_url": "https://api.github.com", "app_id": "1", "private_key": "k", "webhook_secret": "s", '
+        '"webhook_secret_previous": ""}'
+    )
+    process = await start(GITHUB_API_URL="https://ghes.example.org/api/v3")
+    async with asyncio.timeout(30):
+        _, err = await process.communicate()
+    assert process.returncode == 2
+    assert "github-app.json holds an App of https://api.github.com" in err.decode()
+    assert "Traceback" not in err.decode()

@@ -1,0 +1,97 @@
+"""Deliveries that failed, asked for again: at the start, and every ten minutes as long as the bot runs.
+
+GitHub never delivers anything again by itself. What arrives twice is taken once, because a delivery keeps its id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bot.logs import fields
+from orchestrator.errors import GitHubError, StoreError
+from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.client import Refused
+from orchestrator.github.hook import Attempt, ask_again, attempts_after, failed
+from orchestrator.store import Database, EffectStore
+
+SECONDS_BETWEEN_SWEEPS = 600.0
+PAGES_A_SWEEP = 50
+ASKED_A_SWEEP = 100
+TIMES_ASKED = 9
+"""Each time after twice the pause of the last one, which together is more than the three days that GitHub allows."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """Sweeps over the deliveries of the App's hook; `window` is how long GitHub keeps them, in seconds.
+
+    What was seen is remembered in the store, so that each sweep begins where the last one ended.
+    """
+
+    github: GitHubConnection
+    database: Database
+    window: float
+    asked_a_sweep: int = ASKED_A_SWEEP
+
+    async def sweeps(self) -> None:
+        """Sweep at once, then every ten minutes, until cancelled; one that fails is logged, and the next one tries."""
+        while True:
+            try:
+                asked = await self.sweep()
+                if asked:
+                    log.info("asked again for failed deliveries", extra=fields(deliveries=asked))
+            except (GitHubError, StoreError):
+                log.exception("failed deliveries could not be asked for")
+            await asyncio.sleep(SECONDS_BETWEEN_SWEEPS)
+
+    async def sweep(self) -> int:
+        """Ask again for what failed since the last sweep and return how many deliveries that were.
+
+        Without an App there is nothing to ask. Raises `GitHubError` when GitHub does not answer.
+        """
+        if self.github.app is None:
+            return 0
+        marks = EffectStore(self.database, "redelivery")
+        _, seen = await marks.begin("hook", str(self.github.app.app_id))
+        since = self.database.clock() - self.window
+        attempts, complete = await attempts_after(self.github, int(seen or 0), since, pages=PAGES_A_SWEEP)
+        if not complete:
+            log.warning("more deliveries than one sweep looks at", extra=fields(deliveries=len(attempts)))
+        asked, left = 0, []
+        for attempt in failed(attempts):
+            _, known = await marks.begin("delivery", attempt.guid)
+            times, not_before = _asked_before(known)
+            if times >= TIMES_ASKED:
+                continue
+            if asked == self.asked_a_sweep or self.database.clock() < not_before:
+                left.append(attempt)
+                continue
+            try:
+                await ask_again(self.github, attempt)
+            except Refused as error:
+                log.warning("a failed delivery is lost", extra=fields(delivery=attempt.guid, reason=str(error)))
+                times = TIMES_ASKED
+            again = int(self.database.clock() + SECONDS_BETWEEN_SWEEPS * 2**times)
+            await marks.done("delivery", attempt.guid, f"{times + 1} {again}")
+            asked += 1
+        newest = _settled(attempts, left)
+        if newest > int(seen or 0):
+            await marks.done("hook", str(self.github.app.app_id), str(newest))
+        return asked
+
+
+def _asked_before(known: str) -> tuple[int, float]:
+    """Return how often a delivery was asked for, and when it may be again, in seconds since the epoch."""
+    times, _, not_before = known.partition(" ")
+    return int(times or 0), float(not_before or 0)
+
+
+def _settled(attempts: Sequence[Attempt], left: Sequence[Attempt]) -> int:
+    """Return the id up to which nothing has to be looked at again: before what is under way, and what was left."""
+    open_ids = [it.id for it in attempts if it.pending] + [it.id for it in left]
+    return min(open_ids) - 1 if open_ids else max((it.id for it in attempts), default=0)
