@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from action.event import Asked, asked_by, origin
-from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
+from action.inputs import Inputs, Runner, fail_on, half_of, process_environment, secrets_of
 from action.outputs import (
     Ending,
     exit_status,
@@ -32,7 +33,8 @@ from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command
-from orchestrator.github.handler import Earlier, Progress, handle
+from orchestrator.github.halves import generate, publish
+from orchestrator.github.handler import Earlier, HandledRun, Progress, handle
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
@@ -56,10 +58,14 @@ def main() -> int:
 
     # 1. What makes the step fail, and where the runner wants to be told, come before anything that may go wrong.
     try:
-        runner, fails_on = Runner.from_environment(env), fail_on(env)
+        runner, fails_on, half = Runner.from_environment(env), fail_on(env), half_of(env)
     except UsageError as error:
         print(*remarks(_failed(error), redactor), sep="\n", flush=True)
         return error.exit_status
+    if half == "generate":
+        # What an earlier run left on this machine is not this one's.
+        shutil.rmtree(runner.bundle, ignore_errors=True)
+        runner = replace(runner, reports=runner.bundle)
     sys.excepthook = _internal_failure(runner, redactor, fails_on)
 
     # 2. Everything that is written meanwhile may hold a model's words, so nothing of it may act.
@@ -95,29 +101,73 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
         tell(f"ignored: {asked.reason}")
         return Ending("ignored", asked.reason)
     github = GitHubConnection.from_environment(opened)
-    output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
-    async with ControlPlane.open(opened) as plane:
-        if "offline" in plane.providers:
-            tell("Using the built-in offline model: starter projects, no vendor's model.")
-        earlier = await _earlier(plane, asked) if shared else None
-        if shared and not asked.follows:
-            text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
-            await DeliveryStore(plane.database).record(asked.delivery(text))
-        handled = await handle(
+    if inputs.half == "publish":
+        if keys := sorted(name for name, value in env.items() if name.endswith("_API_KEY") and value):
+            tell(f"This half needs no keys; take them out of its job: {', '.join(keys)}.")
+        handled = await publish(
             asked.trigger,
             asked.command,
+            runner.bundle,
             github=github,
-            plane=InputPlane(plane, tell, inputs.criteria, output),
-            effects=EffectStore(plane.database, asked.run_id),
             operator=operator,
             secrets=secrets,
             spec_path=inputs.spec,
             progress=told,
-            earlier=earlier,
-            resumable=shared,
         )
+        return Ending.of(handled, requester=asked.trigger.actor)
+    async with ControlPlane.open(opened) as plane:
+        if "offline" in plane.providers:
+            tell("Using the built-in offline model: starter projects, no vendor's model.")
+        if inputs.half == "generate":
+            handled = await generate(
+                asked.trigger,
+                asked.command,
+                runner.bundle,
+                github=github,
+                plane=InputPlane(plane, tell, inputs.criteria),
+                effects=EffectStore(plane.database, asked.run_id),
+                operator=operator,
+                secrets=secrets,
+                spec_path=inputs.spec,
+                progress=told,
+            )
+            return Ending.of(handled, requester=asked.trigger.actor, unpublished=True)
+        handled = await _run(plane, asked, inputs, github, operator, secrets, shared=shared, tell=tell, told=told)
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
     return Ending.of(handled, requester=asked.trigger.actor, folder=folder)
+
+
+async def _run(
+    plane: ControlPlane,
+    asked: Asked,
+    inputs: Inputs,
+    github: GitHubConnection,
+    operator: OperatorConfig,
+    secrets: tuple[str, ...],
+    *,
+    shared: bool,
+    tell: Callable[[str], None],
+    told: Callable[[Progress], Awaitable[None]],
+) -> HandledRun:
+    """Do both halves at once; `shared` tells whether other jobs find the run in the database."""
+    output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
+    earlier = await _earlier(plane, asked) if shared else None
+    if shared and not asked.follows:
+        text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
+        await DeliveryStore(plane.database).record(asked.delivery(text))
+    return await handle(
+        asked.trigger,
+        asked.command,
+        github=github,
+        plane=InputPlane(plane, tell, inputs.criteria, output),
+        effects=EffectStore(plane.database, asked.run_id),
+        operator=operator,
+        secrets=secrets,
+        spec_path=inputs.spec,
+        progress=told,
+        earlier=earlier,
+        resumable=shared,
+    )
 
 
 async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
@@ -159,7 +209,7 @@ def _payload(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _publish(runner: Runner, ending: Ending, redactor: Redactor) -> None:
-    path = write_report(runner.state, ending, redactor)
+    path = write_report(runner.reports or runner.state, ending, redactor)
     write_outputs(runner.output, output_values(ending, path))
     write_summary(runner.summary, ending, redactor)
     print(*remarks(ending, redactor), sep="\n", flush=True)

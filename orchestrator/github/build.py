@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
+from orchestrator.events import Event
 from orchestrator.github import answers, report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.clone import clone
@@ -19,6 +20,7 @@ from orchestrator.github.command import Command
 from orchestrator.github.desk import (
     Desk,
     HandledRun,
+    Plane,
     followed,
     planned,
     refuse,
@@ -37,6 +39,7 @@ from orchestrator.github.repository import (
     open_pull_request,
     opened,
 )
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Trigger
 from orchestrator.github.untrusted import ci_paths
 from orchestrator.hidden import visible
@@ -55,14 +58,9 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
     trigger, command, run_id = desk.trigger, desk.command, desk.run_id
 
     # 1. The base commit and our branch are decided once and hold for the whole run.
-    base = command.base or trigger.default_branch
-    base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
-    if not base_sha:
-        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.")
-    branch, open_url = await _branch(desk, job.github.branch_prefix)
-    if open_url:
-        return await refuse(desk, f"a pull request for this issue is open: {open_url}. Merge or close it first.")
-    await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
+    base_sha, branch, refusal = await pinned(desk, job)
+    if refusal:
+        return await refuse(desk, refusal)
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.
     with tempfile.TemporaryDirectory(prefix="orchestrator-clone-") as folder:
@@ -74,13 +72,9 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         async with followed(desk) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved
-            planning = not approved and (asks or job.github.require_approval_above_usd is not None)
-            state = await desk.plane.submit(
-                job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+            state, waits = await submitted(
+                desk.plane, job, run_id, source, asks=asks, approved=bool(approved), retry=retry, on_event=on_event
             )
-            waits = not approved and _above_threshold(job, state)
-            if planning and not asks and not waits and state.tasks:
-                state = await desk.plane.submit(job, run_id=run_id, source=source, on_event=on_event)
     if resumed_by:
         await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
@@ -89,6 +83,41 @@ async def build(desk: Desk, job: JobSpec, access: Access, *, resumed_by: str = "
         await desk.effects.done("plan", "shown", binding(state, job, base_sha))
         return await planned(desk, state, base_sha, waits)
     return await deliver(desk, job, access, state, base_sha, branch)
+
+
+async def pinned(desk: Desk, job: JobSpec) -> tuple[str, str, str]:
+    """Return a run's base commit and its branch, and why it cannot begin, an empty text when it can."""
+    base = desk.command.base or desk.trigger.default_branch
+    base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
+    if not base_sha:
+        return "", "", f"there is no branch `{code(base)}`, or it has no commit."
+    branch, open_url = await _branch(desk, job.github.branch_prefix)
+    if open_url:
+        return base_sha, "", f"a pull request for this issue is open: {open_url}. Merge or close it first."
+    await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
+    return base_sha, branch, ""
+
+
+async def submitted(
+    plane: Plane,
+    job: JobSpec,
+    run_id: str,
+    source: Source,
+    *,
+    asks: bool,
+    approved: bool = False,
+    retry: bool = False,
+    on_event: Callable[[Event], Awaitable[None]] | None = None,
+) -> tuple[ProjectState, bool]:
+    """Plan, and build unless only a plan is asked for; tell too whether the plan waits for an approval."""
+    planning = not approved and (asks or job.github.require_approval_above_usd is not None)
+    state = await plane.submit(
+        job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+    )
+    waits = not approved and _above_threshold(job, state)
+    if planning and not asks and not waits and state.tasks:
+        state = await plane.submit(job, run_id=run_id, source=source, on_event=on_event)
+    return state, waits
 
 
 async def deliver(
@@ -107,11 +136,7 @@ async def deliver(
     changes = await desk.plane.changes(run_id)
     if not changes.keys() - {ADR_PATH}:
         return await ended(desk, job, state, base_sha)
-    if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
-        raise GitHubError(
-            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
-            hint="Ask again and say that no key may be written; rotate the key if it is real.",
-        )
+    refuse_leaks(changes, desk.redactor)
     skip_checks, why = await _holds_ci_back(desk, changes, access)
     title = desk.publisher.safe(visible(trigger.title or state.title))
     message = commit_message(title, desk.publisher.safe(_summary(state)), run_id, skip_checks=skip_checks)
@@ -186,6 +211,15 @@ def job_of(spec: JobSpec, trigger: Trigger, command: Command, operator: Operator
     if trigger.private and not operator.allow_training_on_private:
         job = replace(job, policies=combine(PolicySet((_NO_TRAINING,)), job.policies))
     return job
+
+
+def refuse_leaks(changes: Mapping[str, bytes | None], redactor: Redactor) -> None:
+    """Raise `GitHubError` when a secret stands in generated files (SECURITY 31)."""
+    if leaks := [path for path, content in changes.items() if content and redactor.finds(content)]:
+        raise GitHubError(
+            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
+            hint="Ask again and say that no key may be written; rotate the key if it is real.",
+        )
 
 
 async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:

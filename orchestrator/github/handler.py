@@ -82,7 +82,7 @@ async def handle(
 
         # 1. The rules come from the default branch as it is now, through the API.
         default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await _read_spec(client, spec_path, default_head, operator)
+        spec, findings = await read_spec(client, spec_path, default_head, operator)
         await desk.said("spec", f"{len(findings)} findings")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -124,7 +124,7 @@ async def handle(
             return await fail(desk, error)
 
 
-async def _read_spec(
+async def read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
     """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""
