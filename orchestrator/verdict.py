@@ -14,6 +14,7 @@ from orchestrator.state import (
     TaskStatus,
     TaskType,
     ValidationResult,
+    ValidationStatus,
 )
 from orchestrator.workspace import Workspace
 
@@ -66,20 +67,25 @@ def verdict(
 ) -> tuple[ProjectStatus, Outcome]:
     """Return the ending that the results earn: completed only when every task and every validator passed.
 
+    Where no validator ran, nothing has passed.
+
     `note` says why nobody judged the result against its criteria; what every task and check passed is complete without.
     """
     done = {one for one, result in results.items() if result.status is TaskStatus.COMPLETED}
     open_tasks = [task.id for task in tasks if task.id not in done]
     open_checks = [one.validator for one in validation if not one.passed]
+    unchecked = not any(one.status is not ValidationStatus.NOT_RUN for one in validation)
     if not built(workspace):
         return ProjectStatus.FAILED, Outcome("failed", "; ".join(["Nothing was built", *_why(tasks, results)]) + ".")
-    if not open_tasks and not open_checks:
+    if not open_tasks and not open_checks and not unchecked:
         return ProjectStatus.COMPLETED, Outcome("changed", note or "Every task and every check passed.")
     reasons = []
     if open_tasks:
         reasons.append(f"not completed: {', '.join(open_tasks)}")
     if open_checks:
         reasons.append(f"checks that did not pass: {', '.join(open_checks)}")
+    elif unchecked:
+        reasons.append("no check ran, so that nothing is known to work")
     return ProjectStatus.PARTIAL, Outcome("incomplete", "; ".join([*reasons, *([note] if note else [])]))
 
 

@@ -141,9 +141,10 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"There is no bundle in {path.parent}.") from error
     except OSError as error:
         raise BundleError("The bundle is no plain file.") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise BundleError("The bundle is no plain file.")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise BundleError("The bundle is no plain file.")
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise BundleError(f"The bundle is larger than {MAX_BYTES} bytes.")

@@ -153,6 +153,31 @@ def _plant(workspace: Path, mark: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_where_actions_may_open_no_pull_requests_the_branch_is_kept_and_the_setting_and_the_link_are_told(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    said = {"message": "GitHub Actions is not permitted to create or approve pull requests."}
+    hub.faults.add(method="POST", path_regex=r"/pulls$", kind="status", status=403, times=9, body=said)
+    runner = runner_for(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    issue, comment_id = comment_on(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    outputs, branch = runner.outputs(), f"orchestrator/{issue}-a-sample-library"
+    link = f"{hub.url}/{REPO}/compare/main...{branch}?expand=1"
+    assert (ran.status, outputs["status"], outputs["branch"], hub.pull_requests(REPO)) == (0, "completed", branch, [])
+    assert (outputs["pull-request-number"], outputs["pull-request-url"]) == ("", link)
+    assert f"branch `{branch}`, [open a pull request]({link})" in runner.summary
+    assert branch in await hub.branches(REPO)
+    assert len(hub.check_runs(REPO)) == 4
+    (status,) = [it["body"] for it in hub.comments(REPO, issue) if it["user"]["login"] != "maria"]
+    assert link in status
+    assert "“Allow GitHub Actions to create and approve pull requests” under Settings → Actions → General" in status
+    assert [content for _, content in hub.reactions(REPO, comment_id)] == ["eyes", "rocket"]
+
+
+@pytest.mark.slow
 async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:

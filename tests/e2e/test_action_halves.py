@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from bot.localhub import LocalHub
 from tests.e2e.action_scene import REPO, comment_on, dispatch, opened, review, runner_for
-from tests.e2e.action_steps import LAST, Ran, StepRunner
+from tests.e2e.action_steps import LAST, ROOT, Ran, StepRunner
 from tests.loopback import ModelServer, Script
 
-READ = {"contents": "read", "issues": "read", "pull_requests": "read"}
-WRITE = {"contents": "write", "issues": "write", "pull_requests": "write", "checks": "write", "statuses": "write"}
+WORKFLOW = yaml.safe_load((ROOT / "docs/workflows/two-jobs.yml").read_text())
 Content = dict[str, Any]
 
 
@@ -63,15 +63,20 @@ class Jobs:
 
 def _jobs(tmp_path: Path, hub: LocalHub, models: ModelServer, **inputs: str) -> Jobs:
     generate = runner_for(tmp_path / "one", hub, models, command="generate", **inputs)
-    generate.token = hub.workflow_token(REPO, READ)
+    generate.token = hub.workflow_token(REPO, _permissions("generate"))
     publish = runner_for(tmp_path / "two", hub, models, command="publish", **inputs)
-    publish.token = hub.workflow_token(REPO, WRITE)
+    publish.token = hub.workflow_token(REPO, _permissions("publish"))
     generate.env = {**generate.env, "GITHUB_JOB": "generate"}
     publish.env = {name: value for name, value in publish.env.items() if name.startswith("GITHUB_")}
     publish.env["GITHUB_JOB"] = "publish"
     for runner in (generate, publish):
         runner.use_this_interpreter()
     return Jobs(generate, publish)
+
+
+def _permissions(job: str) -> dict[str, str]:
+    """Return what the documented workflow gives a job, as the API spells it."""
+    return {name.replace("-", "_"): level for name, level in WORKFLOW["jobs"][job]["permissions"].items()}
 
 
 def _writes(hub: LocalHub) -> list[str]:
@@ -125,6 +130,7 @@ async def test_one_job_generates_without_a_write_and_another_publishes_without_k
     assert "::warning file=" not in generated.log
 
 
+@pytest.mark.slow
 async def test_a_comment_that_is_no_command_ends_both_jobs_well_and_a_stranger_ends_them_badly(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
@@ -162,24 +168,27 @@ def _leaks(content: Content) -> None:
     content["changes"]["key.txt"] = "Z2hwXzAxMjM0NTY3ODlhYmNkZWZnaGlqMDEyMzQ1Njc4OWFiY2Q="  # a token's form
 
 
-REFUSED: list[tuple[Callable[[Content], None], str]] = [
-    (_escapes, "a path that is never written"),
-    (_protected, "this path is protected and is never written"),
-    (_elsewhere, "answers another request"),
-    (_other_base, "base commit is none of main"),
-    (_leaks, "A secret stands in generated files"),
-]
+ESCAPES = (_escapes, "a path that is never written")
+PROTECTED = (_protected, "this path is protected and is never written")
+ELSEWHERE = (_elsewhere, "answers another request")
+OTHER_BASE = (_other_base, "base commit is none of main")
+LEAKS = (_leaks, "A secret stands in generated files")
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [[PROTECTED, ELSEWHERE], pytest.param([ESCAPES, OTHER_BASE, LEAKS], marks=pytest.mark.slow)],
+    ids=["protected or elsewhere", "escapes, other base, leaks"],
+)
 async def test_sec_17_18_31_a_bundle_that_was_tampered_with_is_refused_with_a_sentence_and_nothing_is_pushed(
-    tmp_path: Path, hub: LocalHub, models: ModelServer
+    tmp_path: Path, hub: LocalHub, models: ModelServer, refused: list[tuple[Callable[[Content], None], str]]
 ) -> None:
     jobs = _jobs(tmp_path, hub, models)
     issue, _ = comment_on(hub, jobs.generate, "/orchestrate")
     await jobs.generated()
     whole = jobs.bundle.read_text()
 
-    for change, sentence in REFUSED:
+    for change, sentence in refused:
         jobs.bundle.write_text(whole)
         jobs.tamper(change)
         ran = await jobs.publish.run(LAST)
@@ -191,6 +200,7 @@ async def test_sec_17_18_31_a_bundle_that_was_tampered_with_is_refused_with_a_se
     assert (hub.pull_requests(REPO), list(await hub.branches(REPO))) == ([], ["main"])
 
 
+@pytest.mark.slow
 async def test_sec_18_a_bundle_that_is_a_link_a_pipe_too_large_or_missing_is_refused_with_a_sentence(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:

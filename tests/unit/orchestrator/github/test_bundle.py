@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,30 @@ def test_sec_18_a_bundle_with_a_path_that_is_never_written_is_refused(tmp_path: 
 def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bundle.json").write_bytes(content)
     with pytest.raises(BundleError, match="not JSON as we write it"):
+        read_bundle(tmp_path)
+
+
+def test_sec_18_a_bundle_that_is_a_link_a_pipe_a_folder_or_missing_is_refused(tmp_path: Path) -> None:
+    _written(tmp_path / "real")
+    for name in ("link", "pipe", "folder", "missing"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link" / "bundle.json").symlink_to(tmp_path / "real" / "bundle.json")
+    os.mkfifo(tmp_path / "pipe" / "bundle.json")
+    (tmp_path / "folder" / "bundle.json").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    for name in ("link", "pipe", "folder"):
+        with pytest.raises(BundleError, match="no plain file"):
+            read_bundle(tmp_path / name)
+    with pytest.raises(BundleError, match="folder is a link"):
+        read_bundle(tmp_path / "linked")
+    with pytest.raises(BundleError, match="There is no bundle in"):
+        read_bundle(tmp_path / "missing")
+
+
+def test_a_bundle_that_is_too_large_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    with (tmp_path / "bundle.json").open("wb") as file:
+        file.truncate(48 * 1024 * 1024 + 1)
+    with pytest.raises(BundleError, match="larger than 50331648 bytes"):
         read_bundle(tmp_path)
 
 
