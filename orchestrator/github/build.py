@@ -45,9 +45,9 @@ from orchestrator.github.untrusted import ci_paths
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
+from orchestrator.records import is_record
 from orchestrator.specs import JobSpec, merge_issue, narrow, to_json
 from orchestrator.state import ProjectState, ProjectStatus
-from orchestrator.verdict import ADR_PATH
 
 MAX_BRANCHES = 50
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
@@ -134,7 +134,7 @@ async def deliver(
 
     # 4. What was built becomes one verified commit on our branch; the record of the architecture alone does not count.
     changes = await desk.plane.changes(run_id)
-    if not changes.keys() - {ADR_PATH}:
+    if all(is_record(path, content) for path, content in changes.items()):
         return await ended(desk, job, state, base_sha)
     refuse_leaks(changes, desk.redactor)
     skip_checks, why = await _holds_ci_back(desk, changes, access)
