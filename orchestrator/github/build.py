@@ -17,6 +17,7 @@ from orchestrator.github import answers, report
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.clone import clone
 from orchestrator.github.command import Command
+from orchestrator.github.conventions import ask_for_review, in_template, requested_by, trailers
 from orchestrator.github.desk import (
     Desk,
     HandledRun,
@@ -25,7 +26,7 @@ from orchestrator.github.desk import (
     planned,
     refuse,
 )
-from orchestrator.github.markdown import code, one_line
+from orchestrator.github.markdown import code, fit, one_line
 from orchestrator.github.repository import (
     OpenedPullRequest,
     add_labels,
@@ -50,6 +51,8 @@ from orchestrator.specs import JobSpec, merge_issue, narrow, to_json
 from orchestrator.state import ProjectState, ProjectStatus
 
 MAX_BRANCHES = 50
+MAX_BODY = 40_000
+"""Of our part of a pull request's text, in letters; with the longest template it stays within GitHub's 65,536."""
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
 
 
@@ -139,7 +142,13 @@ async def deliver(
     refuse_leaks(changes, desk.redactor)
     skip_checks, why = await _holds_ci_back(desk, changes, access)
     title = desk.publisher.safe(visible(trigger.title or state.title))
-    message = commit_message(title, desk.publisher.safe(_summary(state)), run_id, skip_checks=skip_checks)
+    message = commit_message(
+        title,
+        desk.publisher.safe(_summary(state)),
+        run_id,
+        skip_checks=skip_checks,
+        trailers=await trailers(desk.client, job.commit, trigger.actor, state),
+    )
     head = await commit_files(
         desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
     )
@@ -148,16 +157,18 @@ async def deliver(
     # 5. The pull request, then its report and its checks.
     completed = state.status is ProjectStatus.COMPLETED
     notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
-    body = report.pull_request_body(state, trigger.issue, notes)
+    body = fit(report.pull_request_body(state, trigger.issue, [requested_by(trigger.actor), *notes]), MAX_BODY)
     pull = await open_pull_request(
         desk.client,
         head=branch,
         base=base,
         title=title,
-        body=desk.publisher.safe(body, closes=trigger.issue if completed else None),
+        body=await in_template(desk, body, closes=trigger.issue if completed else None),
         draft=job.github.draft or not completed,
     )
     await desk.said("opened", pull.url)
+    if pull.number is not None and (alone := await ask_for_review(desk, pull.number)):
+        notes.append(alone)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 

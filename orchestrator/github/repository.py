@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from github.Repository import Repository
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
+from orchestrator.github.template import kept
 
 SLUG_LETTERS = 40
 MAX_TEXT_BYTES = 1024 * 1024
@@ -95,16 +96,18 @@ async def read_text(client: RepositoryClient, path: str, ref: str) -> str | None
         raise GitHubError(f"{path} is not UTF-8.", hint="Save it as UTF-8.") from error
 
 
-def commit_message(title: str, body: str, run_id: str, *, skip_checks: bool) -> str:
-    """Return a commit's message with our trailer; `skip_checks` keeps GitHub from running the repository's CI.
+def commit_message(title: str, body: str, run_id: str, *, skip_checks: bool, trailers: Sequence[str] = ()) -> str:
+    """Return a commit's message, our trailer after the given ones.
 
+    `skip_checks` keeps GitHub from running the repository's CI:
     https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks#skipping-and-requesting-checks-for-individual-commits
     """
     subject = " ".join(title.split())[:72] or "Build"
     text = f"{subject}\n\n{body.strip()}" if body.strip() else subject
+    listed = "\n".join([*trailers, f"{RUN_TRAILER}: {run_id}"])
     if skip_checks:
-        return f"{text}\n\n\n{RUN_TRAILER}: {run_id}\nskip-checks: true\n"
-    return f"{text}\n\n{RUN_TRAILER}: {run_id}\n"
+        return f"{text}\n\n\n{listed}\nskip-checks: true\n"
+    return f"{text}\n\n{listed}\n"
 
 
 def is_ours(message: str, run_id: str) -> bool:
@@ -324,6 +327,7 @@ async def _create(
 
 
 async def _updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
+    body = kept(pull.body or "", body)
     if (pull.title, (pull.body or "").replace("\r\n", "\n").strip()) != (title, body.strip()):
         await client.write("edit the pull request", lambda _: pull.edit(title=title, body=body), idempotent=True)
     return opened(pull)
