@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bot.localhub import LocalHub, render
 from tests.e2e.action_steps import StepRunner
+from tests.e2e.endorsements import endorsements
 from tests.loopback import Answer, Asked, ModelServer
 
 REPO = "octo/demo"
@@ -34,6 +35,7 @@ async def opened(root: Path) -> AsyncIterator[LocalHub]:
             hub.create_user(login)
             hub.set_permission(REPO, login, role)
         yield hub
+        assert endorsements(hub.requests) == []
 
 
 def runner_for(tmp_path: Path, hub: LocalHub, models: ModelServer, **inputs: str) -> StepRunner:

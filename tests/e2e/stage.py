@@ -22,6 +22,7 @@ import httpx
 from bot.localhub import LocalHub
 from bot.localhub.faults import RecordedRequest
 from tests.certificates import certificates
+from tests.e2e.endorsements import endorsements
 from tests.loopback import Call, ModelServer, Script
 
 MAINTAINER = "maria"
@@ -338,6 +339,7 @@ async def open_stage(folder: Path, script: Script | None = None) -> AsyncIterato
         app_id, key = hub.create_app("Orchestrator", None, SECRET)
         with ModelServer(script or Script()) as models:
             yield Stage(folder, hub, models, app_id, key)
+        assert endorsements(hub.requests) == []
 
 
 async def _address(process: asyncio.subprocess.Process, log: Path) -> str:
