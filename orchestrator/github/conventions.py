@@ -66,18 +66,18 @@ async def trailers(
     if commit.assisted_by:
         models = dict.fromkeys(result.model for result in state.results.values() if result.model)
         made += [f"Assisted-by: {TOOL}/{VERSION}:{_plain(model)}" for model in models]
-    if commit.sign_off:
-        name, address = await _identity(client, requester)
-        made.append(f"Signed-off-by: {name} <{address}>")
+    # A bot that commands can certify no more than the App.
+    if commit.sign_off and not requester.endswith("[bot]"):
+        made.append(f"Signed-off-by: {await _identity(client, requester)}")
     return tuple(made)
 
 
-async def _identity(client: RepositoryClient, login: str) -> tuple[str, str]:
+async def _identity(client: RepositoryClient, login: str) -> str:
     """Return a person's name and noreply address, which reveals nothing that GitHub does not show."""
     account = await client.read_api(f"say who {login} is", lambda github: github.get_user(login).raw_data)
     name = _plain(str(account.get("name") or "")) or login
     host = urlsplit(client.server_url).hostname or _GITHUB
-    return name, f"{account['id']}+{login}@users.noreply.{host}"
+    return f"{name} <{account['id']}+{login}@users.noreply.{host}>"
 
 
 def requested_by(login: str) -> str:

@@ -109,6 +109,7 @@ async def test_a_repository_without_a_template_or_with_an_unreadable_one_has_non
 async def test_trailers_stand_before_ours_by_the_commit_section_alone(scene: Scene) -> None:
     state, maria = states.completed(), scene.hub.create_user("maria")
     assert await trailers(scene.client, CommitSpec(), "maria", state) == ()
+    assert await trailers(scene.client, CommitSpec(sign_off=True), "renovate[bot]", state) == ()
     wanted = await trailers(scene.client, CommitSpec(sign_off=True, assisted_by=True), "maria", state)
     assert [line.partition(":")[0] for line in wanted] == ["Assisted-by", "Signed-off-by"]
     assert wanted[0].endswith(":gpt-x")
