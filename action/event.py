@@ -11,12 +11,11 @@ from action.inputs import Inputs
 from orchestrator.codes import Code
 from orchestrator.errors import UsageError
 from orchestrator.github.command import Command, Refusal, parse_command
+from orchestrator.github.halves import HALVED
 from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.specs import title_of
 from orchestrator.store import Delivery
 
-HALVES = ("generate", "publish")
-"""The two halves of `run` for two jobs; refused until they exist."""
 SHARED = ("approve", "status", "cancel", "resume")
 """The commands about a run that another job may have started, which only a shared database knows."""
 _COMMENTED = frozenset({"comment", "review"})
@@ -73,6 +72,16 @@ def asked_by(
     command = _command(trigger, inputs)
     if command is None:
         return Ignored("the comment holds no command")
+    if isinstance(command, Command) and inputs.half and command.name not in HALVED:
+        names = ", ".join(f"`{name}`" for name in HALVED)
+        return Asked(
+            trigger,
+            Refusal(
+                f"`/orchestrate {command.name}` cannot be shared by two jobs; {names} can. For the others, the "
+                "workflow needs one job that does both halves.",
+                code=Code.NOT_AVAILABLE,
+            ),
+        )
     if isinstance(command, Command) and command.name in SHARED and not shared:
         return Asked(
             trigger,
@@ -130,7 +139,9 @@ def _for_workflow(
         default_branch=_text(repository, "default_branch") or env.get("GITHUB_REF_NAME", "") or "main",
         private=repository.get("private") is not False,
         actor=_text(_part(payload, "sender"), "login") or env.get("GITHUB_ACTOR", ""),
-        source=f"workflow:{_run(env)}:{_digest(env.get('GITHUB_JOB', ''), inputs.project, inputs.criteria)}",
+        # The two halves of one run are two jobs.
+        source=f"workflow:{_run(env)}:"
+        + _digest("" if inputs.half else env.get("GITHUB_JOB", ""), inputs.project, inputs.criteria),
         title=_text(issue, "title") if issue is not None else title_of(inputs.project),
         body=_text(issue, "body") if issue is not None else inputs.project,
     )
@@ -148,18 +159,10 @@ def _for_workflow(
 
 
 def _command(trigger: Trigger, inputs: Inputs) -> Command | Refusal | None:
-    if not inputs.command:
-        if trigger.comment_id is None:
-            return Command("run")
-        return _said(trigger)
-    text = inputs.command.removeprefix("/orchestrate").strip()
-    word = text.partition(" ")[0].lower()
-    if word in HALVES:
-        raise UsageError(
-            f"The command `{word}` is not available in this version.",
-            hint="Use `run`, which does both halves in one job.",
-        )
-    return parse_command(f"/orchestrate {text}", on_pull_request=trigger.is_pull_request)
+    if inputs.command and not inputs.half:
+        text = inputs.command.removeprefix("/orchestrate").strip()
+        return parse_command(f"/orchestrate {text}", on_pull_request=trigger.is_pull_request)
+    return Command("run") if trigger.comment_id is None else _said(trigger)
 
 
 def _said(trigger: Trigger) -> Command | Refusal | None:

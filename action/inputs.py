@@ -16,6 +16,9 @@ FAIL_ON = ("never", "error", "criteria")
 NAMES = ("github-token", "command", "spec", "project", "criteria", "budget", "output-dir", "fail-on")
 """The inputs as `action.yml` names them; a step passes each as INPUT_ and the name in capitals with underscores."""
 
+HALVES = ("generate", "publish")
+"""The two halves of `run` for two jobs: one with keys and no token that may write, the other one the reverse."""
+
 _BUDGET = re.compile(r"\$?(?P<number>[0-9]{1,9}(?:\.[0-9]{0,6})?|\.[0-9]{1,6})\Z")
 _SECRET_NAMES = re.compile(r"(?:_API_KEY|_PRIVATE_KEY|_TOKEN|_SECRET|_SECRET_PREVIOUS|_PASSWORD)\Z")
 _SHORTEST_SECRET = 4
@@ -24,12 +27,16 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """The runner's files and folders, https://docs.github.com/en/actions/reference/workflows-and-actions/variables."""
+    """The runner's files and folders, https://docs.github.com/en/actions/reference/workflows-and-actions/variables.
+
+    `reports` is where the report goes, if not beside the state.
+    """
 
     output: Path
     summary: Path
     temp: Path
     workspace: Path
+    reports: Path | None = None
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str]) -> Runner:
@@ -45,10 +52,18 @@ class Runner:
         """The folder of this job's state, outside the workspace."""
         return self.temp / "orchestrator"
 
+    @property
+    def bundle(self) -> Path:
+        """The folder that the generating half leaves, for the workflow to hand on, and the publishing half reads."""
+        return self.temp / "orchestrator-bundle"
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The inputs; texts are empty where nothing was given, `budget_usd` None, `output_dir` None for a pull request."""
+    """The inputs; texts are empty where nothing was given, `budget_usd` None, `output_dir` None for a pull request.
+
+    `half` is `generate` or `publish` where the step is one of the two halves of a run.
+    """
 
     github_token: str = field(default="", repr=False)
     command: str = ""
@@ -57,6 +72,7 @@ class Inputs:
     criteria: str = ""
     budget_usd: float | None = None
     output_dir: Path | None = None
+    half: str = ""
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str], workspace: Path) -> Inputs:
@@ -65,6 +81,9 @@ class Inputs:
         def value(name: str) -> str:
             return env.get(variable(name), "").strip()
 
+        half = half_of(env)
+        if half and value("output-dir"):
+            raise UsageError(f"output-dir does not go with `command: {half}`.", hint="Use one job with `command: run`.")
         return cls(
             github_token=value("github-token"),
             command=value("command"),
@@ -73,6 +92,7 @@ class Inputs:
             criteria=value("criteria"),
             budget_usd=_budget(value("budget")),
             output_dir=_output_dir(value("output-dir"), workspace),
+            half=half,
         )
 
 
@@ -87,6 +107,19 @@ def fail_on(env: Mapping[str, str]) -> str:
     if word not in FAIL_ON:
         raise UsageError(f"fail-on is {word!r}.", hint=f"Use one of {', '.join(FAIL_ON)}.")
     return word
+
+
+def half_of(env: Mapping[str, str]) -> str:
+    """Return which half of a run the step is, empty for both; raises `UsageError` for a half with options."""
+    word, *rest = env.get(variable("command"), "").removeprefix("/orchestrate").split() or [""]
+    if word.lower() not in HALVES:
+        return ""
+    if rest:
+        raise UsageError(
+            f"The command `{word.lower()}` takes nothing after it.",
+            hint="The event's comment says what to build; `budget` caps it.",
+        )
+    return word.lower()
 
 
 def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:

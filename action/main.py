@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from action.event import Asked, asked_by, origin
-from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
+from action.inputs import Inputs, Runner, fail_on, half_of, process_environment, secrets_of
 from action.outputs import (
     Ending,
     exit_status,
@@ -34,8 +35,10 @@ from orchestrator.errors import OrchestratorError, SpecError, UsageError
 from orchestrator.github.auth import GitHubConnection
 from orchestrator.github.command import Command
 from orchestrator.github.follow import abandon
-from orchestrator.github.handler import Earlier, Progress, handle
+from orchestrator.github.halves import generate, publish
+from orchestrator.github.handler import Earlier, HandledRun, Progress, handle
 from orchestrator.github.preview import Preview
+from orchestrator.github.rehearsal import MemoryPreviews, Previews
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.trigger import Ignored
 from orchestrator.hidden import visible
@@ -59,10 +62,14 @@ def main() -> int:
 
     # 1. What makes the step fail, and where the runner wants to be told, come before anything that may go wrong.
     try:
-        runner, fails_on = Runner.from_environment(env), fail_on(env)
+        runner, fails_on, half = Runner.from_environment(env), fail_on(env), half_of(env)
     except UsageError as error:
         print(*remarks(_failed(error), redactor), sep="\n", flush=True)
         return error.exit_status
+    if half == "generate":
+        # What an earlier run left on this machine is not this one's.
+        shutil.rmtree(runner.bundle, ignore_errors=True)
+        runner = replace(runner, reports=runner.bundle)
     sys.excepthook = _internal_failure(runner, redactor, fails_on)
 
     # 2. Everything that is written meanwhile may hold a model's words, so nothing of it may act.
@@ -98,42 +105,94 @@ async def _step(env: Mapping[str, str], runner: Runner, secrets: tuple[str, ...]
         tell(f"ignored: {asked.reason}")
         return Ending("ignored", asked.reason, code=Code.IGNORED)
     github = GitHubConnection.from_environment(opened)
-    output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
+    if inputs.half == "publish":
+        if keys := sorted(name for name, value in env.items() if name.endswith("_API_KEY") and value):
+            tell(f"This half needs no keys; take them out of its job: {', '.join(keys)}.")
+        previews: Previews = MemoryPreviews()
+        handled = await publish(
+            asked.trigger,
+            asked.command,
+            runner.bundle,
+            github=github,
+            operator=operator,
+            secrets=secrets,
+            spec_path=inputs.spec,
+            progress=told,
+            previews=previews,
+        )
+        return _staged(Ending.of(handled, requester=asked.trigger.actor), await previews.kept())
     async with ControlPlane.open(opened) as plane:
         github.count_content(operator.content_writes_per_hour, lambda bucket: ContentStore(plane.database, bucket))
         if "offline" in plane.providers:
             tell("Using the built-in offline model: starter projects, no vendor's model.")
-        earlier = await _earlier(plane, asked) if shared else None
-        if shared and not asked.follows:
-            text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
-            await DeliveryStore(plane.database).record(asked.delivery(text))
-        previews = PreviewStore(plane.database, earlier.run_id if earlier else asked.run_id)
-        try:
-            handled = await handle(
+        if inputs.half == "generate":
+            handled = await generate(
                 asked.trigger,
                 asked.command,
+                runner.bundle,
                 github=github,
-                plane=InputPlane(plane, tell, inputs.criteria, output),
+                plane=InputPlane(plane, tell, inputs.criteria),
                 effects=EffectStore(plane.database, asked.run_id),
                 operator=operator,
                 secrets=secrets,
                 spec_path=inputs.spec,
                 progress=told,
-                earlier=earlier,
-                resumable=shared,
-                previews=previews,
+            )
+            return Ending.of(handled, requester=asked.trigger.actor, unpublished=True)
+        earlier = await _earlier(plane, asked) if shared else None
+        previews = PreviewStore(plane.database, earlier.run_id if earlier else asked.run_id)
+        try:
+            handled = await _run(
+                plane, asked, inputs, github, operator, secrets, previews, earlier, shared=shared, tell=tell, told=told
             )
         finally:
             # Nobody takes up by itself what a job leaves: no check run may stay open (SECURITY 36).
             if earlier is not None and (left := await abandon(github, earlier, redactor, INTERRUPTED)):
                 tell(left)
-        staged = tuple(map(Preview.from_json, await previews.kept()))
+        kept = await previews.kept()
     folder = inputs.output_dir.relative_to(runner.workspace.resolve()).as_posix() if inputs.output_dir else ""
-    ending = Ending.of(handled, requester=asked.trigger.actor, folder=folder)
-    if not staged:
-        return ending
-    # What is only staged is there for nobody: a later step must not look for it.
-    return replace(ending, branch="", pull_request=None, pull_request_url="", previews=staged)
+    return _staged(Ending.of(handled, requester=asked.trigger.actor, folder=folder), kept)
+
+
+def _staged(ending: Ending, kept: Iterable[str]) -> Ending:
+    """Return the ending with its previews, if any: what is only staged is there for nobody, nor for a later step."""
+    previews = tuple(map(Preview.from_json, kept))
+    return replace(ending, branch="", pull_request=None, pull_request_url="", previews=previews) if previews else ending
+
+
+async def _run(
+    plane: ControlPlane,
+    asked: Asked,
+    inputs: Inputs,
+    github: GitHubConnection,
+    operator: OperatorConfig,
+    secrets: tuple[str, ...],
+    previews: Previews,
+    earlier: Earlier | None,
+    *,
+    shared: bool,
+    tell: Callable[[str], None],
+    told: Callable[[Progress], Awaitable[None]],
+) -> HandledRun:
+    """Do both halves at once; `shared` tells whether other jobs find the run in the database."""
+    output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
+    if shared and not asked.follows:
+        text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
+        await DeliveryStore(plane.database).record(asked.delivery(text))
+    return await handle(
+        asked.trigger,
+        asked.command,
+        github=github,
+        plane=InputPlane(plane, tell, inputs.criteria, output),
+        effects=EffectStore(plane.database, asked.run_id),
+        operator=operator,
+        secrets=secrets,
+        spec_path=inputs.spec,
+        progress=told,
+        earlier=earlier,
+        resumable=shared,
+        previews=previews,
+    )
 
 
 async def _earlier(plane: ControlPlane, asked: Asked) -> Earlier | None:
@@ -190,7 +249,7 @@ def _payload(env: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _publish(runner: Runner, ending: Ending, redactor: Redactor) -> None:
-    path = write_report(runner.state, ending, redactor)
+    path = write_report(runner.reports or runner.state, ending, redactor)
     write_outputs(runner.output, output_values(ending, path))
     write_summary(runner.summary, ending, redactor)
     print(*remarks(ending, redactor), sep="\n", flush=True)

@@ -34,6 +34,11 @@ NAMES = (
 MAX_SUMMARY = 1_000_000
 """A step's summary holds 1 MiB; https://docs.github.com/en/actions/reference/limits."""
 
+UNPUBLISHED = (
+    "Nothing was written to GitHub, not even progress: this job has no token for it. The job with `command: publish` "
+    "reads what was left for it, and says the rest."
+)
+
 _GOOD = frozenset({"completed", "answered", "planned", "ignored"})
 _EXITS = {"budget_exhausted": 3, "timed_out": 3, "spec_invalid": 2, "interrupted": 130}
 _LEVELS = {"failure": "error", "warning": "warning", "notice": "notice"}
@@ -44,7 +49,7 @@ class Ending:
     """How the step ended; `status` is the handler's, `ignored`, `failed` or `interrupted`, `exit_status` our own.
 
     `folder` is where the files went, relative to the workspace; empty for a branch. `previews` are what a staged run
-    would have written.
+    would have written. What is `unpublished` is left for another job to publish.
     """
 
     status: str
@@ -60,10 +65,11 @@ class Ending:
     folder: str = ""
     requester: str = ""
     code: str = Code.FAILED
+    unpublished: bool = False
     previews: tuple[Preview, ...] = ()
 
     @classmethod
-    def of(cls, handled: HandledRun, *, requester: str = "", folder: str = "") -> Ending:
+    def of(cls, handled: HandledRun, *, requester: str = "", folder: str = "", unpublished: bool = False) -> Ending:
         """Return the ending of a command that was handled."""
         no_model = handled.state is not None and handled.state.outcome.code == "no_model"
         return cls(
@@ -80,6 +86,7 @@ class Ending:
             folder,
             requester,
             handled.code or Code.FAILED,
+            unpublished,
         )
 
 
@@ -108,7 +115,8 @@ def masks(values: Iterable[str]) -> list[str]:
 def remarks(ending: Ending, redactor: Redactor) -> list[str]:
     """Return every finding as a command with file and line, and the reason of an ending that is not good."""
     notes: list[Annotation] = list(spec_check(ending.spec_findings).annotations)
-    if ending.state is not None:
+    # The job that publishes says all of them; twice would be once too often.
+    if ending.state is not None and not ending.unpublished:
         notes += [note for run in check_runs(ending.state) for note in run.annotations]
     if ending.folder:
         notes = [replace(note, path=str(PurePosixPath(ending.folder, note.path))) for note in notes]
@@ -193,6 +201,8 @@ def summary(ending: Ending, redactor: Redactor) -> str:
     if ending.status not in _GOOD:
         facts.append(f"code `{ending.code}`")
     parts.append(" · ".join(facts))
+    if ending.unpublished:
+        parts.append(UNPUBLISHED)
     text = ending.report or ending.reason
     parts.append(inert(redactor(visible(text)), requester=ending.requester))
     # Fenced as it is, every text stands there as it would have been published.

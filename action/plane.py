@@ -60,6 +60,7 @@ class InputPlane:
         *,
         run_id: str,
         repository: str,
+        user: str = "",
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         """Have a change reviewed by two providers."""
@@ -69,7 +70,7 @@ class InputPlane:
             if on_event is not None:
                 await on_event(event)
 
-        return await self.plane.review(job, change, run_id=run_id, repository=repository, on_event=told)
+        return await self.plane.review(job, change, run_id=run_id, repository=repository, user=user, on_event=told)
 
     async def changes(self, run_id: str) -> Mapping[str, bytes | None]:
         """Return what belongs onto a branch: nothing when the folder has it."""

@@ -39,21 +39,3 @@ async def decide(run: Run) -> ArchitectureDecision:
         data_paradigm=reply.data_paradigm.value,
         rationale=reply.rationale,
     )
-
-
-def adr(decision: ArchitectureDecision, title: str) -> str:
-    """Return the decision as an architecture decision record in Markdown.
-
-    Form: https://cognitect.com/blog/2011/11/15/documenting-architecture-decisions
-    """
-    return (
-        f"# 1. Architecture of {title}\n\n"
-        "## Status\n\nAccepted\n\n"
-        f"## Context\n\nThe job: {title}.\n\n"
-        "## Decision\n\n"
-        f"- Structural pattern: {decision.structural_pattern}\n"
-        f"- Topology: {decision.topology}\n"
-        f"- API paradigm: {decision.api_paradigm}\n"
-        f"- Data paradigm: {decision.data_paradigm}\n\n"
-        f"## Consequences\n\n{decision.rationale}\n"
-    )

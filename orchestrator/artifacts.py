@@ -161,6 +161,21 @@ def apply_reply(reply: ChangesReply, tree: Tree, rules: WriteRules) -> dict[str,
     return laid.changes
 
 
+def check_changes(changes: Changes, tree: Tree, rules: WriteRules) -> None:
+    """Check finished changes against a tree, as those of an answer are; raises `ChangeError` for the first.
+
+    How many there are in all is for the caller to limit.
+    """
+    laid = _Laid(tree)
+    for path in [path for path, content in changes.items() if content is None]:
+        if not laid.occupied(rules.check(path)):
+            raise ChangeError(path, "there is no such file to delete")
+        laid.changes[path] = None
+    for path, content in changes.items():
+        if content is not None:
+            laid.put(rules.check(path), content)
+
+
 @dataclass(frozen=True, slots=True)
 class _Laid:
     """A tree under the changes of one answer."""

@@ -180,6 +180,7 @@ class ControlPlane:
         *,
         run_id: str,
         repository: str,
+        user: str = "",
         retry_failed: bool = False,
         on_event: OnEvent | None = None,
     ) -> ProjectState:
@@ -202,7 +203,7 @@ class ControlPlane:
                     run_id=chosen,
                     job=bound,
                     app_type=bound.app_type or "generic",
-                    source=Source(Path(folder), repository),
+                    source=Source(Path(folder), repository, user=user),
                     concurrency=self._concurrency or runtime.operator.tasks_at_once,
                     retry_failed=retry_failed,
                 )

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import TypeVar
 
-from orchestrator.architecture import adr, decide
-from orchestrator.artifacts import clashes
+from orchestrator.architecture import decide
+from orchestrator.artifacts import clashes, matches
 from orchestrator.budget import to_usd
 from orchestrator.checks import Checker, checked
 from orchestrator.codes import Code
@@ -32,6 +32,7 @@ from orchestrator.gateway import UnusableAnswers
 from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.persistence import Persistence
 from orchestrator.planner import plan, ready, remaining_path, unreachable
+from orchestrator.records import ADR_PATH, adr, due, is_record, record, record_folder
 from orchestrator.routing import Need
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
@@ -50,7 +51,7 @@ from orchestrator.state import (
     ValidationStatus,
 )
 from orchestrator.store import HoldStore, finished
-from orchestrator.verdict import ADR_PATH, built, is_new, repair, verdict
+from orchestrator.verdict import built, is_new, repair, verdict
 
 __all__ = ["Engine", "Source", "Submission"]
 
@@ -210,6 +211,7 @@ class Engine:
             return ProjectStatus.WAITING, Outcome(Code.PLANNED, f"{len(tasks)} tasks planned; nothing was generated.")
 
         self._refuse_clashes(desk, submission, *(path for task in tasks for path in task.files))
+        await self._record(desk, submission, decision, tasks)
 
         # 3. Every task, the moment the tasks it depends on are done.
         sandbox = await self._runtime.sandbox()
@@ -239,9 +241,9 @@ class Engine:
             decision = await decide(run)
         if is_new(run.workspace):
             # Before the decision itself: a process that dies in between decides again, and writes the record again.
-            record = {ADR_PATH: adr(decision, run.job.title).encode()}
-            run.workspace.accept(record)
-            await self._runs.add_files(run.id, desk.fence, record)
+            made = {ADR_PATH: adr(decision, run.job.title).encode()}
+            run.workspace.accept(made)
+            await self._runs.add_files(run.id, desk.fence, made)
         await self._save(desk, architecture=decision)
         run.tell(
             EventType.ARCHITECTURE_DECIDED,
@@ -252,6 +254,21 @@ class Engine:
             rationale=decision.rationale,
         )
         return decision
+
+    async def _record(
+        self, desk: Desk, submission: Submission, decision: ArchitectureDecision, tasks: tuple[Task, ...]
+    ) -> None:
+        """Add a record to the folder of an existing repository, once, if the plan decides something new."""
+        run = desk.run
+        folder = record_folder(run.workspace)
+        recorded = any(is_record(path, content) for path, content in run.workspace.accepted.items())
+        if folder is None or recorded or is_new(run.workspace) or not due(run.workspace, folder, decision, tasks):
+            return
+        made = record(run.workspace, folder, decision, run.job.title, desk.state.created_at)
+        protected = submission.source.protected_paths if submission.source else ()
+        if not any(matches(path, protected) for path in made):
+            run.workspace.accept(made)
+            await self._runs.add_files(run.id, desk.fence, made)
 
     def _tell_plan(self, run: Run, tasks: tuple[Task, ...], expected: Forecast) -> None:
         titles = [{"id": task.id, "title": task.title} for task in tasks]

@@ -146,6 +146,20 @@ class GitHubSpec:
 
 
 @dataclass(frozen=True, slots=True, config=STRICT)
+class CommitSpec:
+    """The trailers of our commits.
+
+    `sign_off` certifies the origin (https://developercertificate.org) in the name of whoever commanded the run: the
+    App can take no responsibility, and a person who commands and reviews does.
+    """
+
+    sign_off: Annotated[
+        Flag, Field(description="Add `Signed-off-by` of whoever commanded the run, at their noreply address.")
+    ] = False
+    assisted_by: Annotated[Flag, Field(description="Add `Assisted-by` for each model that wrote.")] = False
+
+
+@dataclass(frozen=True, slots=True, config=STRICT)
 class ContextSpec:
     """Which files of an existing repository a model may see; an empty `include` means all."""
 

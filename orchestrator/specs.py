@@ -24,6 +24,7 @@ from orchestrator.sections import (
     MAX_TIME_SECONDS,
     AppType,
     BudgetSpec,
+    CommitSpec,
     ContextSpec,
     Flag,
     GitHubSpec,
@@ -68,6 +69,7 @@ class JobSpec:
     validation: ValidationSpec = ValidationSpec()
     github: GitHubSpec = GitHubSpec()
     context: ContextSpec = ContextSpec()
+    commit: CommitSpec = CommitSpec()
     enabled: bool = True
     background: str = ""
     feedback: Feedback | None = None
@@ -94,6 +96,7 @@ class SpecFile:
     validation: ValidationSpec = ValidationSpec()
     github: GitHubSpec = GitHubSpec()
     context: ContextSpec = ContextSpec()
+    commit: CommitSpec = CommitSpec()
 
 
 @plain_dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ def parse_spec(text: str, path: str = SPEC_PATH, *, require_project: bool) -> Jo
         validation=file.validation,
         github=file.github,
         context=file.context,
+        commit=file.commit,
         enabled=file.enabled,
     )
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.artifacts import PROTECTED_PATHS, matches
 from orchestrator.codes import Code
+from orchestrator.records import ADR_PATH as ADR_PATH
+from orchestrator.records import is_record
 from orchestrator.state import (
     REPAIR_PREFIX,
     Outcome,
@@ -15,15 +17,16 @@ from orchestrator.state import (
     TaskStatus,
     TaskType,
     ValidationResult,
+    ValidationStatus,
 )
 from orchestrator.workspace import Workspace
 
-ADR_PATH = "docs/adr/0001-architecture.md"
 # A repair is shown the files that its findings name, then others up to this size; source: half of the smallest
 # context in the catalog (64,000 tokens), at three bytes a token.
 REPAIR_BYTES = 96_000
 # Files that a repository may hold and still be new: they say nothing about its shape.
 _BARE = ("README", "LICENSE", ".")
+_DOCUMENTS = (".md", ".markdown", ".rst", ".adoc", ".txt")
 
 
 def is_new(workspace: Workspace) -> bool:
@@ -33,7 +36,15 @@ def is_new(workspace: Workspace) -> bool:
 
 def built(workspace: Workspace) -> bool:
     """Say whether a task has changed anything; the record of the architecture alone does not count."""
-    return any(path != ADR_PATH for path in workspace.accepted)
+    return any(not is_record(path, content) for path, content in workspace.accepted.items())
+
+
+def _unchecked(validation: Sequence[ValidationResult], workspace: Workspace) -> bool:
+    """Say whether nothing was checked that could have been: documents are judged instead."""
+    if any(one.status is not ValidationStatus.NOT_RUN for one in validation):
+        return False
+    written = [path for path, content in workspace.accepted.items() if content is not None]
+    return any(not path.lower().endswith(_DOCUMENTS) for path in written)
 
 
 def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspace) -> Task:
@@ -41,7 +52,8 @@ def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspac
     # Findings are made by programs that ran generated code: only paths of the project count.
     mendable = {path for path in workspace.paths() if not matches(path, PROTECTED_PATHS)}
     named = sorted({finding.path for one in failing for finding in one.findings} & mendable)
-    written = sorted(path for path, content in workspace.accepted.items() if content is not None and path != ADR_PATH)
+    accepted = workspace.accepted.items()
+    written = sorted(path for path, content in accepted if content is not None and not is_record(path, content))
     shown, room = [], REPAIR_BYTES
     for path in dict.fromkeys((*named, *written)):
         size = len(workspace.read(path) or b"")
@@ -67,23 +79,28 @@ def verdict(
 ) -> tuple[ProjectStatus, Outcome]:
     """Return the ending that the results earn: completed only when every task and every validator passed.
 
+    Where no validator ran on anything but documents, nothing has passed.
+
     `note` says why nobody judged the result against its criteria; what every task and check passed is complete without.
     """
     done = {one for one, result in results.items() if result.status is TaskStatus.COMPLETED}
     open_tasks = [task.id for task in tasks if task.id not in done]
     open_checks = [one.validator for one in validation if not one.passed]
+    unchecked = _unchecked(validation, workspace)
     if not built(workspace):
         codes = [result.code for result in results.values() if result.status is TaskStatus.FAILED]
         idle = bool(codes) and all(code is Code.NOTHING_CHANGED for code in codes)
         said = "; ".join(["Nothing was built", *_why(tasks, results)]) + "."
         return ProjectStatus.FAILED, Outcome(Code.NOTHING_TO_DO if idle else Code.FAILED, said)
-    if not open_tasks and not open_checks:
+    if not open_tasks and not open_checks and not unchecked:
         return ProjectStatus.COMPLETED, Outcome(Code.CHANGED, note or "Every task and every check passed.")
     reasons = []
     if open_tasks:
         reasons.append(f"not completed: {', '.join(open_tasks)}")
     if open_checks:
         reasons.append(f"checks that did not pass: {', '.join(open_checks)}")
+    if unchecked and not open_checks:
+        reasons.append("no check ran, so that nothing is known to work")
     return ProjectStatus.PARTIAL, Outcome(Code.INCOMPLETE, "; ".join([*reasons, *([note] if note else [])]))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,22 +15,25 @@ from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
+from orchestrator.events import Event
 from orchestrator.github import answers
 from orchestrator.github.access import Access, may_command
 from orchestrator.github.checks import check_names
 from orchestrator.github.client import Refused
 from orchestrator.github.clone import clone
-from orchestrator.github.command import Command
+from orchestrator.github.command import Command, Refusal
+from orchestrator.github.conventions import ask_for_review, in_template, requested_by, trailers
 from orchestrator.github.desk import (
     Desk,
     HandledRun,
+    Plane,
     followed,
     planned,
     refuse,
 )
 from orchestrator.github.line_comments import remark_on_lines
 from orchestrator.github.live import end_rounds
-from orchestrator.github.markdown import code, one_line
+from orchestrator.github.markdown import code, fit, one_line
 from orchestrator.github.marks import report_mark
 from orchestrator.github.report import pull_request_body, report_comment
 from orchestrator.github.repository import (
@@ -46,6 +49,7 @@ from orchestrator.github.repository import (
     open_pull_request,
     opened,
 )
+from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import Links
 from orchestrator.github.summaries import check_runs
 from orchestrator.github.threads import mark_ready
@@ -54,15 +58,17 @@ from orchestrator.github.untrusted import ci_paths, held_back
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.policy import EnforcementMode, Policy, PolicySet, combine
+from orchestrator.records import is_record
 from orchestrator.specs import JobSpec, merge_issue, narrow, to_json
 from orchestrator.state import ProjectState, ProjectStatus
-from orchestrator.verdict import ADR_PATH
 
 MAX_BRANCHES = 50
 _TOO_DEAR = (
     "its forecast is above `require_approval_above_usd`, so nothing was built. Ask for less in one comment, or raise "
     "the threshold in `.orchestrator.yaml`."
 )
+MAX_BODY = 40_000
+"""Of our part of a pull request's text, in letters; with the longest template it stays within GitHub's 65,536."""
 _NO_TRAINING = Policy(name="private-repository", allow_training_on_output=False, enforcement_mode=EnforcementMode.HARD)
 
 
@@ -92,19 +98,9 @@ async def build(
     trigger, command, run_id = desk.trigger, desk.command, desk.run_id
 
     # 1. The base commit and our branch are decided once and hold for the whole run.
-    base = command.base or trigger.default_branch
-    base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
-    if not base_sha:
-        return await refuse(desk, f"there is no branch `{code(base)}`, or it has no commit.", code=Code.NO_BRANCH)
-    branch, open_url = await _branch(desk, job.github.branch_prefix)
-    if open_url:
-        return await refuse(
-            desk,
-            f"a pull request for this issue is open: {open_url}. Ask for changes there with `/orchestrate revise`, or "
-            "merge or close it to begin anew.",
-            code=Code.PULL_REQUEST_OPEN,
-        )
-    await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
+    base_sha, branch, refusal = await pinned(desk, job)
+    if refusal is not None:
+        return await refuse(desk, refusal.message, code=refusal.code)
 
     # 2. The base commit's files go to the engine, which builds while the status comment follows.
     with tempfile.TemporaryDirectory(prefix="orchestrator-clone-") as folder:
@@ -118,13 +114,9 @@ async def build(
         async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved
-            planning = not approved and (asks or job.github.require_approval_above_usd is not None)
-            state = await desk.plane.submit(
-                job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+            state, waits = await submitted(
+                desk.plane, job, run_id, source, asks=asks, approved=bool(approved), retry=retry, on_event=on_event
             )
-            waits = not approved and _above_threshold(job, state)
-            if planning and not asks and not waits and state.tasks:
-                state = await desk.plane.submit(job, run_id=run_id, source=source, on_event=on_event)
     if resumed_by:
         await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
@@ -141,6 +133,46 @@ async def build(
     return await (delivering or deliver)(desk, job, access, state, base_sha, branch)
 
 
+async def pinned(desk: Desk, job: JobSpec) -> tuple[str, str, Refusal | None]:
+    """Return a run's base commit and its branch, or why it cannot begin."""
+    base = desk.command.base or desk.trigger.default_branch
+    base_sha = await desk.remember("base", await head_of(desk.client, base) or "")
+    if not base_sha:
+        said = f"there is no branch `{code(base)}`, or it has no commit."
+        return "", "", Refusal(said, code=Code.NO_BRANCH)
+    branch, open_url = await _branch(desk, job.github.branch_prefix)
+    if open_url:
+        said = (
+            f"a pull request for this issue is open: {open_url}. Ask for changes there with `/orchestrate revise`, or "
+            "merge or close it to begin anew."
+        )
+        return base_sha, "", Refusal(said, code=Code.PULL_REQUEST_OPEN)
+    await desk.said("pinned", f"{base}@{base_sha[:12]} for {branch}")
+    return base_sha, branch, None
+
+
+async def submitted(
+    plane: Plane,
+    job: JobSpec,
+    run_id: str,
+    source: Source,
+    *,
+    asks: bool,
+    approved: bool = False,
+    retry: bool = False,
+    on_event: Callable[[Event], Awaitable[None]] | None = None,
+) -> tuple[ProjectState, bool]:
+    """Plan, and build unless only a plan is asked for; tell too whether the plan waits for an approval."""
+    planning = not approved and (asks or job.github.require_approval_above_usd is not None)
+    state = await plane.submit(
+        job, run_id=run_id, source=source, plan_only=planning, retry_failed=retry, on_event=on_event
+    )
+    waits = not approved and _above_threshold(job, state)
+    if planning and not asks and not waits and state.tasks:
+        state = await plane.submit(job, run_id=run_id, source=source, on_event=on_event)
+    return state, waits
+
+
 async def deliver(
     desk: Desk, job: JobSpec, access: Access, state: ProjectState, base_sha: str, branch: str
 ) -> HandledRun:
@@ -155,12 +187,18 @@ async def deliver(
 
     # 4. What was built becomes one verified commit on our branch; the record of the architecture alone does not count.
     changes = await desk.plane.changes(run_id)
-    if not changes.keys() - {ADR_PATH}:
+    if all(is_record(path, content) for path, content in changes.items()):
         return await ended(desk, job, state, base_sha)
-    refuse_leaks(desk, changes)
+    refuse_leaks(changes, desk.redactor)
     skip_checks, why = await holds_ci_back(desk, job, changes, access, (trigger.author,))
     title = desk.publisher.safe(visible(trigger.title or state.title))
-    message = commit_message(title, desk.publisher.safe(_summary(state)), run_id, skip_checks=skip_checks)
+    message = commit_message(
+        title,
+        desk.publisher.safe(_summary(state)),
+        run_id,
+        skip_checks=skip_checks,
+        trailers=await trailers(desk.client, job.commit, trigger.actor, state),
+    )
     head = await commit_files(
         desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
     )
@@ -169,17 +207,19 @@ async def deliver(
     # 5. The pull request, then its report and its checks.
     completed = state.status is ProjectStatus.COMPLETED
     notes = [note for note in (why, await answers.moved(desk.client, base, base_sha)) if note]
-    body = pull_request_body(state, trigger.issue, notes)
+    body = fit(pull_request_body(state, trigger.issue, [requested_by(trigger.actor), *notes]), MAX_BODY)
     pull = await open_pull_request(
         desk.client,
         head=branch,
         base=base,
         title=title,
-        body=desk.publisher.safe(body, closes=trigger.issue if completed else None),
+        body=await in_template(desk, body, closes=trigger.issue if completed else None),
         draft=job.github.draft or not completed,
     )
     pull = await made_ready(desk, pull, completed and not job.github.draft)
     await desk.said("opened", pull.url)
+    if pull.number is not None and (alone := await ask_for_review(desk, pull.number)):
+        notes.append(alone)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 
@@ -269,6 +309,16 @@ def job_of(spec: JobSpec, trigger: Trigger, command: Command, operator: Operator
     return job
 
 
+def refuse_leaks(changes: Mapping[str, bytes | None], redactor: Redactor) -> None:
+    """Raise `GitHubError` when a secret stands in what would be pushed (SECURITY 31)."""
+    if leaks := [path for path, content in changes.items() if content and redactor.finds(content)]:
+        raise GitHubError(
+            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
+            hint="Ask again and say that no key may be written; rotate the key if it is real.",
+            code=Code.SECRET_FOUND,
+        )
+
+
 async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:
     """Return this run's branch, and the address of an open pull request of the issue that stands in its way."""
     trigger = desk.trigger
@@ -290,15 +340,6 @@ async def _branch(desk: Desk, prefix: str) -> tuple[str, str]:
             await desk.effects.done("branch", "decided", name)
             return name, ""
     raise GitHubError(f"{MAX_BRANCHES} branches of this issue exist already.", hint="Delete those that are done with.")
-
-
-def refuse_leaks(desk: Desk, changes: Mapping[str, bytes | None]) -> None:
-    """Raise `GitHubError` when a secret stands in what would be pushed (SECURITY 31)."""
-    if leaks := [path for path, content in changes.items() if content and desk.redactor.finds(content)]:
-        raise GitHubError(
-            f"A secret stands in generated files, so nothing was pushed: {', '.join(leaks)}.",
-            hint="Ask again and say that no key may be written; rotate the key if it is real.",
-        )
 
 
 async def holds_ci_back(

@@ -56,6 +56,7 @@ class Plane(Protocol):
         *,
         run_id: str,
         repository: str,
+        user: str = "",
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         """Have a change reviewed by two providers, as a run of its own, or go on with the one of that id."""

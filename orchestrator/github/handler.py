@@ -128,7 +128,7 @@ async def handle(
             return await refuse_spec(desk, findings, default_head)
         refusal = answers.refusal(command, spec, default_head, trigger)
         if refusal is None and command.name in ("run", "plan"):
-            refusal = await _not_begun(desk, spec, earlier)
+            refusal = await not_begun(desk, spec, earlier)
         if refusal is not None:
             return await refuse(desk, refusal.message, code=refusal.code)
 
@@ -155,7 +155,7 @@ async def handle(
             return await fail(desk, error)
 
 
-async def _not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refusal | None:
+async def not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refusal | None:
     """Return why a run does not begin, or None; one that has begun goes on, whatever happens meanwhile."""
     trigger = desk.trigger
     state, _ = await desk.effects.begin("start", "admitted")

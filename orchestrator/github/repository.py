@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ from github.Repository import Repository
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
+from orchestrator.github.template import kept
 
 SLUG_LETTERS = 40
 MAX_TEXT_BYTES = 1024 * 1024
@@ -108,21 +109,29 @@ class Moved(GitHubError):
 
 
 def commit_message(
-    title: str, body: str, run_id: str, *, skip_checks: bool, round_id: str = "", ci_id: str = ""
+    title: str,
+    body: str,
+    run_id: str,
+    *,
+    skip_checks: bool,
+    round_id: str = "",
+    ci_id: str = "",
+    trailers: Sequence[str] = (),
 ) -> str:
-    """Return a commit's message with our trailers; `skip_checks` keeps GitHub from running the repository's CI.
+    """Return a commit's message, our trailers after the given ones.
 
     `round_id` and `ci_id` name the round, or the command that lets CI run, that the commit is of.
 
+    `skip_checks` keeps GitHub from running the repository's CI:
     https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks#skipping-and-requesting-checks-for-individual-commits
     """
     subject = " ".join(title.split())[:72] or "Build"
     text = f"{subject}\n\n{body.strip()}" if body.strip() else subject
     named = {RUN_TRAILER: run_id, ROUND_TRAILER: round_id, CI_TRAILER: ci_id}
-    trailers = "\n".join(f"{name}: {value}" for name, value in named.items() if value)
+    listed = "\n".join([*trailers, *(f"{name}: {value}" for name, value in named.items() if value)])
     if skip_checks:
-        return f"{text}\n\n\n{trailers}\n{SKIP_CHECKS}\n"
-    return f"{text}\n\n{trailers}\n"
+        return f"{text}\n\n\n{listed}\n{SKIP_CHECKS}\n"
+    return f"{text}\n\n{listed}\n"
 
 
 def is_ours(message: str, run_id: str) -> bool:
@@ -364,7 +373,8 @@ async def _create(
 
 
 async def updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
-    """Bring the title and text of a pull request up to date."""
+    """Bring the title of a pull request up to date, and our part of its text."""
+    body = kept(pull.body or "", body)
     if (pull.title, (pull.body or "").replace("\r\n", "\n").strip()) != (title, body.strip()):
         await client.write("edit the pull request", lambda _: pull.edit(title=title, body=body), idempotent=True)
     return opened(pull)

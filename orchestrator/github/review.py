@@ -45,7 +45,12 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
     # 3. Two providers, while the status comment follows.
     async with followed(desk) as on_event:
         state = await desk.plane.review(
-            job, Change(files, conventions), run_id=desk.run_id, repository=desk.trigger.repository, on_event=on_event
+            job,
+            Change(files, conventions),
+            run_id=desk.run_id,
+            repository=desk.trigger.repository,
+            user=desk.trigger.actor,
+            on_event=on_event,
         )
     await desk.said("built", state.status.value)
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from orchestrator.context import ContextRules
 from orchestrator.github.access import Access
-from orchestrator.github.build import build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
+from orchestrator.github.build import MAX_BODY, build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
+from orchestrator.github.conventions import in_template, requested_by, trailers
 from orchestrator.github.desk import Desk, Earlier, HandledRun, Root, refuse
 from orchestrator.github.feedback import gather, open_threads
 from orchestrator.github.live import end_rounds
-from orchestrator.github.markdown import code, one_line
+from orchestrator.github.markdown import code, fit, one_line
 from orchestrator.github.marks import note_mark
 from orchestrator.github.ours import Ours, OwnCommit, issue_of, ours
 from orchestrator.github.publisher import MemoryEffects
@@ -151,7 +152,7 @@ async def deliver_round(
     mine = own_commits(desk, found)
     if not changes:
         return await _unchanged(desk, job, state, found, base_sha)
-    refuse_leaks(desk, changes)
+    refuse_leaks(changes, desk.redactor)
     root = desk.root
     if root is None:
         raise AssertionError("a round has a root")
@@ -167,6 +168,7 @@ async def deliver_round(
             root.run_id,
             skip_checks=skip_checks,
             round_id=desk.run_id,
+            trailers=await trailers(desk.client, job.commit, desk.trigger.actor, state),
         )
         try:
             head = await commit_files(
@@ -188,9 +190,9 @@ async def deliver_round(
     # 4. The same pull request: its title stays, its text tells of this round.
     completed = state.status is ProjectStatus.COMPLETED
     notes = [why] if why else []
-    body = pull_request_body(state, root.issue, notes)
-    safe = desk.publisher.safe(body, closes=root.issue if completed else None)
-    pull = await updated(desk.client, found.pull, found.pull.title, safe)
+    body = pull_request_body(state, root.issue, [requested_by(desk.trigger.actor), *notes])
+    text = await in_template(desk, fit(body, MAX_BODY), closes=root.issue if completed else None)
+    pull = await updated(desk.client, found.pull, found.pull.title, text)
     pull = await made_ready(desk, pull, completed and not job.github.draft)
     await desk.said("opened", pull.url)
     if completed:

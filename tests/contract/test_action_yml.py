@@ -17,8 +17,12 @@ from tests.contract.test_docs import README, table
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
-WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-PINNED = re.compile(r"actions/(?:setup-python|checkout)@[0-9a-f]{40}\Z")
+DOCUMENTED = sorted((ROOT / "docs/workflows").glob("*.yml"))
+WORKFLOWS = [*sorted((ROOT / ".github/workflows").glob("*.yml")), *DOCUMENTED]
+PINNED = re.compile(
+    r"(?:actions/(?:setup-python|checkout|upload-artifact|download-artifact)|OWNER/multi-llm-orchestrator)"
+    r"@[0-9a-f]{40}\Z"
+)
 
 
 def _run(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -38,6 +42,59 @@ def test_the_action_and_the_workflows_follow_githubs_schemas() -> None:
 def test_sec_24_zizmor_finds_nothing() -> None:
     ran = _run("zizmor", "--offline", "--no-config", "--color", "never", ROOT / "action.yml", *WORKFLOWS)
     assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("path", [ROOT / "action.yml", *WORKFLOWS], ids=lambda path: path.name)
+def test_sec_24_what_zizmor_is_told_to_ignore_has_its_reason_beside_it(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    ignored = [number for number, line in enumerate(lines) if "zizmor: ignore" in line]
+    for number in ignored:
+        reason = lines[number].rpartition("]")[2].strip()
+        assert reason or lines[number - 1].lstrip().startswith("#"), lines[number]
+
+
+def _jobs(path: Path) -> dict[str, dict[str, Any]]:
+    jobs: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    return jobs
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_workflow_begins_without_permissions_ends_in_time_and_keeps_no_credentials(path: Path) -> None:
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))["permissions"] == {}
+    for job in _jobs(path).values():
+        assert 0 < job["timeout-minutes"] <= 120
+        assert job["permissions"]
+        checkouts = [it for it in job["steps"] if it.get("uses", "").startswith("actions/checkout@")]
+        assert all(it["with"]["persist-credentials"] is False for it in checkouts)
+
+
+@pytest.mark.parametrize("path", DOCUMENTED, ids=lambda path: path.name)
+def test_a_documented_workflow_starts_for_commands_only_and_never_cancels_itself(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert "concurrency" not in workflow
+    first = next(iter(workflow["jobs"].values()))
+    assert "contains(github.event.comment.body, '/orchestrate')" in first["if"]
+    assert "github.event.comment.user.type != 'Bot'" in first["if"]
+    for job in workflow["jobs"].values():
+        assert job["concurrency"]["cancel-in-progress"] is False
+        assert "github.event.issue.number || github.run_id" in job["concurrency"]["group"]
+
+
+def test_the_documented_jobs_hold_either_keys_or_a_token_that_writes_and_use_inputs_that_exist() -> None:
+    (comment, two) = (_jobs(path) for path in DOCUMENTED)
+    steps = [it for job in (*comment.values(), *two.values()) for it in job["steps"] if "OWNER/" in it["uses"]]
+    assert [it for it in steps if set(it["with"]) - set(ACTION["inputs"])] == []
+    assert [it["with"].get("command") for it in steps] == [None, "generate", "publish"]
+    generate, publish = two["generate"], two["publish"]
+    assert "write" not in generate["permissions"].values()
+    assert "secrets." not in str(publish)
+    assert publish["permissions"] == comment["orchestrate"]["permissions"]
+    handed = [step["with"] for job in (generate, publish) for step in job["steps"] if "-artifact@" in step["uses"]]
+    assert [it["path"] for it in handed] == ["${{ runner.temp }}/orchestrator-bundle"] * 2
+
+
+def test_the_readme_names_the_documented_workflows() -> None:
+    assert [path.name for path in DOCUMENTED if f"(docs/workflows/{path.name})" not in README] == []
 
 
 def test_the_readme_lists_the_inputs_and_outputs_word_for_word() -> None:

@@ -24,6 +24,7 @@ import psycopg
 from bot.localhub import LocalHub
 from bot.localhub.faults import RecordedRequest
 from tests.certificates import certificates
+from tests.e2e.endorsements import endorsements
 from tests.loopback import Call, ModelServer, Script
 from tests.reports import valid
 
@@ -380,6 +381,7 @@ async def open_stage(folder: Path, script: Script | None = None, *, postgresql: 
         app_id, key = hub.create_app("Orchestrator", None, SECRET)
         with ModelServer(script or Script()) as models:
             yield Stage(folder, hub, models, app_id, key, postgresql)
+        assert endorsements(hub.requests) == []
 
 
 async def _address(process: asyncio.subprocess.Process, log: Path) -> str:

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from bot.localhub import LocalHub, render
+from bot.localhub import LocalHub
+from tests.e2e.action_scene import REPO, comment_on, dispatch, opened, review, runner_for
 from tests.e2e.action_steps import LAST, StepRunner
 from tests.e2e.revising import PART, revisable
-from tests.loopback import Answer, Asked, ModelServer, Script
+from tests.loopback import ModelServer, Script
 from tests.reports import read_report
 
-REPO = "octo/demo"
-SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n  commands: ['true']\n"
 HOSTILE = {
     "pip.conf": "[global]\nindex-url = http://127.0.0.1:9/\n",
     "uv.toml": 'index-url = "http://127.0.0.1:9/"\n',
@@ -36,70 +35,16 @@ MODULES = (
 )
 
 
-def _review(asked: Asked) -> Answer:
-    """A reviewer that approves, with remarks that would like to be workflow commands."""
-    finding = {
-        "path": "sample_library/part_1.py",
-        "line": 3,
-        "severity": "warning",
-        "message": "100% vague\n::error::forged\n::set-output name=status::forged",
-    }
-    return Answer({"score": 0.9, "verdict": "approve", "findings": [finding]})
-
-
 @pytest.fixture
 def models() -> Iterator[ModelServer]:
-    with ModelServer(Script(tasks=2, answers={"review": _review})) as server:
+    with ModelServer(Script(tasks=2, answers={"review": review})) as server:
         yield server
 
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[LocalHub]:
-    async with LocalHub(root=tmp_path / "hub") as hub:
-        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": SPEC})
-        for login, role in (("maria", "write"), ("stranger", "read")):
-            hub.create_user(login)
-            hub.set_permission(REPO, login, role)
+    async with opened(tmp_path / "hub") as hub:
         yield hub
-
-
-def _runner(tmp_path: Path, hub: LocalHub, models: ModelServer, **inputs: str) -> StepRunner:
-    environment = {
-        **models.environment(),
-        "GITHUB_API_URL": hub.api_url,
-        "GITHUB_SERVER_URL": hub.url,
-        "GITHUB_REPOSITORY": REPO,
-        "GITHUB_ACTOR": "maria",
-    }
-    return StepRunner(tmp_path / "job", hub.workflow_token(REPO), environment, inputs)
-
-
-def _comment(
-    hub: LocalHub, runner: StepRunner, text: str, user: str = "maria", issue: int | None = None
-) -> tuple[int, int]:
-    """Comment on an issue, by default a new one, with that event as the workflow's; return both their numbers."""
-    repo = hub.repository(REPO)
-    number = issue or hub.create_issue(REPO, "A sample library", "Write a sample library.", user="maria")
-    comment_id = hub.comment(REPO, number, text, user=user)
-    there = repo.issues[number]
-    (comment,) = (it for it in there.comments if it.id == comment_id)
-    runner.event(
-        "issue_comment",
-        {
-            "action": "created",
-            "issue": render.issue(hub.url, repo, there),
-            "comment": render.comment(hub.url, repo, there, comment),
-            "repository": render.repository(hub.url, repo),
-            "sender": render.user(hub.url, comment.user),
-        },
-    )
-    return number, comment_id
-
-
-def _dispatch(hub: LocalHub, runner: StepRunner, user: str = "maria") -> None:
-    repo = hub.repository(REPO)
-    sender = render.user(hub.url, hub.create_user(user))
-    runner.event("workflow_dispatch", {"repository": render.repository(hub.url, repo), "sender": sender})
 
 
 def _report(runner: StepRunner) -> dict[str, Any]:
@@ -123,9 +68,9 @@ def _acting(log: str) -> list[str]:
 async def test_a_comment_becomes_a_pull_request_with_report_checks_outputs_and_summary(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    issue, comment_id = _comment(hub, runner, "/orchestrate")
+    issue, comment_id = comment_on(hub, runner, "/orchestrate")
 
     ran = await runner.run(LAST)
 
@@ -153,13 +98,13 @@ async def test_a_comment_becomes_a_pull_request_with_report_checks_outputs_and_s
 async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
     mark = tmp_path / "imported"
     _plant(runner.workspace, mark)
     # A workflow that sets PYTHONPATH for its own steps must not lead us into the workspace.
     runner.env = {**runner.env, "PYTHONPATH": str(runner.workspace), "PYTHONSTARTUP": str(runner.workspace / "venv.py")}
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
 
     ran = await runner.run(LAST)
 
@@ -182,7 +127,7 @@ async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
 async def test_every_step_of_the_action_runs_in_its_own_environment_beside_a_hostile_workspace(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     mark = tmp_path / "imported"
     _plant(runner.workspace, mark)
     runner.env = {
@@ -190,7 +135,7 @@ async def test_every_step_of_the_action_runs_in_its_own_environment_beside_a_hos
         "PIP_CONFIG_FILE": str(runner.workspace / "pip.conf"),
         "PIP_TARGET": str(tmp_path / "t"),
     }
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
 
     ran = await runner.run_all()
 
@@ -209,12 +154,37 @@ def _plant(workspace: Path, mark: Path) -> None:
 
 
 @pytest.mark.slow
+async def test_where_actions_may_open_no_pull_requests_the_branch_is_kept_and_the_setting_and_the_link_are_told(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    said = {"message": "GitHub Actions is not permitted to create or approve pull requests."}
+    hub.faults.add(method="POST", path_regex=r"/pulls$", kind="status", status=403, times=9, body=said)
+    runner = runner_for(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    issue, comment_id = comment_on(hub, runner, "/orchestrate")
+
+    ran = await runner.run(LAST)
+
+    outputs, branch = runner.outputs(), f"orchestrator/{issue}-a-sample-library"
+    link = f"{hub.url}/{REPO}/compare/main...{branch}?expand=1"
+    assert (ran.status, outputs["status"], outputs["branch"], hub.pull_requests(REPO)) == (0, "completed", branch, [])
+    assert (outputs["pull-request-number"], outputs["pull-request-url"]) == ("", link)
+    assert f"branch `{branch}`, [open a pull request]({link})" in runner.summary
+    assert branch in await hub.branches(REPO)
+    assert len(hub.check_runs(REPO)) == 4
+    (status,) = [it["body"] for it in hub.comments(REPO, issue) if it["user"]["login"] != "maria"]
+    assert link in status
+    assert "“Allow GitHub Actions to create and approve pull requests” under Settings → Actions → General" in status
+    assert [content for _, content in hub.reactions(REPO, comment_id)] == ["eyes", "rocket"]
+
+
+@pytest.mark.slow
 async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models, project="Write a sample library.", criteria="It has tests.", budget="2")
+    runner = runner_for(tmp_path, hub, models, project="Write a sample library.", criteria="It has tests.", budget="2")
     runner.use_this_interpreter()
-    _dispatch(hub, runner)
+    dispatch(hub, runner)
 
     ran = await runner.run(LAST)
 
@@ -229,9 +199,9 @@ async def test_a_dispatch_with_a_project_opens_a_pull_request_without_an_issue(
 async def test_an_output_dir_gets_the_files_and_no_pull_request_is_opened(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models, project="Write a sample library.", **{"output-dir": "built"})
+    runner = runner_for(tmp_path, hub, models, project="Write a sample library.", **{"output-dir": "built"})
     runner.use_this_interpreter()
-    _dispatch(hub, runner)
+    dispatch(hub, runner)
 
     ran = await runner.run(LAST)
 
@@ -245,9 +215,9 @@ async def test_an_output_dir_gets_the_files_and_no_pull_request_is_opened(
 async def test_a_comment_without_a_command_is_ignored_with_a_line_in_the_summary(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    _, comment_id = _comment(hub, runner, "Nice work!")
+    _, comment_id = comment_on(hub, runner, "Nice work!")
 
     ran = await runner.run(LAST)
 
@@ -260,9 +230,9 @@ async def test_a_comment_without_a_command_is_ignored_with_a_line_in_the_summary
 async def test_a_stranger_gets_one_reaction_and_the_step_fails(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    issue, comment_id = _comment(hub, runner, "/orchestrate", user="stranger")
+    issue, comment_id = comment_on(hub, runner, "/orchestrate", user="stranger")
 
     ran = await runner.run(LAST)
 
@@ -273,9 +243,9 @@ async def test_a_stranger_gets_one_reaction_and_the_step_fails(
 
 async def test_a_broken_spec_is_annotated_at_its_line(tmp_path: Path, hub: LocalHub, models: ModelServer) -> None:
     await hub.commit(REPO, {".orchestrator.yaml": "version: 1\nbugdet:\n  max_usd: 2\n"})
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
 
     ran = await runner.run(LAST)
 
@@ -287,19 +257,19 @@ async def test_a_broken_spec_is_annotated_at_its_line(tmp_path: Path, hub: Local
 async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate plan")
+    comment_on(hub, runner, "/orchestrate plan")
     planned = await runner.run(LAST)
     assert (planned.status, runner.outputs()["status"], hub.pull_requests(REPO)) == (0, "planned", []), planned.log
 
-    issue, _ = _comment(hub, runner, "/orchestrate status")
+    issue, _ = comment_on(hub, runner, "/orchestrate status")
     refused = await runner.run(LAST)
     assert (refused.status, runner.outputs()["status"]) == (1, "refused"), refused.log
     assert "`ORCHESTRATOR_DATABASE_URL`" in hub.comments(REPO, issue)[-1]["body"]
 
     shared = f"sqlite:///{tmp_path / 'shared.db'}"
-    _comment(hub, runner, "/orchestrate status")
+    comment_on(hub, runner, "/orchestrate status")
     answered = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
     assert (answered.status, runner.outputs()["status"]) == (0, "answered"), answered.log
 
@@ -308,18 +278,18 @@ async def test_a_plan_builds_nothing_and_status_asks_for_a_shared_database(
 async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_database(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
     shared = f"sqlite:///{tmp_path / 'shared.db'}"
-    issue, _ = _comment(hub, runner, "/orchestrate plan")
+    issue, _ = comment_on(hub, runner, "/orchestrate plan")
     planned = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
     assert (planned.status, runner.outputs()["status"]) == (0, "planned"), planned.log
     run_id = runner.outputs()["project-id"]
 
-    _comment(hub, runner, "/orchestrate --force", issue=issue)
+    comment_on(hub, runner, "/orchestrate --force", issue=issue)
     beside = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
     assert runner.outputs()["status"] == "refused", beside.log
-    _comment(hub, runner, "/orchestrate approve", issue=issue)
+    comment_on(hub, runner, "/orchestrate approve", issue=issue)
     built = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
 
     assert (built.status, runner.outputs()["status"], runner.outputs()["project-id"]) == (0, "completed", run_id)
@@ -334,15 +304,15 @@ async def test_a_pull_request_is_revised_by_a_job_that_shares_nothing_with_the_o
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
     models.script = revisable()
-    first = _runner(tmp_path / "first", hub, models)
+    first = runner_for(tmp_path / "first", hub, models)
     first.use_this_interpreter()
-    issue, _ = _comment(hub, first, "/orchestrate")
+    issue, _ = comment_on(hub, first, "/orchestrate")
     assert (await first.run(LAST)).status == 0
     (pull,) = hub.pull_requests(REPO)
 
-    second = _runner(tmp_path / "second", hub, models)
+    second = runner_for(tmp_path / "second", hub, models)
     second.use_this_interpreter()
-    _, comment = _comment(hub, second, "/orchestrate revise Name the constant.", issue=pull["number"])
+    _, comment = comment_on(hub, second, "/orchestrate revise Name the constant.", issue=pull["number"])
     ran = await second.run(LAST)
 
     outputs = second.outputs()
@@ -368,9 +338,9 @@ async def test_a_pull_request_is_revised_by_a_job_that_shares_nothing_with_the_o
 async def test_fail_on_decides_whether_a_used_up_budget_fails_the_step(
     tmp_path: Path, hub: LocalHub, models: ModelServer, fail_on: str, status: int
 ) -> None:
-    runner = _runner(tmp_path, hub, models, budget="0.0001", **{"fail-on": fail_on})
+    runner = runner_for(tmp_path, hub, models, budget="0.0001", **{"fail-on": fail_on})
     runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
 
     ran = await runner.run(LAST)
 
@@ -378,25 +348,11 @@ async def test_fail_on_decides_whether_a_used_up_budget_fails_the_step(
     assert _report(runner)["budget"]["max_usd"] == 0.0001
 
 
-async def test_the_halves_of_a_later_version_are_refused_with_a_sentence(
-    tmp_path: Path, hub: LocalHub, models: ModelServer
-) -> None:
-    runner = _runner(tmp_path, hub, models, command="generate")
-    runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
-
-    ran = await runner.run(LAST)
-
-    assert (ran.status, runner.outputs()["status"]) == (2, "failed"), ran.log
-    assert "The command `generate` is not available in this version." in ran.log
-    assert runner.has_report()
-
-
 @pytest.mark.slow
 async def test_a_cancelled_job_says_so_and_leaves_a_report(tmp_path: Path, hub: LocalHub, models: ModelServer) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
     models.hold()
 
     ran = await runner.run(LAST, interrupt=lambda: models.wait_for_calls(1))
@@ -410,9 +366,9 @@ async def test_a_cancelled_job_says_so_and_leaves_a_report(tmp_path: Path, hub: 
 async def test_an_internal_error_is_told_in_a_fence_and_obeys_fail_on(
     tmp_path: Path, hub: LocalHub, models: ModelServer, fail_on: str, status: int
 ) -> None:
-    runner = _runner(tmp_path, hub, models, **{"fail-on": fail_on})
+    runner = runner_for(tmp_path, hub, models, **{"fail-on": fail_on})
     runner.use_this_interpreter()
-    _comment(hub, runner, "/orchestrate")
+    comment_on(hub, runner, "/orchestrate")
     (runner.temp / "orchestrator" / "state.db").mkdir(parents=True)
 
     ran = await runner.run(LAST)
@@ -437,7 +393,7 @@ def _programs(tmp_path: Path, **scripts: str) -> str:
 async def test_where_bubblewrap_may_not_be_prepared_the_step_says_so_and_does_not_fail(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     path = _programs(tmp_path, sudo="exit 1", bwrap="exit 1")
 
     ran = await runner.run("Prepare bubblewrap", PATH=path)
@@ -448,7 +404,7 @@ async def test_where_bubblewrap_may_not_be_prepared_the_step_says_so_and_does_no
 async def test_where_sudo_may_be_used_the_kernel_is_told_to_allow_namespaces(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:
-    runner = _runner(tmp_path, hub, models)
+    runner = runner_for(tmp_path, hub, models)
     told = tmp_path / "told"
     sudo = f'[ "$2" = sysctl ] && [[ "$5" = kernel.apparmor_restrict_unprivileged_userns=0 ]] && echo >{told}; exit 0'
     path = _programs(tmp_path, sudo=sudo, bwrap=f"[ -e {told} ]")

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from bot.localhub import LocalHub
+from tests.e2e.action_scene import REPO, comment_on, runner_for
 from tests.e2e.action_steps import LAST
-from tests.e2e.test_action import REPO, _comment, _report, _runner
+from tests.e2e.test_action import _report
 from tests.loopback import Answer, Asked, ModelServer, Script
 
 FINDING = {
@@ -60,9 +61,9 @@ async def test_a_workflow_reviews_a_forks_pull_request_and_run_again_says_nothin
     number = opened.json()["number"]
     for attempt in (1, 2):
         # When the workflow's job runs, the second time on a fresh machine
-        runner = _runner(tmp_path / str(attempt), hub, models)
+        runner = runner_for(tmp_path / str(attempt), hub, models)
         runner.use_this_interpreter()
-        _comment(hub, runner, "/orchestrate review", issue=number)
+        comment_on(hub, runner, "/orchestrate review", issue=number)
         ran = await runner.run(LAST)
         # Then its outputs name the pull request, and its report is the review's
         outputs = runner.outputs()

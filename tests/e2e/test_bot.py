@@ -33,6 +33,7 @@ NOISE = {
     "POST /issues/comments/N/reactions": 2,  # eyes, rocket
     "POST /issues/N/comments": 2,  # the status comment, the report comment
     "POST /pulls": 1,
+    "POST /pulls/N/requested_reviewers": 1,
     "POST /check-runs": 4,
     "POST /git/refs": 1,
     "POST /git/commits": 1,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bot.localhub import LocalHub
+from tests.e2e.action_scene import REPO, comment_on, runner_for
 from tests.e2e.action_steps import LAST
 from tests.e2e.stage import Stage, until
-from tests.e2e.test_action import REPO, _comment, _runner
 from tests.loopback import ModelServer, Script
 from tests.loopback.collector import Collector, collector
 
@@ -48,9 +48,9 @@ async def test_sec_34_the_bot_sends_a_trace_of_its_run_that_names_no_repository(
 
 async def test_the_action_sends_its_trace_before_the_step_ends(tmp_path: Path, hub: LocalHub) -> None:
     with ModelServer(Script(tasks=2)) as models, collector() as received:
-        runner = _runner(tmp_path, hub, models)
+        runner = runner_for(tmp_path, hub, models)
         runner.use_this_interpreter()
-        _comment(hub, runner, "/orchestrate plan")
+        comment_on(hub, runner, "/orchestrate plan")
         ran = await runner.run(LAST, OTEL_EXPORTER_OTLP_ENDPOINT=received.url)
     assert ran.status == 0, ran.log
     assert calls(received) == ["architecture", "decompose"]

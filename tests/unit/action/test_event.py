@@ -107,8 +107,6 @@ def test_a_scheduled_workflow_takes_the_repository_from_the_runner() -> None:
         ("push", {"repository": REPOSITORY, "sender": MARIA}, Inputs(), "There is nothing to build"),
         ("workflow_dispatch", {}, Inputs(), "There is nothing to build"),
         ("issue_comment", _comment("/orchestrate"), Inputs(project="x"), "`project` does not go with"),
-        ("issue_comment", _comment("/orchestrate"), Inputs(command="generate"), "`generate` is not available"),
-        ("issue_comment", _comment("/orchestrate"), Inputs(command="publish now"), "`publish` is not available"),
     ],
 )
 def test_inputs_that_do_not_fit_the_event_are_refused(
@@ -127,3 +125,29 @@ def test_a_command_about_another_jobs_run_needs_a_shared_database(name: str) -> 
     assert "`ORCHESTRATOR_DATABASE_URL`" in refused.command.message
     assert isinstance(asked, Asked)
     assert asked.command == Command(name)
+
+
+@pytest.mark.parametrize("half", ["generate", "publish"])
+def test_the_halves_of_a_run_read_the_command_from_the_event_and_share_its_run(half: str) -> None:
+    inputs = Inputs(command=half, half=half)
+    planned = _asked("issue_comment", _comment("/orchestrate plan"), inputs)
+    assert isinstance(planned, Asked)
+    assert planned.command == Command("plan")
+    assert isinstance(_asked("issue_comment", _comment("Thanks!"), inputs), Ignored)
+    for name in ("approve", "resume", "status", "cancel"):
+        refused = _asked("issue_comment", _comment(f"/orchestrate {name}"), inputs, shared=True)
+        assert isinstance(refused, Asked)
+        assert isinstance(refused.command, Refusal)
+        assert "cannot be shared by two jobs" in refused.command.message
+
+
+def test_the_two_jobs_of_a_dispatch_come_to_the_same_run() -> None:
+    payload = {"repository": REPOSITORY, "sender": MARIA}
+    runs = []
+    for half in ("generate", "publish"):
+        env = {**ENV, "GITHUB_EVENT_NAME": "workflow_dispatch", "GITHUB_JOB": f"job-{half}"}
+        inputs = Inputs(command=half, half=half, project="Build it.")
+        asked = asked_by(payload, env, inputs, bots=(), shared=False)
+        assert isinstance(asked, Asked)
+        runs.append((asked.run_id, asked.command))
+    assert runs[0] == runs[1] == (runs[0][0], Command("run"))

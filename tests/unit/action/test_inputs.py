@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from action.inputs import Inputs, Runner, fail_on, process_environment, secrets_of
+from action.inputs import Inputs, Runner, fail_on, half_of, process_environment, secrets_of
 from orchestrator.errors import UsageError
 
 RUNNER = Runner(Path("/t/output"), Path("/t/summary"), Path("/t"), Path("/ws"))
@@ -84,3 +84,17 @@ def test_a_shared_database_of_the_operator_is_used() -> None:
 def test_outside_of_a_workflow_the_missing_variable_is_named() -> None:
     with pytest.raises(UsageError, match="GITHUB_OUTPUT is not set"):
         Runner.from_environment({})
+
+
+def test_a_half_of_a_run_is_known_by_its_word_and_takes_no_options_and_no_output_dir() -> None:
+    assert [half_of({"INPUT_COMMAND": text}) for text in ("generate", "/orchestrate Publish", "run", "", "plan x")] == [
+        "generate",
+        "publish",
+        "",
+        "",
+        "",
+    ]
+    with pytest.raises(UsageError, match="`generate` takes nothing after it"):
+        half_of({"INPUT_COMMAND": "generate --budget 2"})
+    with pytest.raises(UsageError, match="output-dir does not go with `command: publish`"):
+        Inputs.from_environment({"INPUT_COMMAND": "publish", "INPUT_OUTPUT_DIR": "built"}, Path("/ws"))

@@ -574,3 +574,39 @@ async def test_feedback_that_asks_for_nothing_ends_with_nothing_to_do_and_genera
     assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "nothing_to_do")
     assert models.counts() == {"architecture": 1, "decompose": 1}
     assert again.outcome == state.outcome
+
+
+async def test_an_existing_repository_that_keeps_records_gets_the_next_one_once(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    (base / "docs/adr").mkdir(parents=True)
+    (base / "docs/adr/0007-use-postgresql.md").write_text("# 7. Use PostgreSQL\n\nDate: 2024-05-01\n")
+    (base / "app.py").write_text("x = 1\n")
+    models = Models(say={"decompose": lambda _: THREE})
+    state = await models.run(tmp_path, source=base)
+    again = await models.run(tmp_path, source=base, retry_failed=True)
+    (path,) = [path for path in state.files if path.startswith("docs/adr/")]
+    assert path.startswith("docs/adr/0008-architecture-of-")
+    assert again.files == state.files
+    async with models.plane(tmp_path) as plane:
+        content = (await plane.changes("run-1"))[path]
+    assert content is not None
+    assert content.startswith(b"# 8. Architecture of ")
+    assert b"\nDate: 20" in content
+    assert b"Date: 1970" not in content
+
+
+async def test_a_small_change_to_an_existing_repository_gets_no_record(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    (base / "docs/adr").mkdir(parents=True)
+    (base / "docs/adr/0007-use-postgresql.md").write_text("# 7. Use PostgreSQL\n")
+    (base / "app.py").write_text("x = 1\n")
+    state = await Models(say={"decompose": lambda _: plan(task("a"))}).run(tmp_path, source=base)
+    assert state.files == ("a.md",)
+
+
+async def test_a_run_whose_code_nothing_checked_is_partial_and_says_so(tmp_path: Path) -> None:
+    code = plan(task("a", files=["a.py"]))
+    models = Models(say={"decompose": lambda _: code, "generate": lambda _: files(**{"a.py": "x = 1\n"})})
+    state = await models.run(tmp_path, job=a_job(validation=ValidationSpec(validators=())))
+    assert (state.status, state.validation) == (ProjectStatus.PARTIAL, ())
+    assert state.outcome.reason == "no check ran, so that nothing is known to work"

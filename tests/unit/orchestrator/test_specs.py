@@ -154,6 +154,13 @@ def test_words_that_other_yaml_readers_take_for_booleans_or_dates_are_text() -> 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        (
+            "commit: {signoff: true, assisted_by: 1}\n",
+            [
+                "s.yaml:1:10: commit.signoff: is not a known key; did you mean 'sign_off'?",
+                "s.yaml:1:38: commit.assisted_by: must be true or false, not 1",
+            ],
+        ),
         ("budgt: {}\n", ["s.yaml:1:1: budgt: is not a known key; did you mean 'budget'?"]),
         (
             "budget:\n  max_us: 1\n  team: [x]\n",

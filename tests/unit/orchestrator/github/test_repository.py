@@ -22,6 +22,7 @@ from orchestrator.github.repository import (
     read_text,
     slug,
 )
+from orchestrator.github.template import filled
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 
 CHANGES = {"src/new.py": b"x = 1\n", "README.md": None, "src/app.py": b"print('bye')\n"}
@@ -161,6 +162,17 @@ async def test_a_pull_request_is_opened_once_and_its_text_kept_up_to_date(scene:
     second = await open_pull_request(scene.client, **arguments, body="two", draft=True)
     assert first.number == second.number
     assert [(it["body"], it["draft"]) for it in scene.hub.pull_requests(REPO)] == [("two", True)]
+
+
+async def test_what_people_wrote_into_our_pull_request_stays_when_its_text_is_brought_up_to_date(scene: Scene) -> None:
+    await _commit(scene)
+    arguments = {"head": "orchestrator/1-x", "base": "main", "title": "Build it"}
+    template = "## What\n\n## Checklist\n\n- [ ] read"
+    first = await open_pull_request(scene.client, **arguments, body=filled(template, "one"), draft=True)
+    ticked = filled(template, "one").replace("[ ]", "[x]") + "\n\nI tried it."
+    await scene.client.write("edit", lambda it: it.get_pull(first.number or 0).edit(body=ticked))
+    await open_pull_request(scene.client, **arguments, body=filled(template, "two"), draft=True)
+    assert [it["body"] for it in scene.hub.pull_requests(REPO)] == [ticked.replace("\none\n", "\ntwo\n")]
 
 
 async def test_a_lost_answer_to_the_opening_of_a_pull_request_makes_no_second_one(scene: Scene) -> None:
