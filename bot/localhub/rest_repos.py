@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response
 
-from bot.localhub import render, render_code
+from bot.localhub import render, render_git
 from bot.localhub.call import ApiError, Call, Routes, answer, encoded, not_found
 from bot.localhub.git import Git, TreeEntry
 from bot.localhub.state import JSON, LEGACY_PERMISSION, Repository, User
@@ -153,10 +153,10 @@ async def get_label(call: Call) -> Response:
 
 
 async def _branch(call: Call, repo: Repository, name: str, sha: str, *, full: bool) -> JSON:
-    url = f"{render_code.repo_url(call.base, repo)}/branches/{quote(name)}"
+    url = f"{render_git.repo_url(call.base, repo)}/branches/{quote(name)}"
     shape: JSON = {
         "name": name,
-        "commit": {"sha": sha, "url": f"{render_code.repo_url(call.base, repo)}/commits/{sha}"},
+        "commit": {"sha": sha, "url": f"{render_git.repo_url(call.base, repo)}/commits/{sha}"},
         "protected": False,
         "protection": {
             "enabled": False,
@@ -166,7 +166,7 @@ async def _branch(call: Call, repo: Repository, name: str, sha: str, *, full: bo
     }
     if full:
         commit = await call.git(repo).commit(sha)
-        shape["commit"] = render_code.commit(call.base, call.world.state, repo, commit)
+        shape["commit"] = render_git.commit(call.base, call.world.state, repo, commit)
         shape["_links"] = {"self": url, "html": f"{call.base}/{repo.full_name}/tree/{quote(name)}"}
     return shape
 
@@ -201,7 +201,7 @@ async def list_commits(call: Call) -> Response:
             raise ApiError(409, "Git Repository is empty.")
         raise not_found()
     commits = await git.log(sha, path=call.query("path"))
-    return call.page(commits, lambda commit: render_code.commit(call.base, call.world.state, repo, commit))
+    return call.page(commits, lambda commit: render_git.commit(call.base, call.world.state, repo, commit))
 
 
 async def get_commit(call: Call) -> Response:
@@ -214,9 +214,9 @@ async def get_commit(call: Call) -> Response:
         return Response(await git.diff(old or await git.write_tree(None, []), commit.sha), media_type="text/plain")
     changes = await git.changes(old, commit.sha)
     added, deleted = sum(c.additions for c in changes), sum(c.deletions for c in changes)
-    shape = render_code.commit(call.base, call.world.state, repo, commit)
+    shape = render_git.commit(call.base, call.world.state, repo, commit)
     shape["stats"] = {"total": added + deleted, "additions": added, "deletions": deleted}
-    shape["files"] = [render_code.file_change(call.base, repo, commit.sha, change) for change in changes]
+    shape["files"] = [render_git.file_change(call.base, repo, commit.sha, change) for change in changes]
     return answer(shape)
 
 
@@ -239,10 +239,10 @@ async def compare(call: Call) -> Response:
     words = {(False, False): "identical", (True, False): "ahead", (False, True): "behind", (True, True): "diverged"}
     page = f"{call.base}/{repo.full_name}/compare/{left}...{right}"
 
-    ends = [render_code.commit(call.base, call.world.state, repo, await git.commit(sha)) for sha in (base, fork)]
+    ends = [render_git.commit(call.base, call.world.state, repo, await git.commit(sha)) for sha in (base, fork)]
     return answer(
         {
-            "url": f"{render_code.repo_url(call.base, repo)}/compare/{left}...{right}",
+            "url": f"{render_git.repo_url(call.base, repo)}/compare/{left}...{right}",
             "html_url": page,
             "permalink_url": f"{call.base}/{repo.full_name}/compare/{base[:7]}...{head[:7]}",
             "diff_url": f"{page}.diff",
@@ -253,8 +253,8 @@ async def compare(call: Call) -> Response:
             "ahead_by": len(ahead),
             "behind_by": len(behind),
             "total_commits": len(ahead),
-            "commits": [render_code.commit(call.base, call.world.state, repo, c) for c in reversed(ahead)],
-            "files": [render_code.file_change(call.base, repo, head, c) for c in await git.changes(fork, head)],
+            "commits": [render_git.commit(call.base, call.world.state, repo, c) for c in reversed(ahead)],
+            "files": [render_git.file_change(call.base, repo, head, c) for c in await git.changes(fork, head)],
         }
     )
 
@@ -308,8 +308,8 @@ async def _contents(call: Call, path: str) -> Response:
 def _content(call: Call, repo: Repository, ref: str, entry: TreeEntry, path: str) -> JSON:
     kinds = {"tree": "dir", "blob": "symlink" if entry.mode == "120000" else "file", "commit": "submodule"}
     where = quote(path)
-    url = f"{render_code.repo_url(call.base, repo)}/contents/{where}?ref={quote(ref)}"
-    git_url = f"{render_code.repo_url(call.base, repo)}/git/{entry.type}s/{entry.sha}"
+    url = f"{render_git.repo_url(call.base, repo)}/contents/{where}?ref={quote(ref)}"
+    git_url = f"{render_git.repo_url(call.base, repo)}/git/{entry.type}s/{entry.sha}"
     page = f"{call.base}/{repo.full_name}/{'tree' if entry.type == 'tree' else 'blob'}/{quote(ref)}/{where}"
     raw = f"{call.base}/{repo.full_name}/raw/{quote(ref)}/{where}"
     return {

@@ -15,7 +15,7 @@ import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bot.localhub import auth, render, render_code, routing
+from bot.localhub import auth, render, render_code, render_git, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
 from bot.localhub.state import (
@@ -229,7 +229,7 @@ class LocalHub:
                 entries.append(("100644", path, None if data is None else await git.write_blob(data)))
             tree = await git.write_tree(parent, entries)
             account = self._user(user) if user else repo.owner
-            who = Signature(*render_code.author_of(account), now())
+            who = Signature(*render_git.author_of(account), now())
             sha = await git.write_commit(message, tree, [parent] if parent else [], who, who)
             await git.update_ref(name, sha, old or ZERO)
             await self.world.refs_moved(repo, self.world.actor(account), {name: (old, sha)})
