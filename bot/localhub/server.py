@@ -15,7 +15,7 @@ import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from bot.localhub import auth, render, render_code, render_git, routing
+from bot.localhub import auth, render, render_git, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
 from bot.localhub.state import (
@@ -33,6 +33,7 @@ from bot.localhub.state import (
     User,
     now,
 )
+from bot.localhub.view import View
 from bot.localhub.webhooks import Webhooks
 from bot.localhub.world import ZERO, World
 
@@ -60,7 +61,7 @@ class _Server(uvicorn.Server):
         self.listening.set()
 
 
-class LocalHub:
+class LocalHub(View):
     """A GitHub on 127.0.0.1: `async with LocalHub(root=Path("hub")) as hub: ...`.
 
     Repositories lie as bare repositories below `root` and are found again there; everything else is in memory.
@@ -173,13 +174,6 @@ class LocalHub:
         if user is None:
             raise LookupError(f"No account is named {login!r}; make it with create_user first")
         return user
-
-    def repository(self, full_name: str) -> Repository:
-        """Return the record of a repository; LookupError when there is none."""
-        repo = self.state.repository(full_name)
-        if repo is None:
-            raise LookupError(f"No repository is named {full_name!r}; make it with create_repository first")
-        return repo
 
     def _register(self, full_name: str, path: Path, *, private: bool) -> Repository:
         owner, _, name = full_name.partition("/")
@@ -424,61 +418,3 @@ class LocalHub:
     async def settled(self) -> None:
         """Wait until no delivery is under way."""
         await self.world.webhooks.settled()
-
-    # what is there now, in the shapes of the REST API
-
-    def issues(self, full_name: str) -> list[JSON]:
-        """Return every issue that is no pull request."""
-        repo = self.repository(full_name)
-        return [render.issue(self.url, repo, issue) for issue in repo.issues.values() if issue.pull is None]
-
-    def pull_requests(self, full_name: str) -> list[JSON]:
-        """Return every pull request, open or not."""
-        repo = self.repository(full_name)
-        return [render_code.pull(self.url, repo, it, it.pull) for it in repo.issues.values() if it.pull]
-
-    def comments(self, full_name: str, number: int | None = None) -> list[JSON]:
-        """Return the comments of one issue or pull request, or of all, the oldest first."""
-        repo = self.repository(full_name)
-        issues = [issue for issue in repo.issues.values() if number in (None, issue.number)]
-        pairs = sorted(((it, c) for it in issues for c in it.comments), key=lambda pair: pair[1].id)
-        return [render.comment(self.url, repo, issue, comment) for issue, comment in pairs]
-
-    def reactions(self, full_name: str, comment_id: int) -> list[tuple[str, str]]:
-        """Return (login, content) for each reaction to a comment."""
-        repo = self.repository(full_name)
-        return [
-            (reaction.user.login, reaction.content)
-            for issue in repo.issues.values()
-            for comment in issue.comments
-            if comment.id == comment_id
-            for reaction in comment.reactions
-        ]
-
-    def check_runs(self, full_name: str, sha: str | None = None) -> list[JSON]:
-        """Return every check run, of one commit if given, with its annotations under `annotations`."""
-        repo = self.repository(full_name)
-        return [
-            render_code.check_run(self.url, repo, run) | {"annotations": list(run.annotations)}
-            for run in repo.check_runs.values()
-            if sha in (None, run.head_sha)
-        ]
-
-    def statuses(self, full_name: str) -> list[JSON]:
-        """Return every commit status, the oldest first."""
-        repo = self.repository(full_name)
-        return [render_code.status(self.url, repo, status) for status in repo.statuses]
-
-    async def branches(self, full_name: str) -> dict[str, str]:
-        """Return every branch with the SHA of its head."""
-        refs = await Git(self.repository(full_name).path).refs("refs/heads/")
-        return {name.removeprefix("refs/heads/"): sha for name, sha in refs.items()}
-
-    async def files(self, full_name: str, ref: str | None = None) -> dict[str, bytes]:
-        """Return every file of a branch, tag or commit (default: the default branch) with its content."""
-        repo = self.repository(full_name)
-        git = Git(repo.path)
-        sha = await git.resolve(ref or repo.default_branch)
-        if sha is None:
-            raise LookupError(f"{full_name} has no branch, tag or commit {ref or repo.default_branch!r}")
-        return {it.path: await git.blob(it.sha) for it in await git.tree(sha, recursive=True) if it.type == "blob"}
