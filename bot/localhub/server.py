@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import socket
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.localhub import auth, render, render_git, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
+from bot.localhub.listening import Server
 from bot.localhub.state import (
     ALL_EVENTS,
     ALL_PERMISSIONS,
@@ -39,26 +38,6 @@ from bot.localhub.world import ZERO, World
 
 ACTIONS_APP_ID = 15368
 """The App behind a workflow's own token: https://api.github.com/apps/github-actions"""
-
-STOP_SECONDS = 3
-
-
-class _Server(uvicorn.Server):
-    """uvicorn inside somebody else's event loop: it takes no signals, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program around."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
 
 
 class LocalHub(View):
@@ -122,17 +101,7 @@ class LocalHub(View):
             connections = protocol()
             app = routing.application(self.world, self._page_account)
             gate = Gate(app, self.faults, self.requests, connections.transports)
-            config = uvicorn.Config(
-                gate,
-                http=connections,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                timeout_graceful_shutdown=STOP_SECONDS,
-                server_header=False,
-            )
-            server = _Server(config)
+            server = Server(gate, connections)
             group.create_task(server.serve(sockets=[listener]))
             await server.listening.wait()
             listening.set()
