@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bot.localhub import auth, render, render_git, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
+from bot.localhub.journal import Journal
 from bot.localhub.listening import Server
 from bot.localhub.state import (
     ALL_EVENTS,
@@ -36,6 +38,9 @@ from bot.localhub.view import View
 from bot.localhub.webhooks import Webhooks
 from bot.localhub.world import ZERO, World
 
+JOURNAL = "LOCALHUB_JOURNAL"
+"""The variable that names a folder into which every hub of a process writes its journal."""
+
 ACTIONS_APP_ID = 15368
 """The App behind a workflow's own token: https://api.github.com/apps/github-actions"""
 
@@ -44,14 +49,17 @@ class LocalHub(View):
     """A GitHub on 127.0.0.1: `async with LocalHub(root=Path("hub")) as hub: ...`.
 
     Repositories lie as bare repositories below `root` and are found again there; everything else is in memory.
-    `port` 0 takes a free one. `page_user` is the account that the forms of the pages act as. Methods are to be
-    called in the event loop that entered it. Setting a scene sends webhooks as if people had done it on the page.
+    `port` 0 takes a free one. `page_user` is the account that the forms of the pages act as. `journal` is a folder
+    for the lines of `Journal`, by default the one that LOCALHUB_JOURNAL names. Methods are to be called in the event
+    loop that entered it. Setting a scene sends webhooks as if people had done it on the page.
     """
 
-    def __init__(self, root: Path, port: int = 0, *, page_user: str = "octocat") -> None:
+    def __init__(self, root: Path, port: int = 0, *, page_user: str = "octocat", journal: Path | None = None) -> None:
         self._root = root
         self._port = port
         self._page_user = page_user
+        named = os.environ.get(JOURNAL)
+        self._journal = Journal(journal or (Path(named) if named else None))
         self._stop = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self.state = State()
@@ -95,11 +103,11 @@ class LocalHub(View):
                 background.add(task)
                 task.add_done_callback(background.discard)
 
-            webhooks = Webhooks(self.state, self.url, spawn)
+            webhooks = Webhooks(self.state, self.url, spawn, self._journal)
             self.world = World(self.state, self.url, webhooks)
             self._actions_app()
             connections = protocol()
-            app = routing.application(self.world, self._page_account)
+            app = routing.application(self.world, self._page_account, self._journal)
             gate = Gate(app, self.faults, self.requests, connections.transports)
             server = Server(gate, connections)
             group.create_task(server.serve(sockets=[listener]))
@@ -371,7 +379,7 @@ class LocalHub(View):
     def deliver(self, event: str, payload: JSON, *, app_id: int | None = None) -> list[Delivery]:
         """Send a payload of one's own, signed, to one App, or to every App that has a hook."""
         apps = [self.state.apps[app_id]] if app_id else list(self.state.apps.values())
-        sent = [self.world.webhooks.deliver(app, event, payload) for app in apps]
+        sent = [self.world.webhooks.deliver(app, event, payload, foreign=True) for app in apps]
         return [delivery for delivery in sent if delivery]
 
     def redeliver(self, delivery_id: int) -> Delivery:
