@@ -242,7 +242,7 @@ def check_suite(base: str, repo: Repository, it: CheckSuite, head: git.Commit) -
         "after": it.head_sha,
         "pull_requests": _pulls_of(base, repo, it.head_sha),
         "app": render.app(base, it.app),
-        "repository": render.repository(base, repo),
+        "repository": render.minimal_repository(base, repo),
         "created_at": stamp(it.created_at),
         "updated_at": stamp(it.created_at),
         "head_commit": {

@@ -324,7 +324,7 @@ async def combined_status(call: Call) -> Response:
             "statuses": shown,
             "sha": sha,
             "total_count": len(latest),
-            "repository": render.repository(call.base, repo),
+            "repository": render.minimal_repository(call.base, repo),
             "commit_url": url,
             "url": f"{url}/status",
         }

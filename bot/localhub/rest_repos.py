@@ -59,14 +59,16 @@ async def list_account_repositories(call: Call) -> Response:
     if call.world.state.user(login) is None:
         raise not_found()
     seen = [r for r in call.world.state.repositories.values() if r.owner.login.lower() == login and call.actor.sees(r)]
-    return call.page(seen, lambda repo: render.repository(call.base, repo))
+    return call.page(seen, lambda repo: render.minimal_repository(call.base, repo))
 
 
 @routes("GET", "/repos/{owner}/{repo}")
 async def get_repository(call: Call) -> Response:
     """Answer with one repository."""
     repo = call.repo()
-    return answer(render.repository(call.base, repo, None if call.installation() else repo.role_of(call.actor.user)))
+    return answer(
+        render.full_repository(call.base, repo, None if call.installation() else repo.role_of(call.actor.user))
+    )
 
 
 @routes("GET", "/repositories/{id:int}")
@@ -75,7 +77,7 @@ async def get_repository_by_id(call: Call) -> Response:
     wanted = call.number("id")
     for repo in call.world.state.repositories.values():
         if repo.id == wanted and call.actor.sees(repo):
-            return answer(render.repository(call.base, repo))
+            return answer(render.full_repository(call.base, repo))
     raise not_found()
 
 

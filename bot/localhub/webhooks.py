@@ -65,7 +65,7 @@ class Webhooks:
                 },
             }
             if repository.owner.type == "Organization":
-                body["organization"] = render.user(self._base, repository.owner)
+                body["organization"] = render.organization(self._base, repository.owner)
             self.deliver(installation.app, event, body)
 
     def deliver(self, app: App, event: str, payload: JSON, *, foreign: bool = False) -> Delivery | None:

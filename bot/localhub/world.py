@@ -87,7 +87,7 @@ class World:
         if issue.pull:
             self.pull_event(repo, actor, issue, action, **extra)
             return
-        payload = {"action": action, "issue": render.issue(self.base, repo, issue), **extra}
+        payload = {"action": action, "issue": render.issue_in_webhook(self.base, repo, issue), **extra}
         self.webhooks.emit("issues", repo, _user(actor), payload)
 
     def pull_event(self, repo: Repository, actor: Actor, issue: Issue, action: str, **extra: object) -> None:
@@ -123,7 +123,7 @@ class World:
     ) -> None:
         payload = {
             "action": action,
-            "issue": render.issue(self.base, repo, issue),
+            "issue": render.issue_in_webhook(self.base, repo, issue),
             "comment": render.comment(self.base, repo, issue, comment),
             **extra,
         }
