@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from bot.localhub.faults import RecordedRequest
 from tests.e2e.end_state import EndState, Scenario, Write, end_state, plan_approve_and_ask, run, write_of, writes
-from tests.e2e.stage import House, Scene
+from tests.e2e.stage import House, Scene, open_stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,6 +30,16 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 AT_ONCE = 4
 """As many as the bot works on at once: most of their time is waiting."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A house in which one maintainer may start as many runs as there are faults."""
+    folder = tmp_path_factory.mktemp("house")
+    config = folder / "operator.yaml"
+    config.write_text("runs_per_hour: 1000\n")
+    async with open_stage(folder) as opened, opened.bot({"ORCHESTRATOR_CONFIG": str(config)}) as bot:
+        yield House(opened, bot)
 
 
 class Turn:

@@ -6,19 +6,27 @@ import sys
 from pathlib import Path
 
 from tests.judge.descriptions import descriptions
-from tests.judge.verdict import judge
+from tests.judge.verdict import Verdict, judge
 
 LEAST = {"exchange": 1000, "webhook": 100}
 """A journal of the end-to-end tests with fewer is not complete."""
+
+
+def shortfalls(verdict: Verdict) -> list[str]:
+    """Return what a verdict lacks to be one on all end-to-end tests."""
+    return [
+        f"Judged {verdict.judged[kind]} of kind {kind}, expected {least}: was LOCALHUB_JOURNAL set when the tests ran?"
+        for kind, least in LEAST.items()
+        if verdict.judged[kind] < least
+    ]
 
 
 def main(folder: Path) -> int:
     """Print the verdict, and return the exit status."""
     verdict = judge(folder, *descriptions())
     print(verdict)
-    missing = {kind: least for kind, least in LEAST.items() if verdict.judged[kind] < least}
-    for kind, least in missing.items():
-        print(f"Expected at least {least} of kind {kind}; was LOCALHUB_JOURNAL set when the tests ran?")
+    missing = shortfalls(verdict)
+    print(*missing, sep="\n")
     return 1 if verdict.mistakes or missing else 0
 
 

@@ -1,0 +1,60 @@
+"""GitHub's own descriptions judge a whole conversation: what the bot asks, what the local GitHub answers and sends.
+
+`make test-full` judges all end-to-end tests so, in one place: see `tests/run.sh`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.end_state import plan_approve_and_ask
+from tests.e2e.stage import MAINTAINER, SPEC, open_stage, until
+from tests.judge.descriptions import descriptions
+from tests.judge.verdict import judge
+from tests.loopback import Script
+
+pytestmark = pytest.mark.node
+
+REPO = "/repos/{owner}/{repo}"
+OPERATIONS = {
+    "POST /app/installations/{installation_id}/access_tokens",
+    f"GET {REPO}/collaborators/{{username}}/permission",
+    f"GET {REPO}/contents/{{path}}",
+    f"POST {REPO}/git/blobs",
+    f"POST {REPO}/git/trees",
+    f"POST {REPO}/git/commits",
+    f"POST {REPO}/git/refs",
+    f"POST {REPO}/pulls",
+    f"POST {REPO}/issues/{{issue_number}}/comments",
+    f"POST {REPO}/issues/{{issue_number}}/labels",
+    f"PATCH {REPO}/issues/comments/{{comment_id}}",
+    f"POST {REPO}/issues/comments/{{comment_id}}/reactions",
+    f"POST {REPO}/check-runs",
+    f"GET {REPO}/commits/{{ref}}/check-runs",
+    "webhook issue_comment created",
+    "webhook issues opened",
+    "webhook pull_request opened",
+    "webhook pull_request labeled",
+    "webhook check_run created",
+    "webhook installation created",
+    "webhook push",
+}
+
+
+async def test_a_whole_conversation_is_valid_by_githubs_own_descriptions(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    async with open_stage(tmp_path, Script(tasks=1), journal=journal) as stage, stage.bot():
+        scene = await stage.scene(f"{SPEC}github:\n  labels: [orchestrated]\n")
+        await plan_approve_and_ask(scene)
+        broken = await scene.hub.commit(scene.repository, {".orchestrator.yaml": "bugdet: 1\n"}, user=MAINTAINER)
+        await until(lambda: scene.checks(broken), "the check run of a broken spec")
+
+    verdict = await asyncio.to_thread(lambda: judge(journal, *descriptions()))
+
+    assert dict(verdict.mistakes) == {}
+    assert OPERATIONS - set(verdict.operations) == set()
+    assert verdict.judged["exchange"] > 60
+    assert verdict.judged["webhook"] > 12
