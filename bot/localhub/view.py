@@ -49,10 +49,11 @@ class View:
         ]
 
     def check_runs(self, full_name: str, sha: str | None = None) -> list[JSON]:
-        """Return every check run, of one commit if given, with its annotations under `annotations`."""
+        """Return every check run, of one commit if given, with its `annotations`, and its buttons as `actions`."""
         repo = self.repository(full_name)
         return [
-            render_code.check_run(self.url, repo, run) | {"annotations": list(run.annotations)}
+            render_code.check_run(self.url, repo, run)
+            | {"annotations": list(run.annotations), "actions": list(run.actions)}
             for run in repo.check_runs.values()
             if sha in (None, run.head_sha)
         ]

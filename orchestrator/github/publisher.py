@@ -276,7 +276,7 @@ class Publisher:
 
         def write(repository: Repository) -> None:
             commit = repository.get_commit(head_sha)
-            latest = next((it for it in commit.get_combined_status().statuses if it.context == check.name), None)
+            latest = next((it for it in commit.get_statuses() if it.context == check.name), None)
             if latest is None or (latest.state, latest.description) != (state, description):
                 commit.create_status(state, description=description, context=check.name)
 

@@ -26,6 +26,8 @@ COMMON_ERRORS = (401, 403, 404, 422, 429)
 
 https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
+LEGACY = {r"(/repos/[^/]+/[^/]+)/statuses/([0-9a-f]{40})": r"\1/commits/\2/statuses"}
+"""Older paths of GET that the description names in its prose only."""
 UNDESCRIBED = ("client_id", "user_view_type")
 """What GitHub says of Apps and accounts in more places than the description names."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
@@ -62,6 +64,9 @@ class Description:
 
     def operation(self, method: str, path: str) -> Operation | None:
         """Return what a request is, or None when GitHub has no such method or path."""
+        if method == "GET":
+            for legacy, path_now in LEGACY.items():
+                path = re.sub(rf"{legacy}\Z", path_now, path)
         for pattern, template in self._paths:
             if pattern.fullmatch(path) and method.lower() in self._document["paths"][template]:
                 described = self._document["paths"][template]
