@@ -50,7 +50,7 @@ class Thread:
 class Shown:
     """A changed file; `below` holds what was said by row, `elsewhere` what is about lines that the patch lacks."""
 
-    change: FileChange
+    file: FileChange
     rows: tuple[Row, ...]
     below: dict[int, list[Thread | Note]]
     elsewhere: tuple[Thread | Note, ...]
@@ -58,7 +58,7 @@ class Shown:
     @property
     def large(self) -> bool:
         """True for a file that is better folded."""
-        return self.change.additions + self.change.deletions > LARGE
+        return self.file.additions + self.file.deletions > LARGE
 
 
 def rows(patch: str | None) -> tuple[Row, ...]:

@@ -330,9 +330,9 @@ def _comment_of(delivery: Any) -> int:
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, script: Script | None = None, journal: Path | None = None) -> AsyncIterator[Stage]:
+async def open_stage(folder: Path, script: Script | None = None) -> AsyncIterator[Stage]:
     """Set the stage: a maintainer, a stranger, an App, and models that answer by the script."""
-    async with LocalHub(folder / "hub", page_user=MAINTAINER, journal=journal) as hub:
+    async with LocalHub(folder / "hub", page_user=MAINTAINER) as hub:
         for login in (MAINTAINER, STRANGER):
             hub.create_user(login)
         app_id, key = hub.create_app("Orchestrator", None, SECRET)

@@ -44,9 +44,12 @@ OPERATIONS = {
 }
 
 
-async def test_a_whole_conversation_is_valid_by_githubs_own_descriptions(tmp_path: Path) -> None:
+async def test_a_whole_conversation_is_valid_by_githubs_own_descriptions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = tmp_path / "journal"
-    async with open_stage(tmp_path, Script(tasks=1), journal=journal) as stage, stage.bot():
+    monkeypatch.setenv("LOCALHUB_JOURNAL", str(journal))
+    async with open_stage(tmp_path, Script(tasks=1)) as stage, stage.bot():
         scene = await stage.scene(f"{SPEC}github:\n  labels: [orchestrated]\n")
         await plan_approve_and_ask(scene)
         broken = await scene.hub.commit(scene.repository, {".orchestrator.yaml": "bugdet: 1\n"}, user=MAINTAINER)
