@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.end_state import plan_approve_and_ask
+from tests.e2e.end_state import run
 from tests.e2e.stage import MAINTAINER, SPEC, open_stage, until
 from tests.judge.descriptions import descriptions
 from tests.judge.verdict import judge
@@ -44,6 +45,20 @@ OPERATIONS = {
 }
 
 
+def _spoilt(journal: Path, folder: Path) -> Path:
+    """Return a folder with the opening of the pull request as the journal has it, but for three mistakes."""
+    (file,) = journal.glob("*.jsonl")
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    (opened,) = (it for it in lines if it.get("method") == "POST" and it["path"].endswith("/pulls"))
+    (told,) = (it for it in lines if it.get("event") == "pull_request" and it["payload"]["action"] == "opened")
+    opened["request"]["titel"] = "x"
+    del opened["answer"]["number"]
+    told["payload"]["pull_request"]["head"]["sha"] = 7
+    folder.mkdir()
+    (folder / "spoilt.jsonl").write_text(f"{json.dumps(opened)}\n{json.dumps(told)}\n")
+    return folder
+
+
 async def test_a_whole_conversation_is_valid_by_githubs_own_descriptions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,13 +66,20 @@ async def test_a_whole_conversation_is_valid_by_githubs_own_descriptions(
     monkeypatch.setenv("LOCALHUB_JOURNAL", str(journal))
     async with open_stage(tmp_path, Script(tasks=1)) as stage, stage.bot():
         scene = await stage.scene(f"{SPEC}github:\n  labels: [orchestrated]\n")
-        await plan_approve_and_ask(scene)
+        await run(scene)
         broken = await scene.hub.commit(scene.repository, {".orchestrator.yaml": "bugdet: 1\n"}, user=MAINTAINER)
         await until(lambda: scene.checks(broken), "the check run of a broken spec")
 
-    verdict = await asyncio.to_thread(lambda: judge(journal, *descriptions()))
+    by = await asyncio.to_thread(descriptions)
+    verdict = judge(journal, *by)
 
     assert dict(verdict.mistakes) == {}
     assert OPERATIONS - set(verdict.operations) == set()
     assert verdict.judged["exchange"] > 60
     assert verdict.judged["webhook"] > 12
+    # And it is no judge that lets everything pass.
+    assert dict(judge(_spoilt(journal, tmp_path / "spoilt"), *by).mistakes) == {
+        f"POST {REPO}/pulls: request: titel is not known": 1,
+        f"POST {REPO}/pulls: answer 201: the body: 'number' is a required property": 1,
+        "webhook pull_request opened: pull_request.head.sha: 7 is not of type 'string'": 1,
+    }
