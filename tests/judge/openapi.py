@@ -26,6 +26,11 @@ COMMON_ERRORS = (401, 403, 404, 422, 429)
 
 https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
+NOT_MODIFIED = 304
+"""What any GET with an ETag may be answered, without a body.
+
+https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate
+"""
 LEGACY = {r"(/repos/[^/]+/[^/]+)/statuses/([0-9a-f]{40})": r"\1/commits/\2/statuses"}
 """Older paths of GET that the description names in its prose only."""
 UNDESCRIBED = ("client_id", "user_view_type")
@@ -94,6 +99,10 @@ class Description:
 
     def answer(self, operation: Operation, status: int, body: Any, accept: str = "") -> Iterator[str]:
         """Yield what is wrong with an answer."""
+        if status == NOT_MODIFIED and operation.name.startswith("GET "):
+            if body is not None:
+                yield f"a body was answered where nothing was modified: {body!r:.200}"
+            return
         described = operation.described["responses"].get(str(status))
         if described is None:
             if status not in COMMON_ERRORS:

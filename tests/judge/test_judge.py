@@ -114,6 +114,7 @@ def _mistakes(description: Description, schema: Schema, folder: Path, **line: An
         {"method": "GET", "path": "/api/v3/things/new", "answer": {**GOOD, "owner": {"login": "a"}, "kind": "big"}},
         {"method": "POST", "path": "/things", "request": {"name": "x"}, "status": 201, "answer": GOOD},
         {"method": "DELETE", "path": "/things/one", "status": 204},
+        {"method": "GET", "path": "/things", "status": 304},
         {"method": "DELETE", "path": "/things/one", "status": 404, "answer": {"message": "No", "status": "404"}},
         {"kind": "webhook", "event": "thing", "payload": {"action": "made", "thing": GOOD}},
     ],
@@ -164,6 +165,11 @@ POST: JSON = {"method": "POST", "path": "/things", "request": {"name": "x"}, "st
             "POST /things: answer 201: made_at: 'now' is not a 'date-time'",
         ),
         ({**POST, "answer": {**GOOD, "owner": {}}}, "POST /things: answer 201: owner: 'login' is a required property"),
+        ({**POST, "status": 304}, "POST /things: answer 304: status 304 is not documented"),
+        (
+            {"method": "GET", "path": "/things", "status": 304, "answer": []},
+            "GET /things: answer 304: a body was answered where nothing was modified: []",
+        ),
         ({**POST, "status": 200}, "POST /things: answer 200: status 200 is not documented"),
         ({**POST, "answer": None}, "POST /things: answer 201: the body: None is not of type 'object'"),
         (
