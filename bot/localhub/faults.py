@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,11 +44,14 @@ class Fault:
     seconds: float
     headers: dict[str, str]
     body: JSON
+    when: Callable[[RecordedRequest], bool]
     hits: int = 0
 
-    def matches(self, method: str, path: str) -> bool:
+    def matches(self, request: RecordedRequest) -> bool:
         """Tell whether this fault is for the request and not used up."""
-        return self.hits < self.times and self.method in ("*", method) and self.path_regex.search(path) is not None
+        if self.hits >= self.times or self.method not in ("*", request.method):
+            return False
+        return self.path_regex.search(request.path) is not None and self.when(request)
 
 
 @dataclass
@@ -68,15 +71,19 @@ class Faults:
         seconds: float = 0.0,
         headers: Mapping[str, str] | None = None,
         body: JSON | None = None,
+        when: Callable[[RecordedRequest], bool] = lambda _: True,
     ) -> Fault:
-        """Break the next `times` requests whose path (as sent, with its prefix) contains `path_regex`.
+        """Break the next `times` requests whose path (as sent, with its prefix) contains `path_regex`
+        and of which `when` is true.
 
         `status` answers so, with `headers` and `body`, without doing anything. `drop_before` closes the connection
         without doing anything, `drop_after` does everything and closes it without an answer. `delay` waits `seconds`
         first. Returns the fault, whose `hits` counts.
         """
         answer = body or {"message": "Server Error", "documentation_url": "", "status": str(status)}
-        fault = Fault(method.upper(), re.compile(path_regex), kind, status, times, seconds, dict(headers or {}), answer)
+        fault = Fault(
+            method.upper(), re.compile(path_regex), kind, status, times, seconds, dict(headers or {}), answer, when
+        )
         self.waiting.append(fault)
         return fault
 
@@ -84,10 +91,10 @@ class Faults:
         """Let everything work again."""
         self.waiting.clear()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def take(self, request: RecordedRequest) -> Fault | None:
         """Return the fault for this request, counted as used."""
         for fault in self.waiting:
-            if fault.matches(method, path):
+            if fault.matches(request):
                 fault.hits += 1
                 return fault
         return None
@@ -132,7 +139,7 @@ class Gate:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         record = RecordedRequest(scope["method"], scope["path"], scope["query_string"].decode(), headers, body)
         self._requests.append(record)
-        fault = self._faults.take(record.method, record.path)
+        fault = self._faults.take(record)
 
         unread: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

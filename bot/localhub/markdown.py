@@ -33,6 +33,16 @@ class _Renderer(RendererHTML):
         """Render raw HTML inside a line."""
         return inert_html(tokens[idx].content)
 
+    def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        """Render a block of code; a suggestion as the lines that it replaces and those that it puts there."""
+        token = tokens[idx]
+        if token.info.split()[:1] != ["suggestion"]:
+            return super().fence(tokens, idx, options, env)
+        lines = [("del", line) for line in env.get("original", ())]
+        lines += [("add", line) for line in token.content.removesuffix("\n").split("\n") if token.content]
+        shown = "".join(f'<span class="{kind}">{html.escape(line)}\n</span>' for kind, line in lines)
+        return f'<pre class="diff suggestion">{shown}</pre>\n'
+
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         """Render an image as a link to it."""
         source, text = str(tokens[idx].attrGet("src") or ""), tokens[idx].content
@@ -43,6 +53,9 @@ class _Renderer(RendererHTML):
 _PARSER = MarkdownIt("commonmark", {"html": True}, renderer_cls=_Renderer).enable(["table", "strikethrough"])
 
 
-def to_html(text: str | None) -> Markup:
-    """Return `text` rendered; the result holds no script, no foreign image and no attribute but a link's."""
-    return Markup(_PARSER.render(text or ""))  # noqa: S704  (the renderer escapes)
+def to_html(text: str | None, original: Sequence[str] = ()) -> Markup:
+    """Return `text` rendered; the result holds no script, no foreign image and no attribute but a link's.
+
+    `original` are the lines that suggestions in it would replace.
+    """
+    return Markup(_PARSER.render(text or "", {"original": original}))  # noqa: S704  (the renderer escapes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from bot.localhub import registration
-from bot.localhub.git import Git
+from bot.localhub import diff, registration
+from bot.localhub.git import FileChange, Git
 from bot.localhub.markdown import to_html
 from bot.localhub.rest_pulls import fork_point
-from bot.localhub.state import REACTIONS, Issue, Repository, User
+from bot.localhub.state import REACTIONS, CheckRun, Issue, Pull, Repository, User
 from bot.localhub.world import World
 
 FOLDER = Path(__file__).parent / "templates"
@@ -118,14 +118,12 @@ class Pages:
         return _page("issue.html", repo=repo, issue=issue, tab="issues", account=self._account())
 
     async def pull(self, request: Request, repo: Repository) -> Response:
-        """Show a pull request: its text, comments, commits, changed files and check runs."""
+        """Show a pull request: its text, comments, commits and check runs."""
         issue = self._issue(request, repo)
         if issue is None or issue.pull is None:
             return _missing()
-        pull, git = issue.pull, Git(repo.path)
-        changes = await git.changes(await fork_point(git, pull), pull.head_sha)
-        commits = await git.log(f"{pull.base_sha}..{pull.head_sha}")
-        runs = [run for run in repo.check_runs.values() if run.head_sha == pull.head_sha]
+        pull = issue.pull
+        commits = await Git(repo.path).log(f"{pull.base_sha}..{pull.head_sha}")
         statuses = {status.context: status for status in repo.statuses if status.sha == pull.head_sha}
         timeline = sorted([*issue.comments, *pull.comments], key=lambda comment: comment.id)
         return _page(
@@ -133,15 +131,31 @@ class Pages:
             repo=repo,
             issue=issue,
             pull=pull,
-            changes=changes,
             commits=commits[::-1],
-            runs=runs,
+            runs=_checks_of(repo, pull),
             statuses=list(statuses.values()),
             timeline=timeline,
             tab="pulls",
             account=self._account(),
             signed=repo.signed_commits,
         )
+
+    async def files(self, request: Request, repo: Repository) -> Response:
+        """Show what a pull request changes, with review comments and annotations at their lines."""
+        issue = self._issue(request, repo)
+        if issue is None or issue.pull is None:
+            return _missing()
+        pull, git = issue.pull, Git(repo.path)
+        changes = await git.changes(await fork_point(git, pull), pull.head_sha)
+        shown = diff.shown(changes, pull.comments, _checks_of(repo, pull))
+        return _page("files.html", repo=repo, issue=issue, pull=pull, files=shown, total=_total(changes), tab="pulls")
+
+    async def part(self, request: Request, repo: Repository) -> Response:
+        """Lead from GitHub's addresses of a pull request's parts to their place on its page."""
+        path = request.path_params
+        if path["part"] not in ("checks", "commits"):
+            return _missing()
+        return RedirectResponse(f"/{repo.full_name}/pull/{path['number']}#{path['part']}", 302)
 
     def _issue(self, request: Request, repo: Repository) -> Issue | None:
         return repo.issues.get(int(request.path_params["number"]))
@@ -174,7 +188,15 @@ class Pages:
             return _missing()
         commit = await git.commit(sha)
         changes = await git.changes(commit.parents[0] if commit.parents else None, sha)
-        return _page("commit.html", repo=repo, commit=commit, changes=changes, signed=repo.signed_commits, tab="code")
+        return _page(
+            "commit.html",
+            repo=repo,
+            commit=commit,
+            files=diff.shown(changes),
+            total=_total(changes),
+            signed=repo.signed_commits,
+            tab="code",
+        )
 
     async def post_issue(self, request: Request, repo: Repository) -> Response:
         """Open an issue from the form."""
@@ -205,6 +227,14 @@ class Pages:
         return {name: values[0].replace("\r\n", "\n") for name, values in fields.items()}, None
 
 
+def _checks_of(repo: Repository, pull: Pull) -> list[CheckRun]:
+    return [run for run in repo.check_runs.values() if run.head_sha == pull.head_sha]
+
+
+def _total(changes: Sequence[FileChange]) -> tuple[int, int]:
+    return sum(it.additions for it in changes), sum(it.deletions for it in changes)
+
+
 def str_name(repo: Repository) -> str:
     """Return the name by which repositories are sorted."""
     return repo.full_name.lower()
@@ -233,7 +263,7 @@ def routes(world: World, account: Callable[[], User]) -> list[Route]:
 
         return Route("/{owner}/{repo}" + path, run, methods=[method])
 
-    async def diff(request: Request, repo: Repository) -> Response:
+    async def patch(request: Request, repo: Repository) -> Response:
         issue = repo.issues.get(int(request.path_params["number"]))
         if issue is None or issue.pull is None:
             return _missing()
@@ -252,7 +282,9 @@ def routes(world: World, account: Callable[[], User]) -> list[Route]:
         show("/issues/{number:int}/comments", pages.post_comment, "POST"),
         show("/pulls", pages.pulls),
         show("/pull/{number:int}", pages.pull),
-        show("/pull/{number:int}.diff", diff),
+        show("/pull/{number:int}.diff", patch),
+        show("/pull/{number:int}/files", pages.files),
+        show("/pull/{number:int}/{part}", pages.part),
         show("/runs/{id:int}", pages.run),
         show("/runs/{id:int}/{wanted}", pages.press, "POST"),
         show("/commit/{sha}", pages.commit),

@@ -66,6 +66,28 @@ def user(base: str, account: User) -> JSON:
     }
 
 
+def organization(base: str, account: User) -> JSON:
+    """Return an `organization-simple-webhooks`."""
+    url = f"{base}{API}/orgs/{account.login}"
+    tails = {
+        "hooks": "",
+        "issues": "",
+        "members": "{/member}",
+        "public_members": "{/member}",
+        "repos": "",
+        "events": "",
+    }
+    return {
+        "login": account.login,
+        "id": account.id,
+        "node_id": node("Organization", account.id),
+        "url": url,
+        **{f"{name}_url": f"{url}/{name}{tail}" for name, tail in tails.items()},
+        "avatar_url": f"{base}/static/avatar.svg",
+        "description": "",
+    }
+
+
 def full_user(base: str, account: User, repositories: int) -> JSON:
     """Return a `public-user`."""
     empty = ("company", "location", "email", "hireable", "bio", "twitter_username")
@@ -131,7 +153,7 @@ def role_flags(role: str) -> JSON:
 
 
 def repository(base: str, repo: Repository, role: str | None = None) -> JSON:
-    """Return a `full-repository`, whose fields include those of `minimal-repository`; `role` is the caller's."""
+    """Return a `repository`; `role` is the caller's."""
     url = f"{base}{API}/repos/{repo.full_name}"
     page = f"{base}/{repo.full_name}"
     open_issues = sum(issue.state == "open" for issue in repo.issues.values())
@@ -160,7 +182,6 @@ def repository(base: str, repo: Repository, role: str | None = None) -> JSON:
         "license": None,
         "size": 0,
         **dict.fromkeys(("stargazers_count", "watchers_count", "forks_count", "forks", "watchers"), 0),
-        **dict.fromkeys(("network_count", "subscribers_count"), 0),
         "open_issues_count": open_issues,
         "open_issues": open_issues,
         "has_issues": True,
@@ -178,9 +199,21 @@ def repository(base: str, repo: Repository, role: str | None = None) -> JSON:
     }
     if role:
         shape["permissions"] = role_flags(role)
+    return shape
+
+
+def full_repository(base: str, repo: Repository, role: str | None = None) -> JSON:
+    """Return a `full-repository`; `role` is the caller's."""
+    shape = {**repository(base, repo, role), "network_count": 0, "subscribers_count": 0}
     if repo.fork_of:
         shape["parent"] = shape["source"] = repository(base, repo.fork_of)
     return shape
+
+
+def minimal_repository(base: str, repo: Repository) -> JSON:
+    """Return a `minimal-repository`, which does not say how pull requests may be merged."""
+    shape = repository(base, repo)
+    return {name: value for name, value in shape.items() if not name.startswith("allow_") or name == "allow_forking"}
 
 
 def label(base: str, repo: Repository, it: Label) -> JSON:
@@ -266,6 +299,13 @@ def issue(base: str, repo: Repository, it: Issue) -> JSON:
             "patch_url": f"{page}.patch",
             "merged_at": stamp(it.pull.merged_at),
         }
+    return shape
+
+
+def issue_in_webhook(base: str, repo: Repository, it: Issue) -> JSON:
+    """Return an issue as events carry it: without who closed it."""
+    shape = issue(base, repo, it)
+    del shape["closed_by"]
     return shape
 
 

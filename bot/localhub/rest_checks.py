@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from bot.localhub import render, render_code
+from bot.localhub import render, render_code, render_git
 from bot.localhub.call import BY_PERSONAL_TOKEN, ApiError, Call, Routes, answer, invalid, not_found
 from bot.localhub.rest_repos import commit_sha, get_commit
 from bot.localhub.state import JSON, CheckRun, Repository, Status, now
@@ -314,7 +314,7 @@ async def combined_status(call: Call) -> Response:
     latest = list({status.context: status for status in repo.statuses if status.sha == sha}.values())
     states = {status.state for status in latest}
     state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
-    url = f"{render_code.repo_url(call.base, repo)}/commits/{sha}"
+    url = f"{render_git.repo_url(call.base, repo)}/commits/{sha}"
     shown = [render_code.status(call.base, repo, status) for status in latest]
     for shape in shown:
         del shape["creator"]
@@ -324,7 +324,7 @@ async def combined_status(call: Call) -> Response:
             "statuses": shown,
             "sha": sha,
             "total_count": len(latest),
-            "repository": render.repository(call.base, repo),
+            "repository": render.minimal_repository(call.base, repo),
             "commit_url": url,
             "url": f"{url}/status",
         }

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from bot.localhub import render_code
+from bot.localhub import render_git
 from bot.localhub.call import ApiError, Call, Routes, answer, encoded, not_found
 from bot.localhub.git import Git, GitError, Signature, valid_ref
 from bot.localhub.state import JSON, Repository, now
@@ -32,7 +32,7 @@ def _repo(call: Call) -> tuple[Repository, Git]:
 
 
 async def _ref(call: Call, repo: Repository, git: Git, name: str, sha: str) -> JSON:
-    return render_code.ref(call.base, repo, name, sha, await git.object_type(sha) or "commit")
+    return render_git.ref(call.base, repo, name, sha, await git.object_type(sha) or "commit")
 
 
 @routes("GET", GIT + "/ref/{ref:path}")
@@ -125,7 +125,7 @@ async def create_blob(call: Call) -> Response:
     else:
         raise ApiError(422, "encoding must be one of: utf-8, base64")
     sha = await git.write_blob(data)
-    return answer({"sha": sha, "url": f"{render_code.repo_url(call.base, repo)}/git/blobs/{sha}"}, 201)
+    return answer({"sha": sha, "url": f"{render_git.repo_url(call.base, repo)}/git/blobs/{sha}"}, 201)
 
 
 @routes("GET", GIT + "/blobs/{sha}")
@@ -138,7 +138,7 @@ async def get_blob(call: Call) -> Response:
     data = await git.blob(sha)
     if call.accepts("raw"):
         return Response(data, media_type="application/vnd.github.raw")
-    return answer(render_code.blob(call.base, repo, sha, encoded(data), len(data)))
+    return answer(render_git.blob(call.base, repo, sha, encoded(data), len(data)))
 
 
 @routes("POST", GIT + "/trees")
@@ -156,7 +156,7 @@ async def create_tree(call: Call) -> Response:
         sha = await git.write_tree(base_sha, entries)
     except GitError as error:
         raise ApiError(422, "tree.path contains a malformed path component") from error
-    return answer(render_code.tree(call.base, repo, sha, await git.tree(sha)), 201)
+    return answer(render_git.tree(call.base, repo, sha, await git.tree(sha)), 201)
 
 
 async def _entries(git: Git, entry: Any, base: str | None) -> list[tuple[str, str, str | None]]:
@@ -189,7 +189,7 @@ async def get_tree(call: Call) -> Response:
     if sha is None:
         raise not_found()
     return answer(
-        render_code.tree(call.base, repo, sha, await git.tree(sha, recursive="recursive" in call.request.query_params))
+        render_git.tree(call.base, repo, sha, await git.tree(sha, recursive="recursive" in call.request.query_params))
     )
 
 
@@ -218,7 +218,7 @@ async def create_commit(call: Call) -> Response:
     sha = await git.write_commit(message, tree, parents, author, committer)
     if signed:
         repo.signed_commits.add(sha)
-    return answer(render_code.git_commit(call.base, repo, await git.commit(sha)), 201)
+    return answer(render_git.git_commit(call.base, repo, await git.commit(sha)), 201)
 
 
 def _person(call: Call, name: str) -> Signature | None:
@@ -241,4 +241,4 @@ async def get_git_commit(call: Call) -> Response:
     repo, git = _repo(call)
     if await git.object_type(call.params["sha"]) != "commit":
         raise not_found()
-    return answer(render_code.git_commit(call.base, repo, await git.commit(call.params["sha"])))
+    return answer(render_git.git_commit(call.base, repo, await git.commit(call.params["sha"])))

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from bot.localhub import render, render_code
+from bot.localhub import render, render_code, render_git
 from bot.localhub.call import ApiError, Call, Routes, answer, invalid, not_found
 from bot.localhub.git import Git
 from bot.localhub.rest_issues import checked_body, people, texts
@@ -167,7 +167,7 @@ async def list_files(call: Call) -> Response:
     repo, _, pull = find_pull(call)
     git = call.git(repo)
     changes = await git.changes(await fork_point(git, pull), pull.head_sha)
-    return call.page(changes, lambda change: render_code.file_change(call.base, repo, pull.head_sha, change))
+    return call.page(changes, lambda change: render_git.file_change(call.base, repo, pull.head_sha, change))
 
 
 @routes("GET", PULL + "/commits")
@@ -175,7 +175,7 @@ async def list_pull_commits(call: Call) -> Response:
     """List the commits, the oldest first."""
     repo, _, pull = find_pull(call)
     commits = await call.git(repo).log(f"{pull.base_sha}..{pull.head_sha}")
-    return call.page(commits[::-1], lambda commit: render_code.commit(call.base, call.world.state, repo, commit))
+    return call.page(commits[::-1], lambda commit: render_git.commit(call.base, call.world.state, repo, commit))
 
 
 @routes("GET", PULL + "/merge")

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response
 
-from bot.localhub import render, render_code
+from bot.localhub import render, render_git
 from bot.localhub.call import ApiError, Call, Routes, answer, encoded, not_found
 from bot.localhub.git import Git, TreeEntry
 from bot.localhub.state import JSON, LEGACY_PERMISSION, Repository, User
@@ -59,14 +59,16 @@ async def list_account_repositories(call: Call) -> Response:
     if call.world.state.user(login) is None:
         raise not_found()
     seen = [r for r in call.world.state.repositories.values() if r.owner.login.lower() == login and call.actor.sees(r)]
-    return call.page(seen, lambda repo: render.repository(call.base, repo))
+    return call.page(seen, lambda repo: render.minimal_repository(call.base, repo))
 
 
 @routes("GET", "/repos/{owner}/{repo}")
 async def get_repository(call: Call) -> Response:
     """Answer with one repository."""
     repo = call.repo()
-    return answer(render.repository(call.base, repo, None if call.installation() else repo.role_of(call.actor.user)))
+    return answer(
+        render.full_repository(call.base, repo, None if call.installation() else repo.role_of(call.actor.user))
+    )
 
 
 @routes("GET", "/repositories/{id:int}")
@@ -75,7 +77,7 @@ async def get_repository_by_id(call: Call) -> Response:
     wanted = call.number("id")
     for repo in call.world.state.repositories.values():
         if repo.id == wanted and call.actor.sees(repo):
-            return answer(render.repository(call.base, repo))
+            return answer(render.full_repository(call.base, repo))
     raise not_found()
 
 
@@ -153,10 +155,10 @@ async def get_label(call: Call) -> Response:
 
 
 async def _branch(call: Call, repo: Repository, name: str, sha: str, *, full: bool) -> JSON:
-    url = f"{render_code.repo_url(call.base, repo)}/branches/{quote(name)}"
+    url = f"{render_git.repo_url(call.base, repo)}/branches/{quote(name)}"
     shape: JSON = {
         "name": name,
-        "commit": {"sha": sha, "url": f"{render_code.repo_url(call.base, repo)}/commits/{sha}"},
+        "commit": {"sha": sha, "url": f"{render_git.repo_url(call.base, repo)}/commits/{sha}"},
         "protected": False,
         "protection": {
             "enabled": False,
@@ -166,7 +168,7 @@ async def _branch(call: Call, repo: Repository, name: str, sha: str, *, full: bo
     }
     if full:
         commit = await call.git(repo).commit(sha)
-        shape["commit"] = render_code.commit(call.base, call.world.state, repo, commit)
+        shape["commit"] = render_git.commit(call.base, call.world.state, repo, commit)
         shape["_links"] = {"self": url, "html": f"{call.base}/{repo.full_name}/tree/{quote(name)}"}
     return shape
 
@@ -201,7 +203,7 @@ async def list_commits(call: Call) -> Response:
             raise ApiError(409, "Git Repository is empty.")
         raise not_found()
     commits = await git.log(sha, path=call.query("path"))
-    return call.page(commits, lambda commit: render_code.commit(call.base, call.world.state, repo, commit))
+    return call.page(commits, lambda commit: render_git.commit(call.base, call.world.state, repo, commit))
 
 
 async def get_commit(call: Call) -> Response:
@@ -214,9 +216,9 @@ async def get_commit(call: Call) -> Response:
         return Response(await git.diff(old or await git.write_tree(None, []), commit.sha), media_type="text/plain")
     changes = await git.changes(old, commit.sha)
     added, deleted = sum(c.additions for c in changes), sum(c.deletions for c in changes)
-    shape = render_code.commit(call.base, call.world.state, repo, commit)
+    shape = render_git.commit(call.base, call.world.state, repo, commit)
     shape["stats"] = {"total": added + deleted, "additions": added, "deletions": deleted}
-    shape["files"] = [render_code.file_change(call.base, repo, commit.sha, change) for change in changes]
+    shape["files"] = [render_git.file_change(call.base, repo, commit.sha, change) for change in changes]
     return answer(shape)
 
 
@@ -239,10 +241,10 @@ async def compare(call: Call) -> Response:
     words = {(False, False): "identical", (True, False): "ahead", (False, True): "behind", (True, True): "diverged"}
     page = f"{call.base}/{repo.full_name}/compare/{left}...{right}"
 
-    ends = [render_code.commit(call.base, call.world.state, repo, await git.commit(sha)) for sha in (base, fork)]
+    ends = [render_git.commit(call.base, call.world.state, repo, await git.commit(sha)) for sha in (base, fork)]
     return answer(
         {
-            "url": f"{render_code.repo_url(call.base, repo)}/compare/{left}...{right}",
+            "url": f"{render_git.repo_url(call.base, repo)}/compare/{left}...{right}",
             "html_url": page,
             "permalink_url": f"{call.base}/{repo.full_name}/compare/{base[:7]}...{head[:7]}",
             "diff_url": f"{page}.diff",
@@ -253,8 +255,8 @@ async def compare(call: Call) -> Response:
             "ahead_by": len(ahead),
             "behind_by": len(behind),
             "total_commits": len(ahead),
-            "commits": [render_code.commit(call.base, call.world.state, repo, c) for c in reversed(ahead)],
-            "files": [render_code.file_change(call.base, repo, head, c) for c in await git.changes(fork, head)],
+            "commits": [render_git.commit(call.base, call.world.state, repo, c) for c in reversed(ahead)],
+            "files": [render_git.file_change(call.base, repo, head, c) for c in await git.changes(fork, head)],
         }
     )
 
@@ -308,8 +310,8 @@ async def _contents(call: Call, path: str) -> Response:
 def _content(call: Call, repo: Repository, ref: str, entry: TreeEntry, path: str) -> JSON:
     kinds = {"tree": "dir", "blob": "symlink" if entry.mode == "120000" else "file", "commit": "submodule"}
     where = quote(path)
-    url = f"{render_code.repo_url(call.base, repo)}/contents/{where}?ref={quote(ref)}"
-    git_url = f"{render_code.repo_url(call.base, repo)}/git/{entry.type}s/{entry.sha}"
+    url = f"{render_git.repo_url(call.base, repo)}/contents/{where}?ref={quote(ref)}"
+    git_url = f"{render_git.repo_url(call.base, repo)}/git/{entry.type}s/{entry.sha}"
     page = f"{call.base}/{repo.full_name}/{'tree' if entry.type == 'tree' else 'blob'}/{quote(ref)}/{where}"
     raw = f"{call.base}/{repo.full_name}/raw/{quote(ref)}/{where}"
     return {

@@ -29,6 +29,7 @@ from bot.localhub import (
 )
 from bot.localhub.auth import Actor, Unauthorized, authenticate
 from bot.localhub.call import ApiError, Call, Handler, not_found
+from bot.localhub.journal import Journal
 from bot.localhub.render import API
 from bot.localhub.state import User
 from bot.localhub.world import World
@@ -36,20 +37,21 @@ from bot.localhub.world import World
 FILES = (rest_repos, rest_issues, rest_pulls, rest_reviews, rest_git, rest_checks, rest_apps, registration)
 
 
-def application(world: World, page_account: Callable[[], User]) -> Starlette:
+def application(world: World, page_account: Callable[[], User], journal: Journal) -> Starlette:
     """Return the whole application."""
     table = [entry for file in FILES for entry in file.routes.table]
     routes = [
-        Route(prefix + path, _endpoint(world, handler), methods=[method])
+        Route(prefix + path, _endpoint(world, handler, journal), methods=[method])
         for prefix in (API, "")
         for method, path, handler in table
     ]
     routes += [
-        Route(path, _endpoint(world, graphql.answer_query), methods=["POST"]) for path in ("/api/graphql", "/graphql")
+        Route(path, _endpoint(world, graphql.answer_query, journal), methods=["POST"])
+        for path in ("/api/graphql", "/graphql")
     ]
     every_method = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-    routes.append(Route("/api/{rest:path}", _endpoint(world, _nothing), methods=every_method))
-    routes.append(Route("/repos/{rest:path}", _endpoint(world, _nothing), methods=every_method))
+    routes.append(Route("/api/{rest:path}", _endpoint(world, _nothing, journal), methods=every_method))
+    routes.append(Route("/repos/{rest:path}", _endpoint(world, _nothing, journal), methods=every_method))
     routes += _git_routes(world)
     routes += pages.routes(world, page_account)
     # A foreign page that resolves its own name to 127.0.0.1 must not drive the forms.
@@ -61,7 +63,7 @@ async def _nothing(call: Call) -> Response:
     raise not_found()
 
 
-def _endpoint(world: World, handler: Handler) -> Callable[[Request], object]:
+def _endpoint(world: World, handler: Handler, journal: Journal) -> Callable[[Request], object]:
     async def run(request: Request) -> Response:
         call = Call(request, world, Actor(), await request.body())
         try:
@@ -75,6 +77,7 @@ def _endpoint(world: World, handler: Handler) -> Callable[[Request], object]:
         response.headers.update(rest_apps.rate_headers(call))
         response.headers["X-GitHub-Media-Type"] = "github.v3; format=json"
         response.headers["X-GitHub-Request-Id"] = secrets.token_hex(16).upper()
+        journal.exchange(request, call.raw, response)
         return response
 
     return run

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import secrets
 import socket
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
-
-from bot.localhub import auth, registration, render, render_code, routing
+from bot.localhub import auth, registration, render, render_git, routing
 from bot.localhub.faults import Faults, Gate, RecordedRequest, protocol
 from bot.localhub.git import Git, Signature
+from bot.localhub.journal import Journal
+from bot.localhub.listening import Server
 from bot.localhub.state import (
     ALL_EVENTS,
     JSON,
@@ -28,45 +28,32 @@ from bot.localhub.state import (
     User,
     now,
 )
+from bot.localhub.view import View
 from bot.localhub.webhooks import Webhooks
 from bot.localhub.world import ZERO, World
+
+JOURNAL = "LOCALHUB_JOURNAL"
+"""The variable that names a folder into which every hub of a process writes its journal."""
 
 ACTIONS_APP_ID = 15368
 """The App behind a workflow's own token: https://api.github.com/apps/github-actions"""
 
-STOP_SECONDS = 3
 
-
-class _Server(uvicorn.Server):
-    """uvicorn inside somebody else's event loop: it takes no signals, and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the program around."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-
-class LocalHub:
+class LocalHub(View):
     """A GitHub on 127.0.0.1: `async with LocalHub(root=Path("hub")) as hub: ...`.
 
     Repositories lie as bare repositories below `root` and are found again there; everything else is in memory.
-    `port` 0 takes a free one. `page_user` is the account that the forms of the pages act as. Methods are to be
-    called in the event loop that entered it. Setting a scene sends webhooks as if people had done it on the page.
+    `port` 0 takes a free one. `page_user` is the account that the forms of the pages act as. `journal` is a folder
+    for the lines of `Journal`, by default the one that LOCALHUB_JOURNAL names. Methods are to be called in the event
+    loop that entered it. Setting a scene sends webhooks as if people had done it on the page.
     """
 
-    def __init__(self, root: Path, port: int = 0, *, page_user: str = "octocat") -> None:
+    def __init__(self, root: Path, port: int = 0, *, page_user: str = "octocat", journal: Path | None = None) -> None:
         self._root = root
         self._port = port
         self._page_user = page_user
+        named = os.environ.get(JOURNAL)
+        self._journal = Journal(journal or (Path(named) if named else None))
         self._stop = asyncio.Event()
         self._main: asyncio.Task[None] | None = None
         self.state = State()
@@ -110,23 +97,13 @@ class LocalHub:
                 background.add(task)
                 task.add_done_callback(background.discard)
 
-            webhooks = Webhooks(self.state, self.url, spawn)
+            webhooks = Webhooks(self.state, self.url, spawn, self._journal)
             self.world = World(self.state, self.url, webhooks)
             self._actions_app()
             connections = protocol()
-            app = routing.application(self.world, self._page_account)
+            app = routing.application(self.world, self._page_account, self._journal)
             gate = Gate(app, self.faults, self.requests, connections.transports)
-            config = uvicorn.Config(
-                gate,
-                http=connections,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                timeout_graceful_shutdown=STOP_SECONDS,
-                server_header=False,
-            )
-            server = _Server(config)
+            server = Server(gate, connections)
             group.create_task(server.serve(sockets=[listener]))
             await server.listening.wait()
             listening.set()
@@ -164,13 +141,6 @@ class LocalHub:
         if user is None:
             raise LookupError(f"No account is named {login!r}; make it with create_user first")
         return user
-
-    def repository(self, full_name: str) -> Repository:
-        """Return the record of a repository; LookupError when there is none."""
-        repo = self.state.repository(full_name)
-        if repo is None:
-            raise LookupError(f"No repository is named {full_name!r}; make it with create_repository first")
-        return repo
 
     def _register(self, full_name: str, path: Path, *, private: bool) -> Repository:
         owner, _, name = full_name.partition("/")
@@ -220,7 +190,7 @@ class LocalHub:
                 entries.append(("100644", path, None if data is None else await git.write_blob(data)))
             tree = await git.write_tree(parent, entries)
             account = self._user(user) if user else repo.owner
-            who = Signature(*render_code.author_of(account), now())
+            who = Signature(*render_git.author_of(account), now())
             sha = await git.write_commit(message, tree, [parent] if parent else [], who, who)
             await git.update_ref(name, sha, old or ZERO)
             await self.world.refs_moved(repo, self.world.actor(account), {name: (old, sha)})
@@ -376,7 +346,7 @@ class LocalHub:
     def deliver(self, event: str, payload: JSON, *, app_id: int | None = None) -> list[Delivery]:
         """Send a payload of one's own, signed, to one App, or to every App that has a hook."""
         apps = [self.state.apps[app_id]] if app_id else list(self.state.apps.values())
-        sent = [self.world.webhooks.deliver(app, event, payload) for app in apps]
+        sent = [self.world.webhooks.deliver(app, event, payload, foreign=True) for app in apps]
         return [delivery for delivery in sent if delivery]
 
     def redeliver(self, delivery_id: int) -> Delivery:
@@ -392,62 +362,3 @@ class LocalHub:
     async def settled(self) -> None:
         """Wait until no delivery is under way."""
         await self.world.webhooks.settled()
-
-    # what is there now, in the shapes of the REST API
-
-    def issues(self, full_name: str) -> list[JSON]:
-        """Return every issue that is no pull request."""
-        repo = self.repository(full_name)
-        return [render.issue(self.url, repo, issue) for issue in repo.issues.values() if issue.pull is None]
-
-    def pull_requests(self, full_name: str) -> list[JSON]:
-        """Return every pull request, open or not."""
-        repo = self.repository(full_name)
-        return [render_code.pull(self.url, repo, it, it.pull) for it in repo.issues.values() if it.pull]
-
-    def comments(self, full_name: str, number: int | None = None) -> list[JSON]:
-        """Return the comments of one issue or pull request, or of all, the oldest first."""
-        repo = self.repository(full_name)
-        issues = [issue for issue in repo.issues.values() if number in (None, issue.number)]
-        pairs = sorted(((it, c) for it in issues for c in it.comments), key=lambda pair: pair[1].id)
-        return [render.comment(self.url, repo, issue, comment) for issue, comment in pairs]
-
-    def reactions(self, full_name: str, comment_id: int) -> list[tuple[str, str]]:
-        """Return (login, content) for each reaction to a comment."""
-        repo = self.repository(full_name)
-        return [
-            (reaction.user.login, reaction.content)
-            for issue in repo.issues.values()
-            for comment in issue.comments
-            if comment.id == comment_id
-            for reaction in comment.reactions
-        ]
-
-    def check_runs(self, full_name: str, sha: str | None = None) -> list[JSON]:
-        """Return every check run, of one commit if given, with its `annotations`, and its buttons as `actions`."""
-        repo = self.repository(full_name)
-        return [
-            render_code.check_run(self.url, repo, run)
-            | {"annotations": list(run.annotations), "actions": list(run.actions)}
-            for run in repo.check_runs.values()
-            if sha in (None, run.head_sha)
-        ]
-
-    def statuses(self, full_name: str) -> list[JSON]:
-        """Return every commit status, the oldest first."""
-        repo = self.repository(full_name)
-        return [render_code.status(self.url, repo, status) for status in repo.statuses]
-
-    async def branches(self, full_name: str) -> dict[str, str]:
-        """Return every branch with the SHA of its head."""
-        refs = await Git(self.repository(full_name).path).refs("refs/heads/")
-        return {name.removeprefix("refs/heads/"): sha for name, sha in refs.items()}
-
-    async def files(self, full_name: str, ref: str | None = None) -> dict[str, bytes]:
-        """Return every file of a branch, tag or commit (default: the default branch) with its content."""
-        repo = self.repository(full_name)
-        git = Git(repo.path)
-        sha = await git.resolve(ref or repo.default_branch)
-        if sha is None:
-            raise LookupError(f"{full_name} has no branch, tag or commit {ref or repo.default_branch!r}")
-        return {it.path: await git.blob(it.sha) for it in await git.tree(sha, recursive=True) if it.type == "blob"}

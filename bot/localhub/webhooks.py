@@ -14,6 +14,7 @@ from typing import Any
 import httpx2
 
 from bot.localhub import render
+from bot.localhub.journal import Journal
 from bot.localhub.state import JSON, App, Delivery, Repository, State, User
 
 HOOK_SECONDS = 10.0
@@ -30,10 +31,11 @@ def signature(secret: str, body: bytes) -> str:
 class Webhooks:
     """The way out for events; `spawn` runs a coroutine in the background of the hub."""
 
-    def __init__(self, state: State, base: str, spawn: Spawn) -> None:
+    def __init__(self, state: State, base: str, spawn: Spawn, journal: Journal) -> None:
         self._state = state
         self._base = base
         self._spawn = spawn
+        self._journal = journal
         self._pending = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -63,11 +65,16 @@ class Webhooks:
                 },
             }
             if repository.owner.type == "Organization":
-                body["organization"] = render.user(self._base, repository.owner)
+                body["organization"] = render.organization(self._base, repository.owner)
             self.deliver(installation.app, event, body)
 
-    def deliver(self, app: App, event: str, payload: JSON) -> Delivery | None:
-        """Send `payload` to the hook of `app` in the background; None when it has no hook."""
+    def deliver(self, app: App, event: str, payload: JSON, *, foreign: bool = False) -> Delivery | None:
+        """Send `payload` to the hook of `app` in the background; None when it has no hook.
+
+        A `foreign` payload was made by somebody else, and no journal is kept of it.
+        """
+        if not foreign:
+            self._journal.webhook(event, payload)
         if not app.webhook_url:
             return None
         delivery = Delivery(

@@ -87,7 +87,7 @@ class World:
         if issue.pull:
             self.pull_event(repo, actor, issue, action, **extra)
             return
-        payload = {"action": action, "issue": render.issue(self.base, repo, issue), **extra}
+        payload = {"action": action, "issue": render.issue_in_webhook(self.base, repo, issue), **extra}
         self.webhooks.emit("issues", repo, _user(actor), payload)
 
     def pull_event(self, repo: Repository, actor: Actor, issue: Issue, action: str, **extra: object) -> None:
@@ -95,10 +95,12 @@ class World:
         payload = {"action": action, "number": issue.number, "pull_request": self._pull(repo, issue), **extra}
         self.webhooks.emit("pull_request", repo, _user(actor), payload)
 
-    def _pull(self, repo: Repository, issue: Issue) -> JSON:
+    def _pull(self, repo: Repository, issue: Issue, *, reviewed: bool = False) -> JSON:
+        """Return a pull request as events carry it; those of reviews carry less."""
         if issue.pull is None:
             raise ValueError(f"#{issue.number} is an issue, not a pull request")
-        return render_code.pull_in_webhook(self.base, repo, issue, issue.pull)
+        render_pull = render_code.pull if reviewed else render_code.pull_in_webhook
+        return render_pull(self.base, repo, issue, issue.pull)
 
     def comment(self, repo: Repository, actor: Actor, issue: Issue, body: str) -> Comment:
         """Comment on an issue or pull request and tell the hooks."""
@@ -123,7 +125,7 @@ class World:
     ) -> None:
         payload = {
             "action": action,
-            "issue": render.issue(self.base, repo, issue),
+            "issue": render.issue_in_webhook(self.base, repo, issue),
             "comment": render.comment(self.base, repo, issue, comment),
             **extra,
         }
@@ -189,7 +191,7 @@ class World:
         self, repo: Repository, actor: Actor, issue: Issue, review: Review, comments: Sequence[ReviewComment]
     ) -> None:
         """Add a review with its line comments and tell the hooks."""
-        pull = self._pull(repo, issue)
+        pull = self._pull(repo, issue, reviewed=True)
         if issue.pull is not None:
             issue.pull.reviews.append(review)
         rendered = render_code.review(self.base, repo, issue.number, review) | {"state": review.state.lower()}
@@ -203,7 +205,7 @@ class World:
         if issue.pull is not None:
             issue.pull.comments.append(comment)
         rendered = render_code.review_comment(self.base, repo, issue.number, comment)
-        payload = {"action": "created", "comment": rendered, "pull_request": self._pull(repo, issue)}
+        payload = {"action": "created", "comment": rendered, "pull_request": self._pull(repo, issue, reviewed=True)}
         self.webhooks.emit("pull_request_review_comment", repo, _user(actor), payload)
 
     # code

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from github import InputGitTreeElement
@@ -58,17 +59,23 @@ async def head_of(client: RepositoryClient, branch: str) -> str | None:
     def read(repository: Repository) -> str | None:
         # A reference is asked for by its exact name; the answer of a prefix match is no answer.
         ref = f"refs/heads/{branch}"
-        found = [it.object.sha for it in repository.get_git_matching_refs(f"heads/{branch}") if it.ref == ref]
-        return found[0] if found else None
+        return next((it["object"]["sha"] for it in _matching_refs(repository, branch) if it["ref"] == ref), None)
 
     return await client.read(f"say where {branch} stands", read)
+
+
+def _matching_refs(repository: Repository, branch: str) -> list[dict[str, Any]]:
+    """Return the branches whose names begin so; PyGithub's own would ask for pages, which this answer has none of."""
+    url = f"{repository.url}/git/matching-refs/heads/{quote(branch)}"
+    _, found = repository.requester.requestJsonAndCheck("GET", url)
+    return list(found)
 
 
 async def branches_under(client: RepositoryClient, prefix: str) -> tuple[str, ...]:
     """Return the branches whose names begin with a prefix."""
 
     def read(repository: Repository) -> tuple[str, ...]:
-        refs = (it.ref.removeprefix("refs/heads/") for it in repository.get_git_matching_refs(f"heads/{prefix}"))
+        refs = (it["ref"].removeprefix("refs/heads/") for it in _matching_refs(repository, prefix))
         return tuple(name for name in refs if name.startswith(prefix))
 
     return await client.read("list branches", read)
@@ -289,10 +296,10 @@ async def advance(client: RepositoryClient, branch: str, sha: str) -> None:
 
     def write(repository: Repository) -> None:
         ref = f"refs/heads/{branch}"
-        found = next((it for it in repository.get_git_matching_refs(f"heads/{branch}") if it.ref == ref), None)
-        if found is None:
+        if all(it["ref"] != ref for it in _matching_refs(repository, branch)):
             raise _moved(branch)
-        found.edit(sha, force=False)
+        url = f"{repository.url}/git/refs/heads/{quote(branch)}"
+        repository.requester.requestJsonAndCheck("PATCH", url, input={"sha": sha, "force": False})
 
     try:
         await client.write(f"move {branch}", write, idempotent=True, urgency="none")
@@ -401,6 +408,9 @@ async def add_labels(client: RepositoryClient, number: int, labels: tuple[str, .
     if labels:
         await client.write(
             "label the pull request",
-            lambda repository: repository.get_issue(number).add_to_labels(*labels),
+            # GitHub recommends an object; PyGithub sends the bare list.
+            lambda repository: repository.requester.requestJsonAndCheck(
+                "POST", f"{repository.url}/issues/{number}/labels", input={"labels": list(labels)}
+            ),
             idempotent=True,
         )

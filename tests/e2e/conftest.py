@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,24 @@ import pytest_asyncio
 
 from tests.e2e.stage import House, Stage, open_stage
 
+JOURNAL = os.environ.get("E2E_JOURNAL")
+"""A folder for the journals of all local GitHubs of these tests, which `python -m tests.judge` reads afterwards."""
+
 # What the guide's blocks must have done is asserted there: a failure shall say what it compared.
 pytest.register_assert_rewrite(*(f"tests.e2e.guide{part}" for part in ("", "_commands", "_examples", "_practices")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let the local GitHubs of end-to-end tests, and no others, keep their journals."""
+    kept = JOURNAL if item.path.is_relative_to(Path(__file__).parent) else None
+    if kept:
+        os.environ["LOCALHUB_JOURNAL"] = kept
+    try:
+        return (yield)
+    finally:
+        if kept:
+            del os.environ["LOCALHUB_JOURNAL"]
 
 
 @pytest.fixture

@@ -84,3 +84,13 @@ async def test_a_port_that_is_taken_is_an_error_that_says_so(hub: LocalHub, tmp_
     with pytest.raises(OSError, match="Address already in use"):
         async with LocalHub(tmp_path / "second", port):
             raise AssertionError("It must not start")
+
+
+async def test_a_fault_may_wait_for_a_request_of_its_own(hub: LocalHub) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    fault = hub.faults.add(path_regex="", kind="status", when=lambda request: b"second" in request.body)
+    async with http(hub) as client:
+        answers = [await client.post(COMMENTS, json={"body": body}) for body in ("first", "second", "second again")]
+
+    assert [answer.status_code for answer in answers] == [201, 502, 201]
+    assert fault.hits == 1

@@ -33,6 +33,11 @@ from tests.unit.bot.localhub.conftest import Scene
             "<details>\n<summary>More</summary>\n\ntext\n\n</details>",
             "<details>\n<summary>More</summary>\n<p>text</p>\n</details>",
         ),
+        (
+            "```suggestion\n<b>\n```",
+            '<pre class="diff suggestion"><span class="add">&lt;b&gt;\n</span></pre>\n',
+        ),
+        ("```py\nx\n```", '<pre><code class="language-py">x\n</code></pre>\n'),
         ("`<!-- code -->`", "<p><code>&lt;!-- code --&gt;</code></p>\n"),
     ],
 )
@@ -112,6 +117,7 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
                 f"/octo/demo/commit/{sha}",
                 "/octo/demo/tree/topic/one/src",
                 "/octo/demo/blob/topic/one/src/demo.py",
+                "/octo/demo/pull/2/files",
                 "/octo/demo/pull/2.diff",
                 "/static/style.css",
                 "/static/avatar.svg",
@@ -128,7 +134,8 @@ async def test_every_page_of_a_repository_is_shown(scene: Scene) -> None:
     assert "github-actions[bot]" in texts["/octo/demo/pull/2"]
     assert "Bad x" in texts["/octo/demo/pull/2"]
     assert "<strong>One</strong>" in texts[f"/octo/demo/runs/{run_id}"]
-    assert "+x = 2" in texts[f"/octo/demo/commit/{sha}"]
+    assert '<td class="text">x = 2</td>' in texts[f"/octo/demo/commit/{sha}"]
+    assert '<td class="text">x = 2</td>' in texts["/octo/demo/pull/2/files"]
     assert "demo.py" in texts["/octo/demo/tree/topic/one/src"]
     assert "x = 2" in texts["/octo/demo/blob/topic/one/src/demo.py"]
     assert texts["/octo/demo/pull/2.diff"].startswith("diff --git")

@@ -65,6 +65,7 @@ class KnownPlane:
         *,
         run_id: str,
         repository: str,
+        user: str = "",
         on_event: Callable[[Event], Awaitable[None]] | None = None,
     ) -> ProjectState:
         raise NotImplementedError("this plane builds, and reviews nothing")

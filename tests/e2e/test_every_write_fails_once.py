@@ -1,0 +1,115 @@
+"""Every write to GitHub fails once, one at a time and in each way: the repository ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bot.localhub.faults import RecordedRequest
+from tests.e2e.end_state import EndState, Scenario, Write, end_state, plan_approve_and_ask, run, write_of, writes
+from tests.e2e.stage import House, Scene, open_stage
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+KINDS: dict[str, dict[str, Any]] = {
+    "502 without effect": {"kind": "status", "status": 502},
+    "connection dropped after effect": {"kind": "drop_after"},
+    "403 secondary rate limit": {
+        "kind": "status",
+        "status": 403,
+        "headers": {"Retry-After": "1"},
+        "body": {
+            "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+            "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api",
+        },
+    },
+}
+AT_ONCE = 4
+"""As many as the bot works on at once: most of their time is waiting."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A house in which one maintainer may start as many runs as there are faults."""
+    folder = tmp_path_factory.mktemp("house")
+    config = folder / "operator.yaml"
+    config.write_text("runs_per_hour: 1000\n")
+    async with open_stage(folder) as opened, opened.bot({"ORCHESTRATOR_CONFIG": str(config)}) as bot:
+        yield House(opened, bot)
+
+
+class Turn:
+    """True for one write of a scene, the first time that it comes."""
+
+    def __init__(self, scene: Scene, write: Write) -> None:
+        self._scene = scene
+        self._write = write
+        self._seen = 0
+
+    def __call__(self, request: RecordedRequest) -> bool:
+        """Count the writes of this shape, and tell whether this is the one."""
+        if write_of(self._scene, request) != self._write.shape:
+            return False
+        self._seen += 1
+        return self._seen == self._write.turn
+
+
+async def undisturbed(house: House, scenario: Scenario) -> tuple[EndState, list[Write]]:
+    """Return how the scenario ends, and the writes that it takes."""
+    scene = await house.scene()
+    await scenario(scene)
+    return await end_state(scene), writes(scene)
+
+
+async def disturbed(scene: Scene, scenario: Scenario, write: Write, kind: str) -> EndState:
+    """Return how the scenario ends on a new scene when one write fails."""
+    fault = scene.hub.faults.add(path_regex="", when=Turn(scene, write), **KINDS[kind])
+    await scenario(scene)
+    assert fault.hits == 1, f"{write} never came"
+    return await end_state(scene)
+
+
+async def differences(
+    house: House, scenario: Scenario, expected: EndState, faults: Sequence[tuple[Write, str]]
+) -> dict[tuple[Write, str], dict[str, tuple[object, object]]]:
+    """Return for each fault what ends otherwise than expected, as (expected, actual); nothing when all is well."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(scene: Scene, write: Write, kind: str) -> dict[str, tuple[object, object]]:
+        async with places:
+            actual = await disturbed(scene, scenario, write, kind)
+        return {part: (expected[part], actual[part]) for part in expected if expected[part] != actual[part]}
+
+    scenes = [await house.scene() for _ in faults]
+    async with asyncio.TaskGroup() as group:
+        tasks = {fault: group.create_task(one(scene, *fault)) for scene, fault in zip(scenes, faults, strict=True)}
+    return {fault: found for fault, task in tasks.items() if (found := task.result())}
+
+
+async def test_a_sample_of_writes_fails_once_and_the_end_is_the_same(house: House) -> None:
+    expected, made = await undisturbed(house, run)
+    assert [len(expected[part]) for part in ("branches", "pull requests", "check runs")] == [2, 1, 4]
+    assert len(made) > 15
+    sample = [
+        (Write("POST /pulls", 1), "connection dropped after effect"),
+        (Write("POST /issues/N/comments", 1), "502 without effect"),
+        (Write("POST /check-runs", 2), "403 secondary rate limit"),
+    ]
+
+    assert await differences(house, run, expected, sample) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", [run, plan_approve_and_ask], ids=lambda it: it.__name__)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_every_write_of_a_conversation_fails_once_and_the_end_is_the_same(
+    house: House, scenario: Scenario, kind: str
+) -> None:
+    expected, made = await undisturbed(house, scenario)
+    assert len(made) > 15
+
+    assert await differences(house, scenario, expected, [(write, kind) for write in made]) == {}
