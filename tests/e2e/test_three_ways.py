@@ -20,7 +20,7 @@ SPEC: dict[str, Any] = {
     "project": PROJECT,
     "budget": {"max_usd": 3.0},
     "policy": {"allowed_models": [*MODELS], "enforcement_mode": "hard"},
-    "validation": {"validators": ["python_syntax"]},
+    "validation": {"validators": ["python_syntax"], "commands": ["true"]},
 }
 SPEC_FILE = ".orchestrator.yaml"
 CALLS = [
