@@ -114,14 +114,14 @@ async def handle(
         if refusal := answers.refusal(command, spec, default_head, trigger):
             return await refuse(desk, refusal)
 
-        # 4. Everything else is a run, whose failures are said on GitHub too.
+        # 4. Everything else is a run, or writes as one does: its failures are said on GitHub too.
         if command.name == "approve":
             return await approve(desk, spec, earlier, operator)
         if command.name == "resume":
             return await resume(desk, spec, earlier, operator)
-        if command.name == "ci":
-            return await let_ci_run(desk, earlier)
         try:
+            if command.name == "ci":
+                return await let_ci_run(desk, earlier)
             if command.name == "revise":
                 return await revise(desk, spec, earlier, operator, access)
             return await build(desk, job_of(spec, trigger, command, operator), access)
