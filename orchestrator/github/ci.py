@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast, get_args
 
 from github.Repository import Repository
@@ -20,14 +20,6 @@ LEAD = "CI not started"
 _STATUSES: dict[str, Conclusion] = {"success": "success", "failure": "failure", "error": "failure"}
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Our checks on a head: finished ones, and whether one is still at work."""
-
-    checks: tuple[CheckRun, ...]
-    at_work: bool
-
-
 async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
     """Put an empty commit without `skip-checks` on the head, and carry our checks over to it."""
     found = await ours(desk, earlier.run_id if earlier else "")
@@ -37,8 +29,8 @@ async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
     # 1. The head must be ours, held back, and at rest; a commit of this very command is found again.
     mine = next((it for it in found.commits if it.ci == desk.run_id), None)
     before = mine.parent if mine else found.pull.head.sha
-    written = await desk.client.read("read our checks", lambda repository: _ours_on(repository, found.run_id, before))
-    if mine is None and (refusal := _refusal(found, at_work=written.at_work)):
+    checks, at_work = await _said_on(desk, found.run_id, before)
+    if mine is None and (refusal := _refusal(found, at_work=at_work)):
         return await refuse(desk, refusal, LEAD)
 
     # 2. The commit changes no file: what runs is exactly what was read.
@@ -56,7 +48,7 @@ async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
 
     # 3. What we said of the files holds of the new head too.
     publisher = desk.publisher.of_run(found.run_id, earlier.effects if earlier else MemoryEffects())
-    for check in written.checks:
+    for check in checks:
         await publisher.upsert_check_run(head, check)
     body = released(found.pull.body or "", head, desk.trigger.actor)
     await updated(desk.client, found.pull, found.pull.title, body)
@@ -79,13 +71,26 @@ def _refusal(found: Ours, *, at_work: bool) -> str:
     return ""
 
 
-def _ours_on(repository: Repository, run_id: str, sha: str) -> _Written:
-    """Return what this run said on a commit: its check runs, else commit statuses under our names."""
-    commit = repository.get_commit(sha)
-    runs = [it for it in commit.get_check_runs(filter="all") if it.external_id == run_id]
-    if any(it.status != "completed" for it in runs):
-        return _Written((), at_work=True)
-    checks = [
+async def _said_on(desk: Desk, run_id: str, sha: str) -> tuple[list[CheckRun], bool]:
+    """Return what a run said on a commit in check runs, else in commit statuses, and whether it still works there."""
+
+    def running(repository: Repository) -> list[bool]:
+        listed = repository.get_commit(sha).get_check_runs(filter="all")
+        return [it.status != "completed" for it in listed if it.external_id == run_id]
+
+    at_work = await desk.client.read_if_permitted("read our checks", running)
+    if any(at_work):
+        return [], True
+    checks = await desk.client.read_if_permitted("read our checks", lambda repository: _runs(repository, run_id, sha))
+    return checks or await desk.client.read_if_permitted(
+        "read our statuses", lambda repository: _statuses(repository, sha)
+    ), False
+
+
+def _runs(repository: Repository, run_id: str, sha: str) -> list[CheckRun]:
+    listed = repository.get_commit(sha).get_check_runs(filter="all")
+    ours_ = [it for it in listed if it.external_id == run_id and it.conclusion in get_args(Conclusion)]
+    return [
         CheckRun(
             it.name,
             cast(Conclusion, it.conclusion),
@@ -96,13 +101,13 @@ def _ours_on(repository: Repository, run_id: str, sha: str) -> _Written:
                 for one in (it.get_annotations() if it.output.annotations_count else ())
             ),
         )
-        for it in sorted(runs, key=lambda one: one.id)
-        if it.conclusion in get_args(Conclusion)
+        for it in sorted(ours_, key=lambda one: one.id)
     ]
-    if not checks:
-        checks = [
-            CheckRun(it.context, _STATUSES[it.state], (it.description or "").partition(": ")[2], "")
-            for it in commit.get_combined_status().statuses
-            if it.context.startswith("orchestrator/") and it.state in _STATUSES
-        ]
-    return _Written(tuple(checks), at_work=False)
+
+
+def _statuses(repository: Repository, sha: str) -> list[CheckRun]:
+    return [
+        CheckRun(it.context, _STATUSES[it.state], (it.description or "").partition(": ")[2], "")
+        for it in repository.get_commit(sha).get_combined_status().statuses
+        if it.context.startswith("orchestrator/") and it.state in _STATUSES
+    ]

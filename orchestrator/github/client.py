@@ -119,6 +119,15 @@ class RepositoryClient:
         """Return what `call` reads; `what` ends the sentence "GitHub would not …" of an error."""
         return await self._call(what, call, idempotent=True)
 
+    async def read_if_permitted(self, what: str, call: Callable[[Repository], list[T]]) -> list[T]:
+        """Return what `call` lists, or nothing where the token may not see it."""
+        try:
+            return await self.read(what, call)
+        except Refused as error:
+            if error.status not in (403, 404):
+                raise
+            return []
+
     async def write(
         self, what: str, call: Callable[[Repository], T], *, idempotent: bool = False, urgency: Urgency = "final"
     ) -> T:

@@ -58,7 +58,10 @@ async def gather(
     number = trigger.issue or 0
     there = await review_threads(client, number)
     threads = await open_threads(client, there, before=trigger.created_at, login=login)
-    checks = await client.read("read the failing checks", lambda repository: _failing(repository, head_sha))
+    checks = [
+        *await client.read_if_permitted("read the check runs", lambda repository: _runs(repository, head_sha)),
+        *await client.read_if_permitted("read the statuses", lambda repository: _statuses(repository, head_sha)),
+    ]
     files = await client.read("read the diff", lambda repository: _files(repository, number))
     return Feedback(remarks(threads, checks), diff(files, rules))
 
@@ -162,17 +165,25 @@ def diff(files: Sequence[ChangedFile], rules: ContextRules) -> str:
 # what GitHub says
 
 
-def _failing(repository: Repository, head_sha: str) -> list[FailingCheck]:
-    commit = repository.get_commit(head_sha)
-    found: list[FailingCheck] = []
-    for run in commit.get_check_runs():
-        if run.status == "completed" and run.conclusion in FAILING and len(found) < MAX_CHECKS:
-            said = tuple(f"{it.path}:{it.start_line}: {it.message}" for it in _annotations(run))
-            found.append(FailingCheck(run.name, run.conclusion, run.output.title or "", run.output.summary or "", said))
-    for status in commit.get_combined_status().statuses:
-        if status.state in FAILING and len(found) < MAX_CHECKS:
-            found.append(FailingCheck(status.context, status.state, status.description or ""))
-    return found
+def _runs(repository: Repository, head_sha: str) -> list[FailingCheck]:
+    listed = repository.get_commit(head_sha).get_check_runs()
+    failing = (it for it in listed if it.status == "completed" and it.conclusion in FAILING)
+    return [
+        FailingCheck(
+            it.name,
+            it.conclusion,
+            it.output.title or "",
+            it.output.summary or "",
+            tuple(f"{one.path}:{one.start_line}: {one.message}" for one in _annotations(it)),
+        )
+        for it in islice(failing, MAX_CHECKS)
+    ]
+
+
+def _statuses(repository: Repository, head_sha: str) -> list[FailingCheck]:
+    listed = repository.get_commit(head_sha).get_combined_status().statuses
+    failing = (it for it in listed if it.state in FAILING)
+    return [FailingCheck(it.context, it.state, it.description or "") for it in islice(failing, MAX_CHECKS)]
 
 
 def _annotations(run: CheckRun) -> list[CheckRunAnnotation]:

@@ -136,14 +136,14 @@ async def handle(
             said = "the run was staged, and what it decided is not there. Give the command anew."
             return await refuse(desk, said, code=Code.NO_RUN)
 
-        # 4. Everything else is a run, whose failures are said on GitHub too.
+        # 4. Everything else is a run, or writes as one does: its failures are said on GitHub too.
         if command.name == "approve":
             return await approve(desk, spec, earlier, operator)
         if command.name == "resume":
             return await resume(desk, spec, earlier, operator)
-        if command.name == "ci":
-            return await let_ci_run(desk, earlier)
         try:
+            if command.name == "ci":
+                return await let_ci_run(desk, earlier)
             if command.name == "revise":
                 return await revise(desk, spec, earlier, operator, access)
             if command.name == "review":

@@ -57,6 +57,7 @@ async def test_sec_27_ci_runs_on_a_person_s_word_on_an_empty_commit_that_our_che
     assert scene.ours(after["number"])[-1].startswith("CI not started: CI is not held back on the head of this ")
 
 
+@pytest.mark.slow
 async def test_sec_27_a_round_on_a_head_that_holds_ci_back_holds_it_too_and_after_the_word_it_need_not(
     house: House,
 ) -> None:

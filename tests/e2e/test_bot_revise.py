@@ -143,6 +143,7 @@ async def test_a_head_that_moves_while_the_round_works_is_not_overwritten_and_th
     assert len(await messages(asked)) == 3
 
 
+@pytest.mark.slow
 async def test_feedback_that_asks_for_nothing_changes_nothing_and_says_so(house: House) -> None:
     asked = await opened(house)
     scene, pull = asked.scene, asked.pull
@@ -158,6 +159,7 @@ async def test_feedback_that_asks_for_nothing_changes_nothing_and_says_so(house:
     assert note.startswith("Nothing was changed: Nothing that the feedback asks for is missing.")
 
 
+@pytest.mark.slow
 async def test_a_round_that_is_cancelled_midway_goes_on_with_resume_and_the_run_itself_does_not(house: House) -> None:
     asked = await opened(house)
     scene, number, before = asked.scene, asked.pull["number"], len(house.stage.models.journal)

@@ -199,3 +199,19 @@ async def test_sec_27_the_word_for_ci_given_twice_makes_one_commit_and_none_on_a
     await scene.hub.commit(REPO, {"x.py": "X = 1\n"}, branch=pull["head"]["ref"], user="maria")
     theirs = await opened.said("/orchestrate ci")
     assert theirs.reason == "the head of this pull request is not ours: CI runs on what people push."
+
+
+async def test_a_token_that_may_not_see_checks_revises_and_lets_ci_run_with_statuses(scene: Scene) -> None:
+    permissions = {"contents": "write", "issues": "write", "pull_requests": "write", "statuses": "write"}
+    scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, permissions)
+    opened = await _opened(scene, author="stranger")
+
+    round_ = await opened.said("/orchestrate revise Twice as fast.")
+    word = await opened.said("/orchestrate ci")
+
+    assert (round_.status, word.status) == ("completed", "answered")
+    assert "A workflow's own token starts no workflows" in word.report
+    said = {it["context"]: (it["state"], it["description"]) for it in scene.hub.statuses(REPO)[-4:]}
+    assert said["orchestrator/budget"] == ("success", "success: $1.84 of $5.00 spent")
+    assert len(said) == 4
+    assert len(scene.hub.statuses(REPO)) == 12
