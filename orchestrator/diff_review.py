@@ -13,7 +13,7 @@ from orchestrator.budget import to_usd
 from orchestrator.consensus import Consensus, consensus
 from orchestrator.desk import Desk
 from orchestrator.diff import MAX_PARTS, Cut, FileDiff, cut, rendered
-from orchestrator.errors import NoModel, OrchestratorError
+from orchestrator.errors import BudgetError, NoModel, OrchestratorError
 from orchestrator.events import EventType
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.limits import OUTPUT_TOKENS
@@ -96,6 +96,8 @@ async def review_change(runs: RunStore, desk: Desk, change: Change) -> tuple[Pro
     async with asyncio.TaskGroup() as group:
         for part in parts:
             group.create_task(reviewing.both(part))
+    if reviewing.stops:
+        raise reviewing.stops[0]
 
     # 3. What it amounts to, and what nobody has read.
     state = await runs.state(run.id)
@@ -169,16 +171,26 @@ def _named(paths: Sequence[str]) -> str:
 
 
 class _Reviewing:
-    """Asks for the opinions of one change; `failures` are why an opinion is missing."""
+    """Asks for the opinions of one change; `failures` are why an opinion is missing.
+
+    A stop by the cap lets the calls in flight end, which are paid for anyway; `stops` are what then ends the run.
+    """
 
     def __init__(self, runs: RunStore, desk: Desk, change: Change) -> None:
         self._runs = runs
         self._desk = desk
         self._change = change
         self.failures: list[OrchestratorError] = []
+        self.stops: list[BudgetError] = []
 
     async def both(self, part: _Part) -> None:
         """Have a part reviewed by one provider and then, independently, by another one."""
+        try:
+            await self._both(part)
+        except BudgetError as error:
+            self.stops.append(error)
+
+    async def _both(self, part: _Part) -> None:
         first = await self._once(part, part.first, avoid="")
         provider = first.review.provider if first.review else ""
         if not provider:

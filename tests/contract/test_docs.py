@@ -58,9 +58,8 @@ def test_the_readme_lists_the_commands_that_github_answers() -> None:
     from orchestrator.github.answers import WORKING
 
     lines = [row[0] for row in table(README, "command")]
-    assert [re.findall(r"run|plan|approve|status|cancel|resume|revise|ci|help", line)[0] for line in lines] == list(
-        WORKING
-    )
+    named = r"`/orchestrate \[?(run|plan|approve|status|cancel|resume|revise|review|ci|help)\b"
+    assert [re.findall(named, line)[0] for line in lines] == list(WORKING)
 
 
 @pytest.mark.parametrize("folder", ["orchestrator", "orchestrator/github", "bot", "action"])

@@ -143,6 +143,22 @@ async def test_a_large_change_is_asked_about_in_parts_and_what_nobody_read_is_sa
     assert state.notes == ("Not reviewed, because the change is larger than 4 parts: src/e.py, src/f.py.",)
 
 
+@pytest.mark.parametrize("cap", [0.05, 0.2])
+async def test_a_large_change_never_costs_more_than_its_cap_and_keeps_what_was_reviewed(
+    tmp_path: Path, cap: float
+) -> None:
+    patch = "@@ -0,0 +1,700 @@\n" + "\n".join("+" + "x" * 60 for _ in range(700))
+    files = tuple(FileDiff(f"src/{name}.py", "added", patch) for name in "abcd")
+    models = _says(openai=[], anthropic=[])
+    state = await _reviewed(models, tmp_path, Change(files), max_usd=cap)
+    assert state.budget.spent_usd <= cap
+    assert len(models.asked) == len(state.calls)
+    assert not any(call.estimated for call in state.calls)
+    reviewed = [it for it in state.results.values() if it.review]
+    assert len(reviewed) == len(models.asked)
+    assert (state.status is ProjectStatus.COMPLETED) == (len(reviewed) == 8)
+
+
 @pytest.mark.parametrize(
     ("path", "patch", "expected"),
     [
