@@ -184,8 +184,12 @@ class Workshop:
         command, check = asked.command, asked.trigger.check_run_id
         if not asked.works:
             return command
-        if refusal := await above_limits(self.plane, delivery):
-            return Refusal(f"{refusal} Then give the command again.", asked.name)
+        effects = EffectStore(self.plane.database, asked.own_run_id)
+        admitted, _ = await effects.begin("limits", "admitted")
+        if admitted != "done":
+            if refusal := await above_limits(self.plane, delivery):
+                return Refusal(f"{refusal} Then give the command again.", asked.name)
+            await effects.done("limits", "admitted", "")
         if check is not None and isinstance(command, Command) and command.name == "revise":
             client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
             async with aclosing(client):
