@@ -190,8 +190,10 @@ class Workshop:
             if refusal := await above_limits(self.plane, delivery):
                 return Refusal(f"{refusal} Then give the command again.", asked.name)
             await effects.done("limits", "admitted", "")
-        if check is not None and isinstance(command, Command) and command.name == "revise":
+        if check is not None and isinstance(command, Command) and command.name == "revise" and not command.text:
             client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
             async with aclosing(client):
-                return replace(command, text=await findings_of(client, check))
+                command = replace(command, text=await findings_of(client, check))
+            found = replace(asked.trigger, comment=command.text)
+            await DeliveryStore(self.plane.database).complete(delivery.id, found.to_json())
         return command
