@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from orchestrator.control_plane import ControlPlane
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.quotas import named, turns
-from orchestrator.state import ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, RunStore, spent_up
 
 HOUR_SECONDS = 3600.0
@@ -36,18 +35,15 @@ async def above_hour(plane: ControlPlane, delivery: Delivery, actor: str) -> str
 
 
 async def above_limits(plane: ControlPlane, delivery: Delivery) -> str:
-    """Return a sentence when a run is above its user's, its repository's or its account's limits, or an empty string.
+    """Return a sentence when a command is above its user's, repository's or account's limits, or an empty string.
 
-    A run that is at work already, and was taken up again after a failure, is never above one.
+    What was within them once is not asked again: a run that was begun is delivered, whatever it has used up.
     """
     operator, runs, repository = plane.operator, RunStore(plane.database), delivery.repository
     if refusal := await above_hour(plane, delivery, delivery.actor):
         return refusal
-    state = await plane.state(delivery.run_id)
-    if state is not None and not state.status.final and state.status is not ProjectStatus.WAITING:
-        return ""
     # Counted are runs that exist: somebody without the permission never made one, and takes nothing from anybody.
-    if state is None:
+    if await plane.state(delivery.run_id) is None:
         for owner, limit in (
             (repository, operator.of_repository(repository).runs_per_hour),
             (_account(delivery), operator.of_account(_account(delivery)).runs_per_hour),

@@ -228,10 +228,16 @@ class Workshop:
         command, check = asked.command, asked.trigger.check_run_id
         if not asked.works:
             return command
-        if refusal := await above_limits(self.plane, delivery):
-            return Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
-        if check is not None and isinstance(command, Command) and command.name == "revise":
+        effects = EffectStore(self.plane.database, asked.own_run_id)
+        admitted, _ = await effects.begin("limits", "admitted")
+        if admitted != "done":
+            if refusal := await above_limits(self.plane, delivery):
+                return Refusal(f"{refusal} Then give the command again.", asked.name, Code.OVER_LIMIT)
+            await effects.done("limits", "admitted", "")
+        if check is not None and isinstance(command, Command) and command.name == "revise" and not command.text:
             client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
             async with aclosing(client):
-                return replace(command, text=await findings_of(client, check))
+                command = replace(command, text=await findings_of(client, check))
+            found = replace(asked.trigger, comment=command.text)
+            await DeliveryStore(self.plane.database).complete(delivery.id, found.to_json())
         return command

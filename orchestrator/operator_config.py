@@ -63,7 +63,7 @@ class Limits:
     """
 
     runs_per_hour: _Count | None = None
-    runs_at_once: _Count | None = None
+    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
     usd_per_day: Usd | None = None
     usd_per_month: Usd | None = None
 

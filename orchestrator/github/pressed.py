@@ -71,9 +71,9 @@ def pressed_from_event(
 
 
 def command_of(trigger: Trigger) -> Command:
-    """Return the command that a press stands for; the text of a `revise` is what the check run found."""
+    """Return the command that a press stands for; the text of a `revise` is what the check run was found to say."""
     kind, _, rest = trigger.source.partition(":")
-    return Command(RERUN if kind == RERUN else BUTTONS[rest.split(":")[1]])
+    return Command(RERUN if kind == RERUN else BUTTONS[rest.split(":")[1]], text=trigger.comment)
 
 
 def _pull_request(payload: Mapping[str, Any], event: str) -> int | None:

@@ -291,10 +291,16 @@ class DeliveryStore:
             await connection.execute(update(deliveries).where(mine).values(repository=repository))
 
     async def current(self, delivery: Delivery) -> Delivery:
-        """Return a delivery with the name that its repository bears now."""
+        """Return a delivery as it is kept now, under the name that its repository bears."""
+        kept = select(deliveries.c.repository, deliveries.c.payload).where(deliveries.c.id == delivery.id)
         async with self._database.reading() as connection:
-            found = await connection.execute(select(deliveries.c.repository).where(deliveries.c.id == delivery.id))
-            return replace(delivery, repository=found.scalar_one_or_none() or delivery.repository)
+            row = (await connection.execute(kept)).one_or_none()
+            return delivery if row is None else replace(delivery, repository=row.repository, payload=row.payload)
+
+    async def complete(self, delivery_id: str, payload: str) -> None:
+        """Keep what was found out for a delivery, so that whoever goes on with its run finds the same."""
+        async with self._database.transaction() as connection:
+            await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(payload=payload))
 
     async def run_of_pull_request(self, repository: str, number: int) -> str | None:
         """Return the run whose report stands on a pull request, or None: it is none of ours."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -170,3 +171,5 @@ async def test_revise_findings_is_the_command_revise_with_what_the_check_found(h
     assert len(scene.requests("GET", f"/check-runs/{check}")) >= 1
     assert scene.ours(number)[-1].startswith("Not started: `/orchestrate revise` is not available in this version")
     assert len(scene.ours(number)) == 2
+    ((kept,),) = house.stage.rows(f"SELECT payload FROM deliveries WHERE run_id = '{pressed[1]['run_id']}'")
+    assert json.loads(kept)["comment"].startswith("Fix what the check orchestrator/review found: ")

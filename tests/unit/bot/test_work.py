@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from bot.intake import Asked, LintAsked, Rules, asked_by, read_delivery
 from bot.localhub import LocalHub
@@ -13,11 +14,13 @@ from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
 from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.client import Unreachable
 from orchestrator.github.live import show_round
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.state import ProjectStatus
 from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
+from orchestrator.store.schema import accounts
 from tests.unit.bot.deliveries import NOW, issue_comment
 
 
@@ -213,3 +216,32 @@ async def test_sec_10_above_a_limit_a_command_is_refused_and_a_stranger_gets_no_
         if "usd" in limits:
             assert " turns on 2" in said
         assert await scene.workshop.plane.state(asked.own_run_id) is None
+
+
+@pytest.mark.slow
+async def test_what_was_within_its_limits_once_is_delivered_though_it_used_them_up(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("accounts: {octo: {usd_per_month: 0.5, runs_per_hour: 1}}\n")
+    async with opened_scene(tmp_path) as scene:
+        asked, delivery = await scene.kept()
+        database = scene.workshop.plane.database
+        failing = scene.hub.faults.add(method="POST", path_regex="/pulls$", kind="status", status=500, times=2)
+        with pytest.raises(Unreachable):
+            await scene.workshop.work(delivery)
+        assert failing.hits == 2
+        (quota,) = scene.workshop.plane.operator.quotas("", "octo/demo", database.clock())
+        async with database.transaction() as connection:
+            used_up = await connection.execute(
+                update(accounts).where(accounts.c.id == quota.account).values(spent=10**12)
+            )
+        assert used_up.rowcount == 1
+
+        await scene.workshop.work(delivery)
+        _, later = await scene.kept(delivery="d-2")
+        await scene.workshop.work(later)
+
+    (pull,) = scene.hub.pull_requests("octo/demo")
+    assert "Closes #1" in pull["body"]
+    status, refused = scene.said()
+    assert status.startswith("Done: ")
+    assert "`octo` has started 1 runs within an hour, and the limit is 1" in refused
+    assert asked.own_run_id in status

@@ -61,6 +61,8 @@ async def test_under_a_new_name_a_repository_keeps_its_commands_and_runs_and_ano
     assert await store.run_of("octo/demo", 8) == "r-2"
     assert await store.unfinished_runs(account="octo") == ("r-1", "r-2")
     assert (await store.current(mine)).repository == "octo/moved"
+    await store.complete("d-1", '{"found": 1}')
+    assert (await store.current(mine)).payload == '{"found": 1}'
     assert (await store.current(Delivery("d-9", "push", "octo/demo", "{}"))).repository == "octo/demo"
 
 
