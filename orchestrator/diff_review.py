@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.budget import to_usd
+from orchestrator.codes import Code
 from orchestrator.consensus import Consensus, consensus
 from orchestrator.desk import Desk
 from orchestrator.diff import MAX_PARTS, Cut, FileDiff, cut, rendered
@@ -81,7 +82,7 @@ async def review_change(runs: RunStore, desk: Desk, change: Change) -> tuple[Pro
     # 1. The parts follow from the diff alone, so that a process that takes over asks the same.
     pieces = cut(change.files)
     if not pieces.parts:
-        return ProjectStatus.COMPLETED, Outcome("nothing_to_do", "The change has no text to review.")
+        return ProjectStatus.COMPLETED, Outcome(Code.NOTHING_TO_DO, "The change has no text to review.")
     parts = _parts(pieces)
     tasks = tuple(task for part in parts for task in (part.first, part.second))
     if not desk.state.tasks:
@@ -308,11 +309,11 @@ def _ending(
         raise failures[0]
     text = summary(said)
     if failures:
-        return ProjectStatus.PARTIAL, Outcome("incomplete", f"{text} An opinion is missing: {failures[0].message}")
+        return ProjectStatus.PARTIAL, Outcome(Code.INCOMPLETE, f"{text} An opinion is missing: {failures[0].message}")
     without = {file.path for file in files if not file.patch}
     if pieces.short or any(path not in without for path in pieces.left):
-        return ProjectStatus.PARTIAL, Outcome("incomplete", f"{text} The change is too large to be reviewed whole.")
-    return ProjectStatus.COMPLETED, Outcome("reviewed", text)
+        return ProjectStatus.PARTIAL, Outcome(Code.INCOMPLETE, f"{text} The change is too large to be reviewed whole.")
+    return ProjectStatus.COMPLETED, Outcome(Code.REVIEWED, text)
 
 
 def summary(said: Consensus) -> str:

@@ -197,7 +197,9 @@ class Engine:
             async with run.gateway.slots.held():
                 tasks = await plan(run, decision)
             if not tasks:
-                return ProjectStatus.FAILED, Outcome("nothing_to_do", "Nothing that the feedback asks for is missing.")
+                return ProjectStatus.FAILED, Outcome(
+                    Code.NOTHING_TO_DO, "Nothing that the feedback asks for is missing."
+                )
             expected = forecast(
                 tasks,
                 run.router,

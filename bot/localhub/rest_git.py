@@ -48,11 +48,11 @@ async def get_ref(call: Call) -> Response:
 
 @routes("GET", GIT + "/matching-refs/{ref:path}")
 async def matching_refs(call: Call) -> Response:
-    """List the refs that begin with this name."""
+    """List the refs that begin with this name, all of them: this answer has no pages."""
     repo, git = _repo(call)
     prefix = f"refs/{call.params['ref']}"
     found = [item for item in (await git.refs()).items() if item[0].startswith(prefix)]
-    return call.page([await _ref(call, repo, git, name, sha) for name, sha in found])
+    return answer([await _ref(call, repo, git, name, sha) for name, sha in found])
 
 
 @routes("POST", GIT + "/refs")

@@ -21,7 +21,9 @@ def help_comment() -> str:
         ["`/orchestrate status`", "brings the run's status comment up to date"],
         ["`/orchestrate cancel`", "stops the run; what was built so far becomes a draft pull request"],
         ["`/orchestrate resume [--budget USD]`", "goes on with a run that stopped early, on the same branch"],
+        ["`/orchestrate revise TEXT`", "on a pull request of ours: another round with TEXT as feedback, on its branch"],
         ["`/orchestrate review`", "on any pull request: two providers review its diff; pushes and runs nothing"],
+        ["`/orchestrate ci`", "on a pull request of ours: lets the repository's CI run on its head"],
         ["`/orchestrate help`", "this list"],
     ]
     return "Commands, at the start of a line:\n\n" + table(["Command", "Effect"], rows)

@@ -143,6 +143,8 @@ def _made(it: Preview, where: str) -> _Thing:
         thing = _Thing("check run", str(body.get("name", "")), {"commit": str(body.get("head_sha", ""))[:12]})
     elif parts[0] == "statuses":
         thing = _Thing("commit status", str(body.get("context", "")), {"state": str(body.get("state", ""))})
+    elif parts[-1] == "requested_reviewers":
+        thing = _Thing("review request", f"on {about}", {"of": ", ".join(map(str, body.get("reviewers") or ()))})
     elif parts[-1] == "reactions":
         thing = _Thing("reaction", str(body.get("content", "")), {"to": f"#{parts[1]}" if about else "a comment"})
     elif parts[-1] in ("comments", "replies"):

@@ -12,7 +12,7 @@ from tests.e2e.endorsements import endorsements
 from tests.loopback import Answer, Asked, ModelServer
 
 REPO = "octo/demo"
-SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n"
+SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\n  commands: ['true']\n"
 
 
 def review(asked: Asked) -> Answer:

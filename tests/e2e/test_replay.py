@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.localhub.faults import RecordedRequest
+from tests.e2e.attempts import attempted_writes
 from tests.e2e.stage import MAINTAINER, Scene, Stage
 from tests.loopback import Script
 
@@ -40,8 +41,7 @@ def _payload(scene: Scene, comment: str, created_at: str = "") -> dict[str, Any]
 
 
 def _writes(scene: Scene) -> list[RecordedRequest]:
-    reads = ("/access_tokens", "/git-upload-pack")
-    return [it for it in scene.hub.requests if it.method != "GET" and not it.path.endswith(reads)]
+    return attempted_writes(scene.hub.requests)
 
 
 async def test_a_dry_run_prints_every_call_with_what_it_says_and_makes_none_of_them(stage: Stage) -> None:

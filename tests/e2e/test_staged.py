@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bot.localhub.faults import RecordedRequest
+from tests.e2e.attempts import attempted_writes
 from tests.e2e.chromium import Chromium, chromium
 from tests.e2e.stage import CHECKS, Scene, Stage, until
 from tests.loopback import Script
@@ -19,12 +20,7 @@ SPEC = "validation:\n  validators: [python_syntax]\ngithub:\n  staged: true\n"
 
 
 def _writes(scene: Scene) -> list[RecordedRequest]:
-    """Every request that may change something: all but reads, git's own fetches, and the minting of tokens."""
-    return [
-        it
-        for it in scene.hub.requests
-        if it.method != "GET" and not it.path.endswith(("/access_tokens", "/git-upload-pack"))
-    ]
+    return attempted_writes(scene.hub.requests)
 
 
 def _previews(page: str) -> list[tuple[str, str]]:

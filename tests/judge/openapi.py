@@ -19,8 +19,8 @@ from referencing.jsonschema import DRAFT202012
 JSON = dict[str, Any]
 
 HOME = "urn:github"
-WITH_SLASHES = ("path", "ref", "branch", "basehead", "dir")
-"""Parameters of paths that may hold slashes themselves."""
+_PARAMETERS = {"path": ".*", **dict.fromkeys(("ref", "branch", "basehead", "dir"), ".+")}
+"""Parameters of paths that may hold slashes themselves; without a `path` it is the root's contents that are asked for."""
 COMMON_ERRORS = (401, 403, 404, 422, 429)
 """Any operation may answer these, though the description does not name them everywhere.
 
@@ -183,10 +183,7 @@ class Description:
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
     return re.compile(
-        "".join(
-            (".+" if part in WITH_SLASHES else "[^/]+") if index % 2 else re.escape(part)
-            for index, part in enumerate(parts)
-        )
+        "".join(_PARAMETERS.get(part, "[^/]+") if index % 2 else re.escape(part) for index, part in enumerate(parts))
     )
 
 
