@@ -62,6 +62,7 @@ async def test_a_dry_run_prints_every_call_with_what_it_says_and_makes_none_of_t
         f"POST {repository}/git/commits",
         f"POST {repository}/git/refs",
         f"POST {repository}/pulls",
+        f"POST {repository}/pulls/{issue + 1}/requested_reviewers",
         *[f"POST {repository}/check-runs"] * 4,
         f"POST {repository}/issues/{issue + 1}/comments",
         f"POST {repository}/issues/comments/{payload['comment']['id']}/reactions",

@@ -16,7 +16,7 @@ from tests.e2e.chromium import Chromium, chromium
 from tests.e2e.stage import CHECKS, Scene, Stage, until
 from tests.loopback import Script
 
-SPEC = "validation:\n  validators: [python_syntax]\ngithub:\n  staged: true\n"
+SPEC = "validation:\n  validators: [python_syntax]\n  commands: ['true']\ngithub:\n  staged: true\n"
 
 
 def _writes(scene: Scene) -> list[RecordedRequest]:
@@ -62,6 +62,7 @@ async def test_a_staged_run_builds_everything_shows_each_write_on_its_page_and_m
         ("comment", f"on #{asked.issue}"),
         ("branch", f"orchestrator/{asked.issue}-sample-library"),
         ("pull request", f"#{asked.issue + 1} Sample library"),
+        ("review request", f"on #{asked.issue + 1}"),
         *(("check run", name) for name in ("orchestrator/budget", "orchestrator/review")),
         *(("check run", name) for name in ("orchestrator/architecture", "orchestrator/validation")),
         ("comment", f"on #{asked.issue + 1}"),
@@ -74,7 +75,7 @@ async def test_a_staged_run_builds_everything_shows_each_write_on_its_page_and_m
     assert page.count("<small>result success</small>") == 4
     # A command about it is answered on its page too.
     assert again.status == 202
-    assert [kind for kind, _ in _previews(after)[10:]] == ["reaction", "comment", "reaction"]
+    assert [kind for kind, _ in _previews(after)[11:]] == ["reaction", "comment", "reaction"]
     assert scene.ours(asked.issue) == []
 
 

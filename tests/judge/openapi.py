@@ -20,7 +20,7 @@ JSON = dict[str, Any]
 
 HOME = "urn:github"
 _PARAMETERS = {"path": ".*", **dict.fromkeys(("ref", "branch", "basehead", "dir"), ".+")}
-"""Parameters of paths that may hold slashes themselves; without a `path` it is the root's contents that are asked for."""
+"""Parameters of paths that may hold slashes themselves; without a `path` the root's contents are asked for."""
 COMMON_ERRORS = (401, 403, 404, 422, 429)
 """Any operation may answer these, though the description does not name them everywhere.
 
