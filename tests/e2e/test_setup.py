@@ -16,7 +16,7 @@ from tests.e2e.chromium import Chromium, chromium
 from tests.e2e.stage import MAINTAINER, Scene, Stage, free_port, started, until
 from tests.loopback import Script
 
-pytestmark = pytest.mark.chromium
+pytestmark = [pytest.mark.chromium, pytest.mark.slow]
 
 NOTHING_CONFIGURED = {"GITHUB_APP_ID": "", "GITHUB_APP_PRIVATE_KEY": "", "GITHUB_WEBHOOK_SECRET": ""}
 
