@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,16 +108,16 @@ async def test_what_is_above_a_limit_on_all_processes_together_waits_and_others_
         return {one.actor: 1}
 
     one, other = Worker(gate=asyncio.Event()), Worker(gate=asyncio.Event())
-    async with process(database, one, at_once=one_for_each_user) as first:
-        async with process(database, other, at_once=one_for_each_user):
-            for number, actor in ((1, "ada"), (2, "ada"), (3, "bob")):
-                await first.keep(delivery(number, issue=number, actor=actor))
-            await until(lambda: len(one.began + other.began) == 2)
-            assert sorted(one.began + other.began) == ["d-1", "d-3"]
-            for worker in (one, other):
-                assert worker.gate is not None
-                worker.gate.set()
-            await until(lambda: len(one.done + other.done) == 3)
+    limited = partial(process, database, at_once=one_for_each_user)
+    async with limited(one) as first, limited(other):
+        for number, actor in ((1, "ada"), (2, "ada"), (3, "bob")):
+            await first.keep(delivery(number, issue=number, actor=actor))
+        await until(lambda: len(one.began + other.began) == 2)
+        assert sorted(one.began + other.began) == ["d-1", "d-3"]
+        for worker in (one, other):
+            assert worker.gate is not None
+            worker.gate.set()
+        await until(lambda: len(one.done + other.done) == 3)
     assert sorted(one.done + other.done) == ["d-1", "d-2", "d-3"]
 
 
