@@ -80,7 +80,10 @@ async def _command(hub: LocalHub, number: int, text: str) -> None:
     """Comment as the person, and wait for the reaction that says how it ended."""
     comment = hub.comment(REPOSITORY, number, text, user=PERSON)
     async with asyncio.timeout(LIMIT_SECONDS):
-        while not {content for _, content in hub.reactions(REPOSITORY, comment)} & {"rocket", "confused"}:
+        while True:
+            reactions = {content for _, content in hub.reactions(REPOSITORY, comment)}
+            if reactions & {"rocket", "confused"}:
+                return
             await asyncio.sleep(0.3)
 
 
