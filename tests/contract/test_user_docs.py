@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator import cli
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.catalog import load_catalog
 from orchestrator.codes import Code
@@ -200,6 +202,9 @@ def test_every_shell_line_of_the_pages_starts_what_is_there() -> None:
         )
     ]
     assert unknown == []
+    given = [shlex.split(line)[3:] for line in lines if line.startswith("python -m orchestrator ")]
+    (read,) = [cli._parser().parse_args(flags) for flags in given]
+    assert (read.offline, read.criteria) == (True, "pytest passes")
 
 
 # links and pictures
