@@ -119,7 +119,7 @@ def _texts(tree: ast.AST) -> Iterator[str]:
             yield "".join(str(part) for part in parts).replace("\n", " ")
 
 
-HEADINGS = re.findall(r"^### `(.*)`$", TEXTS["troubleshooting"], re.MULTILINE)
+HEADINGS = [it[1].strip() for it in re.findall(r"^### (`+)(.*)\1$", TEXTS["troubleshooting"], re.MULTILINE)]
 
 
 @pytest.mark.parametrize("message", HEADINGS)
@@ -205,6 +205,13 @@ def test_every_shell_line_of_the_pages_starts_what_is_there() -> None:
     given = [shlex.split(line)[3:] for line in lines if line.startswith("python -m orchestrator ")]
     (read,) = [cli._parser().parse_args(flags) for flags in given]
     assert (read.offline, read.criteria) == (True, "pytest passes")
+
+
+def test_the_buttons_that_installing_names_are_on_the_pages() -> None:
+    pages = (ROOT / "bot/dashboard/templates/setup.html", ROOT / "bot/dashboard/templates/registered.html")
+    shown = "".join(path.read_text(encoding="utf-8") for path in pages)
+    named = ("Register for my account", "Install it on repositories")
+    assert [it for it in named if f"{it}</" not in shown or f'"{it}"' not in TEXTS["install"]] == []
 
 
 # links and pictures
