@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full live lint bench docs lock clean
+.PHONY: demo test test-full live lint bench docs screenshots lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m bot.demo $(ARGS)
@@ -32,6 +32,10 @@ bench: $(VENV)/.ready
 # The generated tables of the documents, the public API and the codes as data, and the schema of the report.
 docs: $(VENV)/.ready
 	$(BIN)/python -m docs.generate
+
+# The pictures of the documents; needs Debian's chromium and fonts-noto-color-emoji.
+screenshots: $(VENV)/.ready
+	$(BIN)/python -m docs.screenshots
 
 # The requirements with hashes that the image, the Action and the virtual environment are installed from.
 lock: $(VENV)/.ready

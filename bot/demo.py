@@ -68,8 +68,8 @@ async def demonstrate(*, stay: bool) -> int:
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
     try:
         async with LocalHub(folder / "hub", page_user=PERSON) as hub:
-            issue = await _set_scene(hub)
-            async with _bot(hub, folder) as address:
+            issue = await set_scene(hub)
+            async with beside(hub, folder, _environment(os.environ)) as address:
                 print(f"Local GitHub   {hub.url}/{REPOSITORY}/issues/{issue}")
                 print(f"Bot            {address}", flush=True)
                 hub.comment(REPOSITORY, issue, f"/orchestrate --budget {BUDGET_USD:g}", user=PERSON)
@@ -83,7 +83,8 @@ async def demonstrate(*, stay: bool) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _set_scene(hub: LocalHub) -> int:
+async def set_scene(hub: LocalHub) -> int:
+    """Make the person, the repository and the issue, and return the issue's number."""
     hub.create_user(PERSON)
     await hub.create_repository(REPOSITORY, files={"README.md": README})
     hub.set_permission(REPOSITORY, PERSON, "write")
@@ -91,12 +92,15 @@ async def _set_scene(hub: LocalHub) -> int:
 
 
 @asynccontextmanager
-async def _bot(hub: LocalHub, folder: Path) -> AsyncIterator[str]:
-    """Run the real bot in a process of its own, as an App of the local GitHub; yields its address."""
+async def beside(hub: LocalHub, folder: Path, env: Mapping[str, str]) -> AsyncIterator[str]:
+    """Run the real bot in a process of its own, as an App of the local GitHub; yields its address.
+
+    `env` says which models it has; its state and log stand in `folder`.
+    """
     secret = secrets.token_hex(16)
     app_id, key = hub.create_app("Orchestrator", None, secret)
     hub.install_app(app_id, REPOSITORY)
-    env = _environment(os.environ) | {
+    own = {
         "GITHUB_API_URL": hub.api_url,
         "GITHUB_SERVER_URL": hub.url,
         "GITHUB_APP_ID": str(app_id),
@@ -109,7 +113,7 @@ async def _bot(hub: LocalHub, folder: Path) -> AsyncIterator[str]:
     }
     with (folder / "bot.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", env=env, stdout=asyncio.subprocess.PIPE, stderr=log
+            sys.executable, "-m", "bot", env={**env, **own}, stdout=asyncio.subprocess.PIPE, stderr=log
         )
         try:
             address = await _address(process, folder / "bot.log")
