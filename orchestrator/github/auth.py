@@ -16,9 +16,10 @@ from github import Auth, Github, GithubException, GithubIntegration
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
+from orchestrator.github.client import MINUTE_SECONDS, RepositoryClient, Session, Sleep
 from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
+from orchestrator.github.permissions import WORKFLOW_LOGIN
 from orchestrator.github.stage import Stage
 from orchestrator.github.staged import StagedGithub
 
@@ -124,7 +125,7 @@ class GitHubConnection:
 
         def opened() -> Session:
             read_only = dict.fromkeys(PERMISSIONS, "read")
-            token = self.given_token if self.app is None else self._token(name, installation_id, read_only)
+            token = self.given_token if self.app is None else self._token(name, installation_id, read_only)[0]
             github = StagedGithub(stage, auth=Auth.Token(token), per_page=100, lazy=True, **self._settings())
             return Session(github, token, time.monotonic())
 
@@ -164,10 +165,10 @@ class GitHubConnection:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 
     def _minted(self, name: str, installation_id: int) -> Session:
-        token = self._token(name, installation_id, PERMISSIONS)
-        return Session(self._client(Auth.Token(token)), token, time.monotonic())
+        token, granted = self._token(name, installation_id, PERMISSIONS)
+        return Session(self._client(Auth.Token(token)), token, time.monotonic(), granted)
 
-    def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> str:
+    def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
         integration = self.integration()
         try:
             owner, _, repository = name.partition("/")
@@ -204,8 +205,10 @@ class GitHubConnection:
         }
 
 
-def _mint(integration: GithubIntegration, installation_id: int, repository: str, permissions: Mapping[str, str]) -> str:
-    """Return a token for one repository; an installation that grants less than we ask for gives what it has."""
+def _mint(
+    integration: GithubIntegration, installation_id: int, repository: str, permissions: Mapping[str, str]
+) -> tuple[str, Mapping[str, str]]:
+    """Return a token for one repository and what it may do: an installation that grants less gives what it has."""
     path = f"/app/installations/{installation_id}"
     body: dict[str, Any] = {"repositories": [repository], "permissions": dict(permissions)}
     try:
@@ -221,7 +224,7 @@ def _mint(integration: GithubIntegration, installation_id: int, repository: str,
             if name in granted
         }
         _, answer = integration.requester.requestJsonAndCheck("POST", f"{path}/access_tokens", input=body)
-    return str(answer["token"])
+    return str(answer["token"]), dict(answer.get("permissions") or body["permissions"])
 
 
 def _login_of_token(client: Github) -> str:

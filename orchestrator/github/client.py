@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -32,9 +32,6 @@ MINUTE_SECONDS = 60.0
 
 Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#handle-rate-limit-errors-appropriately
 """
-
-WORKFLOW_LOGIN = "github-actions[bot]"
-"""Who a workflow's own token acts as; it may not ask for its own name."""
 
 Urgency = Literal["final", "progress", "none"]
 """How a write counts against an installation's room for content; git's objects and refs are none."""
@@ -82,11 +79,15 @@ _HINTS = {
 
 @dataclass(slots=True)
 class Session:
-    """A PyGithub client with a token and the time it was minted, by a monotonic clock in seconds."""
+    """A PyGithub client with a token and the time it was minted, by a monotonic clock in seconds.
+
+    `granted` are the permissions that came with the token, None where GitHub did not say.
+    """
 
     github: Github
     token: str
     minted_at: float
+    granted: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -148,6 +149,10 @@ class RepositoryClient:
     async def token(self) -> str:
         """Return a token that is good for some minutes, for git."""
         return (await self._opened(None)).token
+
+    async def granted(self) -> Mapping[str, str] | None:
+        """Return the permissions of an App's token; None for a token of another kind, which does not say."""
+        return (await self._session_for("say what it may do")).granted
 
     async def reopen(self, open_session: Callable[[], Session], called: Callable[[], Awaitable[None]]) -> None:
         """Go on with sessions of another kind, and with `called` after each call."""

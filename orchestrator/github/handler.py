@@ -33,6 +33,7 @@ from orchestrator.github.desk import (
 )
 from orchestrator.github.follow import approve, cancel, resume
 from orchestrator.github.notes import help_comment
+from orchestrator.github.permissions import TO_DELIVER, cannot_deliver, lacking
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse, says_staged
 from orchestrator.github.repository import (
@@ -46,6 +47,9 @@ from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
 from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec
+
+DELIVERING = ("run", "approve", "resume", "revise")
+"""The commands that bring a commit to a branch, and its pull request."""
 
 __all__ = ["STEPS", "Earlier", "HandledRun", "Plane", "Progress", "handle"]
 
@@ -129,6 +133,8 @@ async def handle(
         refusal = answers.refusal(command, spec, default_head, trigger)
         if refusal is None and command.name in ("run", "plan"):
             refusal = await not_begun(desk, spec, earlier)
+        if refusal is None and command.name in DELIVERING and not on_stage:
+            refusal = await _undeliverable(desk)
         if refusal is not None:
             return await refuse(desk, refusal.message, code=refusal.code)
 
@@ -174,6 +180,15 @@ async def not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refus
             return refusal
     await desk.effects.done("start", "admitted", "")
     return None
+
+
+async def _undeliverable(desk: Desk) -> Refusal | None:
+    """Return why what a run builds could not be brought to GitHub, before it costs anything."""
+    missing = lacking(await desk.client.granted(), TO_DELIVER)
+    if not missing:
+        return None
+    said = cannot_deliver(desk.publisher.login, desk.client.server_url, missing)
+    return Refusal(said, code=Code.MISSING_PERMISSION)
 
 
 async def read_spec(

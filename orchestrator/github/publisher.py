@@ -14,8 +14,9 @@ from github.IssueComment import IssueComment
 from github.Repository import Repository
 
 from orchestrator.github.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun, RunningCheck
-from orchestrator.github.client import WORKFLOW_LOGIN, AmbiguousWrite, NotFound, Refused, RepositoryClient, Urgency
+from orchestrator.github.client import AmbiguousWrite, NotFound, Refused, RepositoryClient, Urgency
 from orchestrator.github.markdown import fit
+from orchestrator.github.permissions import missing_permission
 from orchestrator.github.sanitize import Redactor, inert
 
 EffectState = Literal["new", "ambiguous", "done"]
@@ -426,16 +427,3 @@ class Publisher:
             if error.status not in (403, 404):
                 raise
             return  # a token that may not even read them has made none
-
-
-def missing_permission(login: str, server_url: str, missing: Sequence[str]) -> str:
-    """Return what a token that acts as `login` lacks to write check runs, and the very line or page that adds it."""
-    lines = [f"`{name}: write`" for name in missing]
-    shown = "commit statuses" if len(missing) == 1 else "missing: see the report and, in the Action, its annotations"
-    lead = f"The token lacks the permission {' and '.join(lines)}, so the check runs are {shown}."
-    if login == WORKFLOW_LOGIN:
-        return f"{lead} Add {' and '.join(lines)} under `permissions:` of the workflow."
-    if login.endswith("[bot]"):
-        page = f"{server_url}/settings/apps/{login.removesuffix('[bot]')}/permissions"
-        return f"{lead} Grant the App {' and '.join(lines)} at {page}, and accept that where it is installed."
-    return f"{lead} Personal tokens may not write checks: use an App, or a workflow's own token with {lines[0]}."

@@ -51,25 +51,22 @@ async def test_without_contents_or_issues_nobody_is_answered_and_the_log_says_wh
     assert stage.models.journal == []
 
 
-@pytest.mark.parametrize(
-    ("changed", "what", "spends", "branches"),
-    [
-        ({"contents": "read"}, "GitHub would not write a file: 403", True, 1),
-        ({"pull_requests": "none"}, "GitHub would not list pull requests: 403", False, 1),
-        ({"pull_requests": "read"}, "GitHub would not open a pull request: 403", True, 2),
-    ],
-)
-async def test_a_run_that_may_not_write_its_result_ends_with_the_code_of_a_missing_permission(
-    stage: Stage, changed: dict[str, str], what: str, spends: bool, branches: int
+@pytest.mark.parametrize("changed", [{"contents": "read"}, {"pull_requests": "none"}, {"pull_requests": "read"}])
+async def test_a_run_that_could_not_deliver_is_refused_before_it_costs_anything_and_a_plan_is_not(
+    stage: Stage, changed: dict[str, str]
 ) -> None:
     scene, issue = await _asked(stage, **changed)
+    (name,) = changed
     async with stage.bot():
         assert await _reactions(scene, scene.comment(issue, "/orchestrate")) == ["eyes", "confused"]
-        await until(lambda: any("missing_permission" in text for text in scene.ours(issue)), "the word about it")
-    (said,) = [text for text in scene.ours(issue) if "missing_permission" in text]
-    assert what in said
-    assert bool(stage.models.journal) is spends
-    assert len(await scene.hub.branches(scene.repository)) == branches
+        await until(lambda: scene.ours(issue), "the word about it")
+        (said,) = scene.ours(issue)
+        assert said.startswith(f"Not started: what is built could not be brought here: `{name}: write` is not granted.")
+        assert f"Grant the App `{name}: write` at {scene.hub.url}/settings/apps/orchestrator/permissions" in said
+        assert "missing_permission" in said
+        assert stage.models.journal == []
+        if name == "contents":
+            assert await _reactions(scene, scene.comment(issue, "/orchestrate plan")) == ["eyes", "rocket"]
     assert scene.hub.pull_requests(scene.repository) == []
 
 

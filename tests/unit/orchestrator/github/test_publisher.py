@@ -9,7 +9,8 @@ import pytest
 from orchestrator.github.checks import NAMES, RETRY_FAILED, Annotation, CheckRun, RunningCheck
 from orchestrator.github.client import Unreachable
 from orchestrator.github.live import end_rounds, show_round
-from orchestrator.github.publisher import MemoryEffects, missing_permission
+from orchestrator.github.permissions import missing_permission
+from orchestrator.github.publisher import MemoryEffects
 from orchestrator.github.repository import branches_under
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 from tests.unit.orchestrator.github.states import running
