@@ -123,8 +123,8 @@ asyncio.run(main())
 def copy_of_ours(folder: Path) -> None:
     source = Path(__file__).parents[4] / "orchestrator"
     (folder / "orchestrator").mkdir()
-    for name in ("__init__.py", "errors.py"):
-        shutil.copy(source / name, folder / "orchestrator" / name)
+    for path in source.glob("*.py"):
+        shutil.copy(path, folder / "orchestrator")
     shutil.copytree(
         source / "sandbox", folder / "orchestrator" / "sandbox", ignore=shutil.ignore_patterns("__pycache__")
     )
