@@ -24,7 +24,8 @@ from typing import Any
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 MS_REMOUNT, MNT_DETACH = 32, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+SECCOMP_MODE_FILTER, FILTER_STEP_BYTES = 2, 8
 CAPABILITY_VERSION_3, LAST_CAPABILITY = 0x20080522, 63
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 442, -100, 0x8000, 1, 2, 4
 SYS_PIVOT_ROOT = {"x86_64": 155}.get(os.uname().machine, 41)
@@ -71,9 +72,12 @@ def set_attributes(target: str, flags: int) -> None:
 def hand_over(folder: str, uid: int) -> None:
     """Give a folder and all in it to the sandbox's user, following no link."""
     os.chown(folder, uid, uid, follow_symlinks=False)
-    for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
-        for name in folders + files:
-            os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+    try:
+        for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
+            for name in folders + files:
+                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+    except RecursionError as error:
+        raise OSError(f"the folders in {folder} are nested too deeply") from error
 
 
 def stage(spec: dict[str, Any]) -> None:
@@ -90,7 +94,25 @@ def stage(spec: dict[str, Any]) -> None:
         mount(source, target, "", MS_BIND | MS_REC)
     become(spec["uid"])
     os.chdir("/")
-    os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  becoming the program is what this file is for
+    become_bubblewrap(spec)
+
+
+def become_bubblewrap(spec: dict[str, Any]) -> None:
+    """Hand the filter of system calls over in a descriptor, and become bubblewrap, which loads it last of all."""
+    program, *arguments = spec["argv"]
+    if spec["filter"]:
+        descriptor = os.memfd_create("filter", 0)
+        os.write(descriptor, bytes.fromhex(spec["filter"]))
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        arguments = ["--seccomp", str(descriptor), *arguments]
+    os.execve(program, [program, *arguments], {})  # noqa: S606  becoming the program is what this file is for
+
+
+def load_filter(steps: bytes) -> None:
+    """Let the kernel refuse system calls to this process and all that it starts (seccomp(2))."""
+    buffer = ctypes.create_string_buffer(steps, len(steps))
+    order = struct.pack("HxxxxxxQ", len(steps) // FILTER_STEP_BYTES, ctypes.addressof(buffer))
+    checked("seccomp", libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, order, 0, 0))
 
 
 def forget_keys() -> None:
@@ -163,6 +185,8 @@ def run_init(spec: dict[str, Any], *, root: bool, ready: int, mapped: int) -> in
     if program == 0:
         os.setsid()
         os.chdir(spec["cwd"])
+        if spec["filter"]:
+            load_filter(bytes.fromhex(spec["filter"]))
         os.execve(spec["argv"][0], spec["argv"], spec["environment"])  # noqa: S606  likewise
     while True:
         pid, status = os.wait()
@@ -250,7 +274,7 @@ def main() -> None:
         end_with_parent()
         forget_keys()
         if spec["mode"] == "become":
-            os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  likewise
+            become_bubblewrap(spec)
         if os.geteuid() == 0:
             hand_over(spec["own"], spec["uid"])
         if spec["mode"] == "unshare":
