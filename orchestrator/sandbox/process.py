@@ -80,9 +80,12 @@ def sees_children() -> bool:
     return Path("/proc", str(os.getpid()), "task", str(os.getpid()), "children").exists()
 
 
-async def run_process(argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path) -> Finished:
+async def run_process(
+    argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path, reaps: bool = False
+) -> Finished:
     """Run a program to its end or to its deadline, and leave nothing of its process group behind.
 
+    `reaps` says that the program is ours, ends all that it started on SIGTERM, and itself after them.
     Raises OSError when the program cannot be started at all.
     """
     process = await asyncio.create_subprocess_exec(
@@ -104,8 +107,10 @@ async def run_process(argv: Sequence[str], *, limits: Limits, environment: Mappi
     except TimeoutError:
         passed = Passed.TIME
     finally:
+        if reaps and process.returncode is None:
+            await _told_to_end(process)
         _kill_group(process.pid)
-        status = await process.wait()
+        status = await _ended(process)
         await asyncio.wait({reader}, timeout=_LAST_WORDS_SECONDS)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
@@ -134,7 +139,7 @@ async def _watch(process: asyncio.subprocess.Process, memory_bytes: int, disk: D
 
     What stands on the disk is looked at once more after the end, since a quick program may have filled it meanwhile.
     """
-    end = asyncio.create_task(process.wait())
+    end = asyncio.create_task(_ended(process))
     look: asyncio.Task[bool] | None = None
     try:
         while True:
@@ -153,6 +158,27 @@ async def _watch(process: asyncio.subprocess.Process, memory_bytes: int, disk: D
         end.cancel()
         if look is not None:
             await asyncio.wait({look})
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Wait for the process alone: asyncio's own wait lasts until nobody holds the other end of its pipe any more."""
+    waiting = asyncio.create_task(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait({waiting}, timeout=_WATCH_SECONDS)
+        return process.returncode
+    finally:
+        waiting.cancel()
+
+
+async def _told_to_end(process: asyncio.subprocess.Process) -> None:
+    """Have our own program end what it started; when it does not in time, everything is killed that can be."""
+    process.terminate()
+    end = asyncio.create_task(_ended(process))
+    try:
+        await asyncio.wait({end}, timeout=_LAST_WORDS_SECONDS)
+    finally:
+        end.cancel()
 
 
 async def _read(process: asyncio.subprocess.Process, capture: Capture) -> None:

@@ -96,7 +96,9 @@ class Sandbox:
             command = self._command(argv, workspace, read_only, folder, bounds, variables)
             outer = {} if self.isolated else variables
             try:
-                finished = await run_process(command, limits=bounds, environment=outer, cwd=workspace)
+                finished = await run_process(
+                    command, limits=bounds, environment=outer, cwd=workspace, reaps=self.isolated
+                )
             except OSError as error:
                 raise SandboxError(f"The sandbox ({self.rung}) does not start: {error}", hint=_HINT) from error
         return replace(finished, index_failures=tuple(proxy.failures)) if proxy else finished

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from orchestrator.sandbox import MIB, Limits
 from orchestrator.sandbox.claims import Claim
 from orchestrator.sandbox.filter import DENIED, UNKNOWN
@@ -61,7 +63,7 @@ for number, path in enumerate(facts["files"]):
     attempt("through a link " + path, lambda: read(f"link{number}"))
     attempt("hard link", lambda: os.link(path, f"hard{number}"))
 for folder in ("/root", "/home/" + "user/..", "/var/lib", "/srv", "/boot"):
-    attempt("list " + folder, lambda: set(os.listdir(folder)) - {"user"} != set())
+    attempt("list " + folder, lambda: set(os.listdir(folder)) - {"user", *sys.base_prefix.split("/")} != set())
 for minor in range(3): attempt("block device", lambda: os.mknod(f"disk{minor}", 0o060644, os.makedev(254, minor)))
 """
 
@@ -89,7 +91,10 @@ if facts["isolated"]:
         if pid != os.getpid():
             call("trace", lambda: libc.ptrace(16, pid, None, None))
             call("seize", lambda: libc.ptrace(0x4206, pid, None, None))
-    attempt("memory of the sandbox's first process", lambda: open("/proc/1/mem", "r+b").close())
+    held = dict(line.split(":", 1) for line in open("/proc/1/status") if ":" in line)
+    freer = [held["NoNewPrivs"].strip(), held["Seccomp"].strip()] != ["1", "2"] or int(held["CapEff"], 16)
+    # Who is held as strictly may be taken over.
+    attempt("the sandbox's first process", lambda: bool(freer) and open("/proc/1/mem", "r+b").close())
     attempt("environment of the sandbox's first process", lambda: facts["secret"] in open("/proc/1/environ").read())
 """
 
@@ -157,7 +162,7 @@ print("open: all had their memory")
 HIDDEN_MEMORY = """
 kept = []
 for number in range(60):
-    attempt("memory without a process", lambda: kept.append(os.memfd_create("x")) or os.write(kept[-1], bytes(2**20)) > 0)
+    attempt("memory of no process", lambda: kept.append(os.memfd_create("x")) or os.write(kept[-1], bytes(2**20)) > 0)
 call("shared memory", lambda: libc.shmget(0, ctypes.c_size_t(2**28), 0o1600))
 """
 
@@ -220,7 +225,7 @@ ATTACKS: dict[Claim, tuple[str, Limits]] = {
     Claim.FILES: (FILES, BOUNDS),
     Claim.WRITES: (WRITES, BOUNDS),
     Claim.PROCESSES: (PROCESSES, BOUNDS),
-    Claim.COUNT: (COUNT, BOUNDS),
+    Claim.COUNT: (COUNT, replace(BOUNDS, memory_bytes=2000 * MIB)),
     Claim.PRIVILEGE: (PRIVILEGE, BOUNDS),
     Claim.TOTAL_MEMORY: (TOTAL_MEMORY, BOUNDS),
     Claim.KERNEL: (KERNEL, BOUNDS),

@@ -8,13 +8,15 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.sandbox import Finished, Rung, Sandbox
+from orchestrator.sandbox import Finished, Limits, Rung, Sandbox
 from orchestrator.sandbox.claims import CLAIMS, Claim, claims
 from orchestrator.sandbox.filter import MACHINES
 from tests.unit.orchestrator.sandbox.attacks import ATTACKS, BOUNDS, HIDDEN_MEMORY, PRELUDE
@@ -36,12 +38,12 @@ def facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str,
     state.write_text(secret)
     state.chmod(0o644)
     tmp_path.chmod(0o755)
-    places = [f"{folder}/{name}" for folder in ("/tmp", "/var/tmp", "/dev/shm", tmp_path)]  # noqa: S108
+    places = [f"{folder}/{name}" for folder in ("/tmp", "/var/tmp", "/dev/shm", tmp_path)]
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(tempfile.NamedTemporaryFile("w", dir=Path.home(), prefix=".canary-"))
         home.write(secret)
         home.flush()
-        server = stack.enter_context(socket.create_server(("0.0.0.0", 0)))  # noqa: S104  each address is tried
+        server = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
         server6 = stack.enter_context(socket.create_server(("::1", 0), family=socket.AF_INET6))
         for address in ("\0" + name, str(tmp_path / "socket")):
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -74,7 +76,7 @@ def own_address() -> str:
         return str(asking.getsockname()[0])
 
 
-async def attack(rung: Rung, code: str, workspace: Path, facts: dict[str, Any], limits: Any = BOUNDS) -> Finished:
+async def attack(rung: Rung, code: str, workspace: Path, facts: dict[str, Any], limits: Limits = BOUNDS) -> Finished:
     sandbox = Sandbox(rung, allow_unisolated=True)
     program = f"{PRELUDE}\n{code}\nprint('tried')"
     told = json.dumps(facts | {"isolated": sandbox.isolated})
@@ -161,6 +163,29 @@ def writers(pipe: int) -> int:
         return len(os.read(pipe, 1))
     except BlockingIOError:
         return 1
+
+
+LINGERING = """
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(10)
+    os._exit(0)
+while facts["endless"]: signal.pause()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endless", [False, True])
+async def test_sec_21_who_lingers_with_the_output_in_hand_detains_nobody(
+    workspace: Path, facts: dict[str, Any], *, endless: bool
+) -> None:
+    limits = replace(BOUNDS, seconds=0.5 if endless else 20)
+    began = time.monotonic()
+
+    finished = await attack(Rung.LIMITS, LINGERING, workspace, facts | {"endless": endless}, limits)
+
+    assert finished.timed_out is endless
+    assert time.monotonic() - began < 9
 
 
 @pytest.mark.parametrize("rung", isolating())
