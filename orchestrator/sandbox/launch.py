@@ -102,10 +102,11 @@ def become_bubblewrap(spec: dict[str, Any]) -> None:
     """Hand the filter of system calls over in a descriptor, and become bubblewrap, which loads it last of all."""
     program, *arguments = spec["argv"]
     if spec["filter"]:
-        descriptor = os.memfd_create("filter", 0)
-        os.write(descriptor, bytes.fromhex(spec["filter"]))
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        arguments = ["--seccomp", str(descriptor), *arguments]
+        reading, writing = os.pipe()
+        os.write(writing, bytes.fromhex(spec["filter"]))  # a kilobyte, which every pipe holds
+        os.close(writing)
+        os.set_inheritable(reading, True)
+        arguments = ["--seccomp", str(reading), *arguments]
     os.execve(program, [program, *arguments], {})  # noqa: S606  becoming the program is what this file is for
 
 

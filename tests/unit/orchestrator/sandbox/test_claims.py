@@ -200,3 +200,12 @@ async def test_sec_21_no_memory_is_had_that_belongs_to_no_process(
 def test_every_claim_is_attacked() -> None:
     assert set(Claim) - set(ATTACKS) == {Claim.SURVIVORS}
     assert {rung: len(claims) for rung, claims in CLAIMS.items()} == {"bubblewrap": 15, "unshare": 15, "limits": 6}
+
+
+def test_the_page_on_the_sandbox_has_the_table_of_the_code() -> None:
+    page = (Path(__file__).parents[4] / "docs/sandbox.md").read_text(encoding="utf-8")
+    section = page.split("## What each rung promises", 1)[1].split("\n\n")[2]
+    rows = [tuple(cell.strip() for cell in line.strip("|").split("|")) for line in section.splitlines()]
+
+    assert rows[0] == ("promise", "bubblewrap", "unshare", "limits")
+    assert rows[2:] == [(claim.value, *("yes" if claim in CLAIMS[rung] else "no" for rung in Rung)) for claim in Claim]
