@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,23 @@ def _held(folder: str, pids: Iterable[int]) -> Iterable[os.stat_result]:
                     yield found
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
+
+
+def scratch_entries(pids: Sequence[int], places: Sequence[str]) -> int:
+    """Count the entries of the file systems in memory that a sandbox has at these places; 0 until it is built.
+
+    They cost memory that belongs to no process, and bubblewrap bounds their size but not their number.
+    """
+    ours = os.stat("/").st_dev
+    for root in (f"/proc/{pid}/root" for pid in reversed(pids)):
+        try:
+            if os.stat(root).st_dev == ours:
+                continue  # not moved into the sandbox yet
+            found = [os.statvfs(root + place) for place in places]
+        except OSError:
+            continue  # ended, or still being built
+        return sum(one.f_files - one.f_ffree for one in found)
+    return 0
 
 
 class DiskWatch:

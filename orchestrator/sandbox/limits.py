@@ -28,10 +28,11 @@ class Limits:
     """Upper bounds of one program and all that it starts; sizes are in bytes, `seconds` is wall-clock time.
 
     `memory_bytes` bounds the data segment of each process and, where the kernel lists a process's children, the
-    anonymous and shared memory of all of them together, looked at ten times a second. `file_bytes` bounds one file and
-    the sandbox's /tmp. `disk_bytes` and `disk_entries` bound the workspace with all that is in it; it is measured once
-    a second, more often when much is written, and more seldom when it has many entries. `output_bytes` is what is kept
-    of standard output and error.
+    anonymous and shared memory of all of them together, looked at ten times a second. `file_bytes` bounds one file
+    and the sandbox's /tmp. `disk_bytes` and `disk_entries` bound the workspace with all that is in it, which is
+    measured once a second, more often when much is written, and more seldom when it has many entries;
+    `disk_entries` bounds those of the sandbox's file systems in memory too. `output_bytes` is what is kept of
+    standard output and error.
     """
 
     seconds: float = 300

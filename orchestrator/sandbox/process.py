@@ -6,11 +6,11 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
-from orchestrator.sandbox.disk import DiskWatch
+from orchestrator.sandbox.disk import DiskWatch, scratch_entries
 from orchestrator.sandbox.limits import Finished, Limits
 
 _WATCH_SECONDS = 0.1
@@ -65,8 +65,13 @@ def tree_memory(pid: int) -> int:
 
     Processes that end while being looked at count as nothing. Pages shared after a fork count once per process.
     """
+    return memory_of(descendants(pid))
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Add up the anonymous and shared memory of processes, in bytes."""
     total = 0
-    for process in descendants(pid):
+    for process in pids:
         try:
             status = Path("/proc", str(process), "status").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
@@ -81,11 +86,12 @@ def sees_children() -> bool:
 
 
 async def run_process(
-    argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path, reaps: bool = False
+    argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path, scratch: Sequence[str] = ()
 ) -> Finished:
     """Run a program to its end or to its deadline, and leave nothing of its process group behind.
 
-    `reaps` says that the program is ours, ends all that it started on SIGTERM, and itself after them.
+    `scratch` are the places of the sandbox that lie in memory. Where there are any, the program is our own launcher,
+    which on SIGTERM ends all that it started, and itself after them.
     Raises OSError when the program cannot be started at all.
     """
     process = await asyncio.create_subprocess_exec(
@@ -103,11 +109,11 @@ async def run_process(
     passed: Passed | None = None
     try:
         async with asyncio.timeout(limits.seconds):
-            passed = await _watch(process, limits.memory_bytes, disk)
+            passed = await _watch(process, limits, disk, scratch)
     except TimeoutError:
         passed = Passed.TIME
     finally:
-        if reaps and process.returncode is None:
+        if scratch and process.returncode is None:
             await _told_to_end(process)
         _kill_group(process.pid)
         status = await _ended(process)
@@ -134,7 +140,9 @@ class Passed(Enum):
     DISK = "disk"
 
 
-async def _watch(process: asyncio.subprocess.Process, memory_bytes: int, disk: DiskWatch) -> Passed | None:
+async def _watch(
+    process: asyncio.subprocess.Process, limits: Limits, disk: DiskWatch, scratch: Sequence[str]
+) -> Passed | None:
     """Wait for the end; say which limit all processes together passed first.
 
     What stands on the disk is looked at once more after the end, since a quick program may have filled it meanwhile.
@@ -143,10 +151,13 @@ async def _watch(process: asyncio.subprocess.Process, memory_bytes: int, disk: D
     look: asyncio.Task[bool] | None = None
     try:
         while True:
-            if tree_memory(process.pid) > memory_bytes:
+            pids = descendants(process.pid)
+            if memory_of(pids) > limits.memory_bytes:
                 return Passed.MEMORY
+            if scratch and scratch_entries(pids, scratch) > limits.disk_entries:
+                return Passed.DISK
             if look is None and disk.due():
-                look = asyncio.create_task(asyncio.to_thread(disk.passed, descendants(process.pid)))
+                look = asyncio.create_task(asyncio.to_thread(disk.passed, pids))
             await asyncio.wait({end}, timeout=_WATCH_SECONDS)
             if look is not None and (look.done() or end.done()):
                 if await look:

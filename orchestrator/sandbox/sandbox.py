@@ -97,7 +97,11 @@ class Sandbox:
             outer = {} if self.isolated else variables
             try:
                 finished = await run_process(
-                    command, limits=bounds, environment=outer, cwd=workspace, reaps=self.isolated
+                    command,
+                    limits=bounds,
+                    environment=outer,
+                    cwd=workspace,
+                    scratch=layout.SCRATCH if self.isolated else (),
                 )
             except OSError as error:
                 raise SandboxError(f"The sandbox ({self.rung}) does not start: {error}", hint=_HINT) from error

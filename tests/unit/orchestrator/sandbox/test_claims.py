@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import secrets
 import socket
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.sandbox import Finished, Limits, Rung, Sandbox
+from orchestrator.sandbox import MIB, Finished, Limits, Rung, Sandbox
 from orchestrator.sandbox.claims import CLAIMS, Claim, claims
 from orchestrator.sandbox.filter import MACHINES
 from tests.unit.orchestrator.sandbox.attacks import ATTACKS, BOUNDS, HIDDEN_MEMORY, PRELUDE
@@ -195,6 +196,32 @@ async def test_sec_21_no_memory_is_had_that_belongs_to_no_process(
     finished = await attack(rung, HIDDEN_MEMORY, workspace, facts)
 
     assert finished.output == "tried\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", isolating())
+async def test_sec_21_a_gigabyte_of_output_costs_the_caller_no_memory(
+    rung: Rung, workspace: Path, facts: dict[str, Any]
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code = "for _ in range(512):\n    for stream in (1, 2): os.write(stream, b'x' * 2**20)"
+
+    finished = await attack(rung, code, workspace, facts, replace(BOUNDS, seconds=60))
+
+    assert (finished.status, finished.truncated, len(finished.output) < 2100) == (0, True, True)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", isolating())
+async def test_sec_21_a_bomb_of_processes_that_all_multiply_ends_at_the_deadline(
+    rung: Rung, workspace: Path, facts: dict[str, Any]
+) -> None:
+    code = "while True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)"
+
+    finished = await attack(rung, code, workspace, facts, replace(BOUNDS, seconds=2, memory_bytes=2000 * MIB))
+
+    assert (finished.timed_out, finished.status) == (True, 137)
 
 
 def test_every_claim_is_attacked() -> None:
