@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # The bot. Build: docker build -t orchestrator-bot .
 # Run: docker run --read-only -v orchestrator-state:/state -p 127.0.0.1:8080:8080 --env-file bot.env orchestrator-bot
+# docs/sandbox.md: the --security-opt settings with which generated code runs in bubblewrap inside of the container.
 
 # Python 3.11.15 on Debian 13, all platforms; the digest is that of docker-library/repo-info,
 # repos/python/remote/3.11-slim.md.

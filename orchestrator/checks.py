@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.events import EventType
+from orchestrator.removal import remove_tree
 from orchestrator.run import Run
 from orchestrator.sandbox import Sandbox
 from orchestrator.sections import ValidationSpec
@@ -50,7 +50,7 @@ class Checker:
         try:
             yield cls(sandbox, spec, home)
         finally:
-            await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, home)
 
     async def check(self, workspace: Workspace, paths: Collection[str] | None) -> tuple[ValidationResult, ...]:
         """Check the named files, or the whole project when `paths` is None."""

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestrator.artifacts import Changes
+from orchestrator.removal import remove_tree
 
 MAX_READ_BYTES = 1024 * 1024
 _NOT_OURS = frozenset({".git", ".orchestrator", ".venv", "node_modules", "__pycache__"})
@@ -75,7 +76,7 @@ class Workspace:
             await asyncio.to_thread(self._write_to, folder)
             yield folder
         finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            await asyncio.to_thread(remove_tree, folder)
 
     def _write_to(self, folder: Path) -> None:
         if self._base:

@@ -1,9 +1,9 @@
 """The program that builds a sandbox around itself and then becomes what shall run in it; standard library only.
 
-It is started as `python -I -S launch.py JSON` and does what `"mode"` says: `stage` makes every source reachable for an
-ordinary user in a mount namespace of its own, stops being root, and becomes bubblewrap; `become` only becomes it;
-`unshare` builds namespaces and mounts itself. It ends with the status of the program, or with 125 and a sentence on
-standard error.
+It is started as `python -I -S launch.py JSON` and does in a child what `"mode"` says: `stage` makes every source
+reachable for an ordinary user in a mount namespace of its own, stops being root, and becomes bubblewrap; `become` only
+becomes it; `unshare` builds namespaces and mounts itself. It ends after everything that it started, with the status of
+the program, or with 125 and a sentence on standard error; SIGTERM ends all at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import Any
 NEWNS, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
 MS_REMOUNT, MNT_DETACH = 32, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+PR_SET_CHILD_SUBREAPER = 36
+SECCOMP_MODE_FILTER, FILTER_STEP_BYTES = 2, 8
 CAPABILITY_VERSION_3, LAST_CAPABILITY = 0x20080522, 63
 SYS_MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = 442, -100, 0x8000, 1, 2, 4
 SYS_PIVOT_ROOT = {"x86_64": 155}.get(os.uname().machine, 41)
@@ -71,9 +73,12 @@ def set_attributes(target: str, flags: int) -> None:
 def hand_over(folder: str, uid: int) -> None:
     """Give a folder and all in it to the sandbox's user, following no link."""
     os.chown(folder, uid, uid, follow_symlinks=False)
-    for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
-        for name in folders + files:
-            os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+    try:
+        for _, folders, files, descriptor in os.fwalk(folder, follow_symlinks=False):
+            for name in folders + files:
+                os.chown(name, uid, uid, dir_fd=descriptor, follow_symlinks=False)
+    except RecursionError as error:
+        raise OSError(f"the folders in {folder} are nested too deeply") from error
 
 
 def stage(spec: dict[str, Any]) -> None:
@@ -90,7 +95,26 @@ def stage(spec: dict[str, Any]) -> None:
         mount(source, target, "", MS_BIND | MS_REC)
     become(spec["uid"])
     os.chdir("/")
-    os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  becoming the program is what this file is for
+    become_bubblewrap(spec)
+
+
+def become_bubblewrap(spec: dict[str, Any]) -> None:
+    """Hand the filter of system calls over in a descriptor, and become bubblewrap, which loads it last of all."""
+    program, *arguments = spec["argv"]
+    if spec["filter"]:
+        reading, writing = os.pipe()
+        os.write(writing, bytes.fromhex(spec["filter"]))  # a kilobyte, which every pipe holds
+        os.close(writing)
+        os.set_inheritable(reading, True)
+        arguments = ["--seccomp", str(reading), *arguments]
+    os.execve(program, [program, *arguments], {})  # noqa: S606  becoming the program is what this file is for
+
+
+def load_filter(steps: bytes) -> None:
+    """Let the kernel refuse system calls to this process and all that it starts (seccomp(2))."""
+    buffer = ctypes.create_string_buffer(steps, len(steps))
+    order = struct.pack("HxxxxxxQ", len(steps) // FILTER_STEP_BYTES, ctypes.addressof(buffer))
+    checked("seccomp", libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, order, 0, 0))
 
 
 def forget_keys() -> None:
@@ -159,6 +183,8 @@ def run_init(spec: dict[str, Any], *, root: bool, ready: int, mapped: int) -> in
     end_with_parent()  # again, since the kernel forgets it when the user changes
     for descriptor in (ready, mapped):
         os.close(descriptor)
+    if spec["filter"]:
+        load_filter(bytes.fromhex(spec["filter"]))
     program = os.fork()
     if program == 0:
         os.setsid()
@@ -232,6 +258,20 @@ def drop_privileges(uid: int, *, root: bool) -> None:
     checked("prctl", libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
+def supervise(child: int) -> int:
+    """Wait for a child and for what it leaves to us, which for a first process is the end of its whole namespace."""
+    code = FAILED
+    while True:
+        try:
+            pid, status = os.wait()
+        except ChildProcessError:
+            return code
+        if pid == child:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left dies with its parent, and we stay to see it
+            code = os.waitstatus_to_exitcode(status)
+            code = code if code >= 0 else 128 - code
+
+
 def guarded(act: Callable[[], int | None]) -> None:
     """End this process with the status that `act` returns, or with the reason why it could not."""
     try:
@@ -243,14 +283,13 @@ def guarded(act: Callable[[], int | None]) -> None:
 
 
 def main() -> None:
-    """Read the order from the command line and carry it out."""
+    """Read the order from the command line, carry it out in a child, and end after all that came of it."""
     spec = json.loads(sys.argv[1])
 
     def act() -> int | None:
         end_with_parent()
-        forget_keys()
         if spec["mode"] == "become":
-            os.execve(spec["argv"][0], spec["argv"], {})  # noqa: S606  likewise
+            become_bubblewrap(spec)
         if os.geteuid() == 0:
             hand_over(spec["own"], spec["uid"])
         if spec["mode"] == "unshare":
@@ -258,7 +297,20 @@ def main() -> None:
         stage(spec)
         return None
 
-    guarded(act)
+    def watch() -> int:
+        end_with_parent()
+        forget_keys()
+        checked("prctl", libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        child = os.fork()
+        if child == 0:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            guarded(act)
+        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return supervise(child)
+
+    guarded(watch)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ _PACKAGES = (
     "/usr/local/lib/python3*/dist-packages",
     "/usr/local/lib/python3*/site-packages",
 )
+SCRATCH = ("/tmp", HOME, "/dev/shm")  # noqa: S108  the sandbox's own, in memory
 _SCRATCH_BYTES = 64 * MIB
 
 ETC = {
@@ -107,10 +108,9 @@ def mounts(workspace: Path, read_only: Sequence[Path], run_folder: Path, limits:
     listed += [Mount(Kind.SYMLINK, f"{TOOLS}/{name}", str(base_python())) for name in ("python", "python3")]
     listed += [
         Mount(Kind.READ_ONLY, "/run", str(run_folder)),
-        Mount(Kind.SCRATCH, "/tmp", size=limits.file_bytes),  # noqa: S108  the sandbox's own, in memory
-        Mount(Kind.SCRATCH, HOME, size=_SCRATCH_BYTES),
-        Mount(Kind.SCRATCH, "/dev/shm", size=_SCRATCH_BYTES),  # noqa: S108  likewise
     ]
+    sizes = (limits.file_bytes, _SCRATCH_BYTES, _SCRATCH_BYTES)
+    listed += [Mount(Kind.SCRATCH, place, size=size) for place, size in zip(SCRATCH, sizes, strict=True)]
     targets = isolated_places(read_only).read_only
     listed += [
         Mount(Kind.READ_ONLY, target, str(source.resolve())) for target, source in zip(targets, read_only, strict=True)

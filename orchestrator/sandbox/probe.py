@@ -5,13 +5,14 @@ Started inside as `python -I -S probe.py JSON`, it prints one JSON list of sente
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
 import sys
 
 
-def ways_out(files: list[str], port: int, abstract: str, environment: list[str]) -> list[str]:
+def ways_out(files: list[str], port: int, abstract: str, environment: list[str], *, filtered: bool) -> list[str]:
     """Try every way out and name those that are open."""
     found = [f"it can read {path}" for path in files if readable(path)]
     if connects(socket.AF_INET, ("127.0.0.1", port)):
@@ -28,6 +29,8 @@ def ways_out(files: list[str], port: int, abstract: str, environment: list[str])
         found.append("it can write below /usr")
     if os.geteuid() == 0:
         found.append("it runs as root")
+    if filtered and ctypes.CDLL(None).unshare(0) == 0:  # does nothing, and is allowed to everybody
+        found.append("no system call is refused")
     with open("probe-result", "w", encoding="utf-8") as stream:
         stream.write("written inside")
     return found

@@ -6,9 +6,11 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 
+from orchestrator.sandbox.disk import DiskWatch, scratch_entries
 from orchestrator.sandbox.limits import Finished, Limits
 
 _WATCH_SECONDS = 0.1
@@ -46,20 +48,35 @@ class Capture:
         return (bytes(self._head) + gap + bytes(self._tail)).decode("utf-8", "replace")
 
 
+def descendants(pid: int) -> list[int]:
+    """List a process and all its descendants; those that end while being looked at may be missing."""
+    found = [pid]
+    for parent in found:
+        try:
+            for task in Path("/proc", str(parent), "task").iterdir():
+                found += map(int, (task / "children").read_bytes().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
 def tree_memory(pid: int) -> int:
     """Add up the anonymous and shared memory of a process and all its descendants, in bytes.
 
     Processes that end while being looked at count as nothing. Pages shared after a fork count once per process.
     """
-    total, open_pids = 0, [pid]
-    while open_pids:
-        process = Path("/proc", str(open_pids.pop()))
+    return memory_of(descendants(pid))
+
+
+def memory_of(pids: Iterable[int]) -> int:
+    """Add up the anonymous and shared memory of processes, in bytes."""
+    total = 0
+    for process in pids:
         try:
-            total += sum(int(kib) for kib in _MEMORY_LINE.findall((process / "status").read_bytes())) * 1024
-            for task in (process / "task").iterdir():
-                open_pids += map(int, (task / "children").read_bytes().split())
+            status = Path("/proc", str(process), "status").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
+        total += sum(int(kib) for kib in _MEMORY_LINE.findall(status)) * 1024
     return total
 
 
@@ -68,9 +85,13 @@ def sees_children() -> bool:
     return Path("/proc", str(os.getpid()), "task", str(os.getpid()), "children").exists()
 
 
-async def run_process(argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path) -> Finished:
+async def run_process(
+    argv: Sequence[str], *, limits: Limits, environment: Mapping[str, str], cwd: Path, scratch: Sequence[str] = ()
+) -> Finished:
     """Run a program to its end or to its deadline, and leave nothing of its process group behind.
 
+    `scratch` are the places of the sandbox that lie in memory. Where there are any, the program is our own launcher,
+    which on SIGTERM ends all that it started, and itself after them.
     Raises OSError when the program cannot be started at all.
     """
     process = await asyncio.create_subprocess_exec(
@@ -84,39 +105,91 @@ async def run_process(argv: Sequence[str], *, limits: Limits, environment: Mappi
     )
     capture = Capture(limits.output_bytes)
     reader = asyncio.create_task(_read(process, capture))
-    timed_out = out_of_memory = False
+    disk = DiskWatch(cwd, limits.disk_bytes, limits.disk_entries)
+    passed: Passed | None = None
     try:
         async with asyncio.timeout(limits.seconds):
-            out_of_memory = await _watch(process, limits.memory_bytes)
+            passed = await _watch(process, limits, disk, scratch)
     except TimeoutError:
-        timed_out = True
+        passed = Passed.TIME
     finally:
+        if scratch and process.returncode is None:
+            await _told_to_end(process)
         _kill_group(process.pid)
-        status = await process.wait()
+        status = await _ended(process)
         await asyncio.wait({reader}, timeout=_LAST_WORDS_SECONDS)
         reader.cancel()
         await asyncio.gather(reader, return_exceptions=True)
         process._transport.close()  # type: ignore[attr-defined]  # a survivor outside the group may hold the pipe
+        disk.close()
     return Finished(
         status=status if status >= 0 else 128 - status,
         output=capture.text(),
-        timed_out=timed_out,
+        timed_out=passed is Passed.TIME,
         truncated=capture.truncated,
-        out_of_memory=out_of_memory,
+        out_of_memory=passed is Passed.MEMORY,
+        out_of_disk=passed is Passed.DISK,
     )
 
 
-async def _watch(process: asyncio.subprocess.Process, memory_bytes: int) -> bool:
-    """Wait for the end; True when the memory of all processes together passed the limit first."""
-    end = asyncio.create_task(process.wait())
+class Passed(Enum):
+    """The limit that a program passed and was killed for."""
+
+    TIME = "time"
+    MEMORY = "memory"
+    DISK = "disk"
+
+
+async def _watch(
+    process: asyncio.subprocess.Process, limits: Limits, disk: DiskWatch, scratch: Sequence[str]
+) -> Passed | None:
+    """Wait for the end; say which limit all processes together passed first.
+
+    What stands on the disk is looked at once more after the end, since a quick program may have filled it meanwhile.
+    """
+    end = asyncio.create_task(_ended(process))
+    look: asyncio.Task[bool] | None = None
     try:
-        while not end.done():
-            if tree_memory(process.pid) > memory_bytes:
-                return True
+        while True:
+            pids = descendants(process.pid)
+            if memory_of(pids) > limits.memory_bytes:
+                return Passed.MEMORY
+            if scratch and scratch_entries(pids, scratch) > limits.disk_entries:
+                return Passed.DISK
+            if look is None and disk.due():
+                look = asyncio.create_task(asyncio.to_thread(disk.passed, pids))
             await asyncio.wait({end}, timeout=_WATCH_SECONDS)
+            if look is not None and (look.done() or end.done()):
+                if await look:
+                    return Passed.DISK
+                look = None
+            if end.done():
+                return Passed.DISK if disk.due() and await asyncio.to_thread(disk.passed, ()) else None
     finally:
         end.cancel()
-    return False
+        if look is not None:
+            await asyncio.wait({look})
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Wait for the process alone: asyncio's own wait lasts until nobody holds the other end of its pipe any more."""
+    waiting = asyncio.create_task(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait({waiting}, timeout=_WATCH_SECONDS)
+        return process.returncode
+    finally:
+        waiting.cancel()
+
+
+async def _told_to_end(process: asyncio.subprocess.Process) -> None:
+    """Have our own program end what it started; when it does not in time, everything is killed that can be."""
+    process.terminate()
+    end = asyncio.create_task(_ended(process))
+    try:
+        await asyncio.wait({end}, timeout=_LAST_WORDS_SECONDS)
+    finally:
+        end.cancel()
 
 
 async def _read(process: asyncio.subprocess.Process, capture: Capture) -> None:

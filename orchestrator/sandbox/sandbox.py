@@ -17,10 +17,12 @@ from pathlib import Path
 
 from orchestrator.errors import SandboxError
 from orchestrator.sandbox import layout
+from orchestrator.sandbox.claims import Claim, claims
+from orchestrator.sandbox.filter import seccomp_filter
 from orchestrator.sandbox.index import index_hosts, index_proxy
 from orchestrator.sandbox.limits import Finished, Limits, PackageIndex, Rung
 from orchestrator.sandbox.node import npm_hosts
-from orchestrator.sandbox.process import run_process, sees_children
+from orchestrator.sandbox.process import run_process
 
 _HERE = Path(__file__).parent
 _PROGRAMS = ("relay.py", "probe.py")
@@ -94,7 +96,13 @@ class Sandbox:
             command = self._command(argv, workspace, read_only, folder, bounds, variables)
             outer = {} if self.isolated else variables
             try:
-                finished = await run_process(command, limits=bounds, environment=outer, cwd=workspace)
+                finished = await run_process(
+                    command,
+                    limits=bounds,
+                    environment=outer,
+                    cwd=workspace,
+                    scratch=layout.SCRATCH if self.isolated else (),
+                )
             except OSError as error:
                 raise SandboxError(f"The sandbox ({self.rung}) does not start: {error}", hint=_HINT) from error
         return replace(finished, index_failures=tuple(proxy.failures)) if proxy else finished
@@ -113,7 +121,7 @@ class Sandbox:
         if self.rung is Rung.LIMITS:
             return program
         mounts = layout.mounts(workspace, read_only, folder, limits)
-        order = {"uid": layout.UID, "own": str(workspace.resolve())}
+        order = {"uid": layout.UID, "own": str(workspace.resolve()), "filter": seccomp_filter().hex()}
         if self.rung is Rung.UNSHARE:
             order |= {"mode": "unshare", "mounts": [asdict(mount) for mount in mounts], "argv": program}
             return _launch(order | {"environment": dict(variables), "cwd": layout.WORKSPACE})
@@ -122,7 +130,7 @@ class Sandbox:
             raise SandboxError("bubblewrap (bwrap) is not installed.", hint=_HINT)
         if os.geteuid() != 0:
             inner = layout.bubblewrap_arguments(bubblewrap, mounts, variables) + program
-            return _launch({"mode": "become", "argv": inner})
+            return _launch(order | {"mode": "become", "argv": inner})
         bound = (layout.Kind.READ_ONLY, layout.Kind.READ_WRITE)
         sources = [mount.source for mount in mounts if mount.kind in bound]
         staged = [
@@ -180,6 +188,7 @@ async def self_test(sandbox: Sandbox) -> str:
             "port": server.getsockname()[1],
             "abstract": name,
             "environment": [*_environment(places), *_certificates(Path("/run")), "LC_CTYPE"],
+            "filtered": bool(seccomp_filter()),
         }
         argv = [places.python, "-I", "-S", "/run/probe.py", json.dumps(question)]
         try:
@@ -246,20 +255,17 @@ def _launch(order: Mapping[str, object]) -> list[str]:
 
 
 def _describe(rung: Rung) -> str:
-    memory = "" if sees_children() else " Memory is limited for each process, not for all together."
-    match rung:
-        case Rung.BUBBLEWRAP:
-            return (
-                "Generated code ran in bubblewrap: no network, no file but its own folder, an own process "
-                f"space, no privilege, limits on time, memory, processes and output.{memory}"
-            )
-        case Rung.UNSHARE:
-            return (
-                "Generated code ran in Linux namespaces of its own: no network, no file but its own folder, an own "
-                f"process space, no privilege, limits on time, memory, processes and output.{memory}"
-            )
-        case Rung.LIMITS:
-            return (
-                "There was no isolation: programs ran with limits on time and memory and a clean environment, but "
-                "with this machine's network and files."
-            )
+    where = {Rung.BUBBLEWRAP: "in bubblewrap", Rung.UNSHARE: "in Linux namespaces of its own"}.get(rung)
+    if where is None:
+        return (
+            "There was no isolation: programs ran with limits on time, memory and disk and a clean environment, but "
+            "with this machine's network and files."
+        )
+    kept = claims(rung)
+    memory = Claim.TOTAL_MEMORY not in kept
+    return (
+        f"Generated code ran {where}: no network, no file but its own folder, an own process space, no privilege, "
+        "limits on time, memory, disk, processes and output."
+        f"{' Memory is limited for each process, not for all together.' if memory else ''}"
+        f"{'' if Claim.KERNEL in kept else ' No system call is refused on this kind of processor.'}"
+    )

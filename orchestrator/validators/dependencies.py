@@ -84,12 +84,14 @@ async def install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
 
 def read_pip(finished: Finished, requirements: tuple[str, ...], origin: str) -> ValidationResult:
     """Judge how pip ended; a failure while the index was out of reach says nothing about the project."""
-    if finished.status == 0 and not finished.timed_out:
+    if finished.status == 0 and not finished.passed(_LIMITS):
         detail = f"{len(requirements)} requirements installed"
         return ValidationResult(DEPENDENCIES, ValidationStatus.PASSED, (), detail)
     if finished.timed_out:
         detail = f"The dependencies were not installed within {_LIMITS.seconds:.0f} seconds."
         return ValidationResult(DEPENDENCIES, ValidationStatus.NOT_RUN, (), detail)
+    if passed := finished.passed(_LIMITS):
+        return ValidationResult(DEPENDENCIES, ValidationStatus.NOT_RUN, (), f"pip {passed}.")
     if finished.index_failures or _UNREACHED.search(finished.output):
         reasons = "; ".join(dict.fromkeys(finished.index_failures)) or tail(finished.output, 300)
         detail = f"The package index cannot be reached: {reasons}"
@@ -143,9 +145,9 @@ def _entries(root: Path) -> Iterator[str | Finding]:
 
 
 def _text(root: Path, name: str) -> str:
-    """Read a file of the project that is no link and not absurdly long; an empty text otherwise."""
+    """Read a file of the project with no link on the way and not absurdly long; an empty text otherwise."""
     path = root / name
-    if path.is_symlink() or not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+    if path.resolve() != root.resolve() / name or not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
         return ""
     return path.read_text(encoding="utf-8", errors="replace")
 

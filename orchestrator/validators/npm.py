@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -133,7 +134,7 @@ async def run_scripts(
 
 def give_modules(environment: Environment | None, root: Path) -> None:
     """Copy the installed packages into a throw-away copy of the project, which may then do with them what it likes."""
-    if environment and environment.path and not (root / _MODULES).exists():
+    if environment and environment.path and not os.path.lexists(root / _MODULES):
         shutil.copytree(environment.path / _MODULES, root / _MODULES, symlinks=True)
 
 
@@ -149,8 +150,8 @@ def read_install(finished: Finished, package: Package, text: str) -> ValidationR
         return not_run(NPM_INSTALL, f"This machine's Node.js does not fit ({engines[0]['present'].strip()}): {said}.")
     if finished.timed_out:
         return not_run(NPM_INSTALL, f"The packages were not installed within {_INSTALL_LIMITS.seconds:.0f} seconds.")
-    if finished.out_of_memory:
-        return not_run(NPM_INSTALL, f"npm used more than {_INSTALL_LIMITS.memory_bytes // MIB} MiB of memory.")
+    if passed := finished.passed(_INSTALL_LIMITS):
+        return not_run(NPM_INSTALL, f"npm {passed}.")
     if finished.status == 0:
         return ValidationResult(NPM_INSTALL, ValidationStatus.PASSED, (), summary_in(finished.output) or "installed")
     named = _MISSING.search(finished.output) or _NO_VERSION.search(finished.output)
@@ -166,15 +167,11 @@ def read_install(finished: Finished, package: Package, text: str) -> ValidationR
 def read_script(validator: str, finished: Finished, package: Package, root: Path) -> ValidationResult:
     """Judge how a script ended; its findings are the places in the project that its output names."""
     script = SCRIPTS[validator]
-    if finished.status == 0 and not finished.timed_out and not finished.out_of_memory:
+    passed = finished.passed(_RUN_LIMITS)
+    if finished.status == 0 and not passed:
         detail = summary_in(finished.output) or "exit status 0"
         return ValidationResult(validator, ValidationStatus.PASSED, (), detail)
-    if finished.timed_out:
-        ending = f"did not end within {_RUN_LIMITS.seconds:.0f} seconds"
-    elif finished.out_of_memory:
-        ending = f"used more than {_RUN_LIMITS.memory_bytes // MIB} MiB of memory"
-    else:
-        ending = f"ended with status {finished.status}"
+    ending = passed or f"ended with status {finished.status}"
     found = findings_in(finished.output, root)[:FINDINGS]
     message = f"`npm run {script}` {ending}.\n{tail(finished.output)}".strip()
     return _failed(validator, found or (Finding(PACKAGE_JSON, package.scripts[script], message),), ending)

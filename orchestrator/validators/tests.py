@@ -55,7 +55,7 @@ def read_pytest(finished: Finished, word: str) -> ValidationResult:
     """Read what the plugin printed; only a run that ended well and in which a test passed counts as passed."""
     report = _report(finished.output, word)
     output = finished.output.partition(word)[0]
-    if finished.timed_out or finished.out_of_memory or report is None:
+    if finished.passed(_LIMITS) or report is None:
         return _failed(f"pytest {_ending(finished)}.\n{tail(output)}")
     detail = ", ".join(f"{report[name]} {name}" for name in ("passed", "failed", "skipped") if report[name])
     findings = tuple(Finding(item["path"], max(1, item["line"]), item["message"]) for item in report["findings"])
@@ -81,7 +81,7 @@ async def run_command(root: Path, sandbox: Sandbox, packages: Path | None, comma
         limits=_LIMITS,
         environment=_variables(places, first=0),
     )
-    if finished.status == 0 and not finished.timed_out:
+    if finished.status == 0 and not finished.passed(_LIMITS):
         return ValidationResult(command, ValidationStatus.PASSED, (), "exit status 0")
     message = f"`{command}` {_ending(finished)}.\n{tail(finished.output)}".strip()
     return ValidationResult(command, ValidationStatus.FAILED, (Finding(SPEC_FILE, 1, message),), _ending(finished))
@@ -107,11 +107,7 @@ def _report(output: str, word: str) -> dict[str, Any] | None:
 
 
 def _ending(finished: Finished) -> str:
-    if finished.timed_out:
-        return f"did not end within {_LIMITS.seconds:.0f} seconds"
-    if finished.out_of_memory:
-        return f"used more than {_LIMITS.memory_bytes // 2**20} MiB of memory"
-    return f"ended with status {finished.status}"
+    return finished.passed(_LIMITS) or f"ended with status {finished.status}"
 
 
 def _failed(message: str, code: Code | None = None) -> ValidationResult:

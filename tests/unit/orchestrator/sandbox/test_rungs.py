@@ -35,12 +35,13 @@ async def test_the_self_test_sees_that_limits_alone_hold_nothing(tmp_path: Path)
     probe = Path(sys.modules[self_test.__module__].__file__ or "").with_name("probe.py")
     canary = tmp_path / "canary"
     canary.write_text("x")
-    question = f'{{"files": ["{canary}"], "port": 1, "abstract": "x", "environment": []}}'
+    question = f'{{"files": ["{canary}"], "port": 1, "abstract": "x", "environment": [], "filtered": true}}'
     argv = [sandbox.places(tmp_path).python, "-I", "-S", str(probe), question]
 
     finished = await sandbox.run(argv, workspace=tmp_path)
 
     assert f"it can read {canary}" in finished.output
+    assert "no system call is refused" in finished.output
 
 
 @pytest.mark.parametrize("rung", [Rung.BUBBLEWRAP, Rung.UNSHARE])
@@ -123,8 +124,8 @@ asyncio.run(main())
 def copy_of_ours(folder: Path) -> None:
     source = Path(__file__).parents[4] / "orchestrator"
     (folder / "orchestrator").mkdir()
-    for name in ("__init__.py", "errors.py"):
-        shutil.copy(source / name, folder / "orchestrator" / name)
+    for path in source.glob("*.py"):
+        shutil.copy(path, folder / "orchestrator")
     shutil.copytree(
         source / "sandbox", folder / "orchestrator" / "sandbox", ignore=shutil.ignore_patterns("__pycache__")
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from orchestrator.sandbox import Finished, Rung, Sandbox, open_sandbox
 from orchestrator.state import Finding, ValidationStatus
 from orchestrator.validators import Environment, install, requirement_key
-from orchestrator.validators.dependencies import declared, read_pip, requirement_or_finding
+from orchestrator.validators.dependencies import Declared, declared, read_pip, requirement_or_finding
 from tests.unit.orchestrator.validators.conftest import Write
 
 PYPROJECT = """
@@ -72,6 +72,14 @@ def test_a_requirements_file_that_is_a_link_is_not_followed(write: Write, tmp_pa
     (root / "requirements.txt").symlink_to(tmp_path / "outside.txt")
 
     assert declared(root).requirements == ()
+
+
+def test_sec_21_no_link_on_the_way_to_an_included_file_is_followed(write: Write, tmp_path: Path) -> None:
+    root = write({"requirements.txt": "-r folder/keys.txt\n"})
+    (tmp_path / "keys.txt").write_text("OPENAI_API_KEY=sk-canary\n")
+    (root / "folder").symlink_to(tmp_path)
+
+    assert declared(root) == Declared((), ())
 
 
 def test_files_that_include_each_other_come_to_an_end(write: Write) -> None:

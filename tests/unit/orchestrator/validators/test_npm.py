@@ -11,7 +11,7 @@ import pytest
 from orchestrator.sandbox import Finished, Rung, Sandbox, node_tools, open_sandbox
 from orchestrator.state import ValidationStatus
 from orchestrator.validators import Environment, ValidationPlan, needs_packages, npm_install, npm_key, validate
-from orchestrator.validators.npm import read_install, read_script
+from orchestrator.validators.npm import give_modules, read_install, read_script
 from orchestrator.validators.package_json import read_package
 from tests.unit.orchestrator.validators.conftest import Write
 
@@ -265,3 +265,14 @@ async def test_a_node_outside_of_the_system_is_shown_to_the_sandbox(
     found = await results(root, sandbox, ValidationPlan(), tmp_path / "into")
 
     assert found == {"npm_install": PASSED, "npm_test": PASSED}
+
+
+def test_sec_21_packages_are_not_copied_to_where_a_link_of_the_project_leads(tmp_path: Path) -> None:
+    root, installed = tmp_path / "root", tmp_path / "installed"
+    (installed / "node_modules").mkdir(parents=True)
+    root.mkdir()
+    (root / "node_modules").symlink_to(tmp_path / "outside")
+
+    give_modules(Environment(installed, ()), root)
+
+    assert not (tmp_path / "outside").exists()
