@@ -229,9 +229,9 @@ class Stage:
             "PORT": "0",
         }
 
-    async def scene(self, spec: str = SPEC, *, installed: bool = True) -> Scene:
+    async def scene(self, spec: str = SPEC, *, installed: bool = True, owner: str = "octo") -> Scene:
         """Make a repository that holds its spec only; the App is installed on it, unless told otherwise."""
-        name = f"octo/demo-{len(self.scenes) + 1}"
+        name = f"{owner}/demo-{len(self.scenes) + 1}"
         await self.hub.create_repository(name, {".orchestrator.yaml": spec})
         self.hub.set_permission(name, MAINTAINER, "write")
         self.hub.set_permission(name, STRANGER, "read")

@@ -73,6 +73,14 @@ async def disturbed(scene: Scene, scenario: Scenario, write: Write, kind: str) -
     return await end_state(scene)
 
 
+def unlike(expected: object, actual: object) -> tuple[object, object]:
+    """Return what of two values is not alike, of lists the items that are not in both."""
+    if not isinstance(expected, list) or not isinstance(actual, list):
+        return expected, actual
+    missing, more = ([it for it in one if it not in other] for one, other in ((expected, actual), (actual, expected)))
+    return (missing, more) if missing or more else (expected, actual)
+
+
 async def differences(
     house: House, scenario: Scenario, expected: EndState, faults: Sequence[tuple[Write, str]]
 ) -> dict[tuple[Write, str], dict[str, tuple[object, object]]]:
@@ -82,7 +90,7 @@ async def differences(
     async def one(scene: Scene, write: Write, kind: str) -> dict[str, tuple[object, object]]:
         async with places:
             actual = await disturbed(scene, scenario, write, kind)
-        return {part: (expected[part], actual[part]) for part in expected if expected[part] != actual[part]}
+        return {part: unlike(expected[part], actual[part]) for part in expected if expected[part] != actual[part]}
 
     scenes = [await house.scene() for _ in faults]
     async with asyncio.TaskGroup() as group:
