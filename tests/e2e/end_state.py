@@ -10,7 +10,7 @@ from typing import Any
 from bot.localhub.faults import RecordedRequest
 from tests.e2e.stage import Scene, until
 
-Scenario = Callable[[Scene], Awaitable[None]]
+Scenario = Callable[[Scene], Awaitable[object]]
 """What people say on one new repository, and what they wait for; it ends when the bot has nothing left to do."""
 
 EndState = dict[str, Any]

@@ -310,10 +310,10 @@ class House:
     stage: Stage
     bot: Bot
 
-    async def scene(self, spec: str = SPEC, script: Script | None = None) -> Scene:
+    async def scene(self, spec: str = SPEC, script: Script | None = None, owner: str = "octo") -> Scene:
         """Make a repository, and let the models answer by a script from now on."""
         self.stage.models.script = script or Script(tasks=1)
-        return await self.stage.scene(spec)
+        return await self.stage.scene(spec, owner=owner)
 
     def calls_since(self, count: int) -> list[Call]:
         """Return the model calls after the first `count`."""
