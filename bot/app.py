@@ -180,6 +180,9 @@ class Intake:
 
     async def _queue(self, asked: Asked) -> tuple[str, str]:
         existing = asked.trigger.run or None if asked.pressed and asked.follows else None
+        if existing and asked.name == "resume":
+            # As with the command, what goes on is the newest round of the pull request.
+            existing = await self._kept(self._deliveries.newest_round(existing)) or existing
         if asked.follows and not asked.pressed:
             existing = await self._deliveries.run_about(
                 asked.trigger.repository,

@@ -198,6 +198,10 @@ class Workshop:
         earlier = await self._earlier(delivery, asked)
         if earlier is None:
             raise ValueError(f"the kept delivery {delivery.id} is about no run")
+
+        async def round_of(run_id: str) -> Earlier | None:
+            return await origin_of(self.plane.database, run_id, delivery.repository, self.rules.app_slug)
+
         handled = await rerun(
             asked.trigger,
             earlier,
@@ -208,6 +212,7 @@ class Workshop:
             operator=self.plane.operator,
             secrets=self.secrets,
             previews=self.previews(earlier.run_id),
+            round_of=round_of,
         )
         about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
         log.info("run again", extra=about)

@@ -130,7 +130,8 @@ class Root:
     """The run that a pull request of ours belongs to; a round of `revise` publishes under its marks.
 
     `issue` is None where it began without one. `authors` are those whose words the round's models see besides the
-    command's own. `before` are the rounds with a commit on the branch before this one, the oldest first.
+    command's own. `before` are the rounds with a commit on the branch before this one, the oldest first. `standing` is
+    the run or round that made the newest of our commits before this one, where it is known.
     """
 
     run_id: str
@@ -138,6 +139,7 @@ class Root:
     issue: int | None
     authors: tuple[str, ...] = ()
     before: tuple[rounds.Round, ...] = ()
+    standing: ProjectState | None = None
 
 
 @dataclass(slots=True)
@@ -165,6 +167,11 @@ class Desk:
     def marks(self) -> str:
         """The id of the run in whose name everything about the pull request is published."""
         return self.root.run_id if self.root else self.run_id
+
+    @property
+    def standing(self) -> ProjectState | None:
+        """What a round's head was made by, where that is known."""
+        return self.root.standing if self.root else None
 
     async def said(self, step: str, detail: str = "") -> None:
         """Tell whoever listens that a step is done."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from orchestrator.github.checks import CheckRun, Conclusion
 from orchestrator.github.publisher import Publisher
-from orchestrator.github.summaries import running_checks
+from orchestrator.github.summaries import check_runs, running_checks
 from orchestrator.state import ProjectState
 
 _OPEN = ("open_checks", "head")
@@ -26,12 +26,19 @@ async def show_round(publisher: Publisher, state: ProjectState, head_sha: str, n
     return next((note for note in notes if note), "")
 
 
-async def end_rounds(publisher: Publisher, conclusion: Conclusion, title: str, summary: str) -> None:
-    """Conclude the check runs that a round has left open on a head; those that are concluded stay as they are."""
+async def end_rounds(
+    publisher: Publisher, conclusion: Conclusion, title: str, summary: str, standing: ProjectState | None = None
+) -> None:
+    """Conclude the check runs that a round has left open on a head; those that are concluded stay as they are.
+
+    Where the round leaves a head behind as it was, `standing` is the run that it was made by: what that one said of it
+    holds still.
+    """
     _, value = await publisher.effects.begin(*_OPEN)
     if not value:
         return
     head_sha, *names = value.split()
-    for name in names:
-        await publisher.end_check_run(head_sha, CheckRun(f"{_PREFIX}{name}", conclusion, title, summary))
+    said = {it.name: it for single in (False, True) for it in (check_runs(standing, single=single) if standing else ())}
+    for name in (f"{_PREFIX}{it}" for it in names):
+        await publisher.end_check_run(head_sha, said.get(name) or CheckRun(name, conclusion, title, summary))
     await publisher.effects.done(*_OPEN, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestrator.github.follow import resume, why_not_resumed
 from orchestrator.github.handler import read_spec
 from orchestrator.github.publisher import Effects, Publisher
 from orchestrator.github.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
-from orchestrator.github.repository import head_of
+from orchestrator.github.repository import CI_TRAILER, ROUND_TRAILER, head_of, trailer
 from orchestrator.github.sanitize import Redactor
 from orchestrator.github.summaries import check_runs
 from orchestrator.github.trigger import Trigger, run_id_for
@@ -55,18 +55,21 @@ async def rerun(
     operator: OperatorConfig,
     secrets: Iterable[str] = (),
     previews: Previews | None = None,
+    round_of: Callable[[str], Awaitable[Earlier | None]] | None = None,
 ) -> HandledRun:
     """Conclude the check runs of a head again: from a resume, from validators that run anew, or as they were.
 
-    `earlier` is the run that made them, `refusal` says why whoever pressed may have no more of it, or is empty. A run
-    that stopped early goes on, as `resume` does; of one that is completed the validators run again, which asks no
-    model. Nothing is commented to somebody without the permission. Raises what `handle` raises.
+    `earlier` is the run that they are published for, `round_of` finds the round that made the head by its id. `refusal`
+    says why whoever pressed may have no more of it, or is empty. A run that stopped early goes on, as `resume` does, as
+    long as nothing is on top of the head; of one that is completed the validators run again, which asks no model.
+    Nothing is commented to somebody without the permission. Raises what `handle` raises.
     """
     run_id = run_id_for(trigger.repository_id, trigger.source, "resume")
     client = github.repository(trigger.repository, trigger.installation_id)
     redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
-        if await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id):
+        staged = await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id)
+        if staged:
             effects, earlier = StagedEffects(effects), earlier.staged()
         login = await github.login(client)
         publisher = Publisher(
@@ -77,7 +80,9 @@ async def rerun(
 
         # 1. Which check runs wait to be concluded.
         names = [trigger.check_name] if trigger.check_name else await _own_names(client, trigger.head_sha, earlier)
-        state = await plane.state(earlier.run_id)
+        round_ = await _round_of(client, trigger.head_sha, earlier, round_of)
+        made = earlier if round_ is None else round_.staged() if staged else round_
+        state = await plane.state(made.run_id)
         if state is None or not names:
             return HandledRun(run_id, "ignored", "there is no check run of the run on this commit")
 
@@ -93,11 +98,13 @@ async def rerun(
 
         # 3. What stopped early goes on; what is completed is validated again.
         elif not why_not_resumed(state):
-            if spec.enabled and not findings and default_head is not None:
-                handled = await resume(desk, spec, earlier, operator)
-                state = await plane.state(earlier.run_id) or state
+            on_top = await head_of(client, trigger.head_branch) if trigger.head_branch else None
+            newest = on_top in (None, trigger.head_sha)
+            if spec.enabled and not findings and default_head is not None and newest:
+                handled = await resume(desk, spec, made, operator)
+                state = await plane.state(made.run_id) or state
         elif spec.enabled and state.status.ended and set(names) & set(_VALIDATED):
-            state = replace(state, validation=await _validated(client, trigger, earlier.run_id, plane))
+            state = replace(state, validation=await _validated(client, trigger, made.run_id, plane))
 
         # 4. Concluded again, also where nothing has changed: GitHub waits for it.
         for check in concluded(state, names):
@@ -148,6 +155,26 @@ async def findings_of(client: RepositoryClient, check_run_id: int) -> str:
 
     name, title, lines = await client.read("read the findings of a check run", read)
     return "\n".join([f"Fix what the check {name} found: {title}", *lines])[:MAX_FINDINGS_LETTERS]
+
+
+async def _round_of(
+    client: RepositoryClient, sha: str, earlier: Earlier, find: Callable[[str], Awaitable[Earlier | None]] | None
+) -> Earlier | None:
+    """Return the round of the run `earlier` that made a commit, or None.
+
+    An empty commit that lets CI run carries what was said of the commit below it.
+    """
+
+    def named(repository: Repository) -> str:
+        commit = repository.get_git_commit(sha)
+        while trailer(commit.message, CI_TRAILER) and commit.parents:
+            commit = repository.get_git_commit(commit.parents[0].sha)
+        return trailer(commit.message, ROUND_TRAILER)
+
+    name = await client.read("read whose commit it is", named)
+    found = await find(name) if find and name else None
+    # A message is only text: that the round is this run's stands in the store.
+    return found if found and found.root and found.root.run_id == earlier.run_id else None
 
 
 async def _own_names(client: RepositoryClient, head_sha: str, earlier: Earlier) -> list[str]:

@@ -20,7 +20,6 @@ from orchestrator.github.report import pull_request_body
 from orchestrator.github.repository import Moved, commit_files, commit_message, head_of, opened, updated
 from orchestrator.github.rounds import Round
 from orchestrator.github.status import Links, how_to_go_on
-from orchestrator.github.summaries import check_runs
 from orchestrator.github.threads import reply_to_thread, review_threads
 from orchestrator.github.untrusted import held_back
 from orchestrator.hidden import visible
@@ -106,7 +105,8 @@ async def join_round(desk: Desk, found: Ours, earlier: Earlier | None) -> None:
         if it.round != desk.run_id
     ]
     desk.publisher = desk.publisher.of_run(found.run_id, effects)
-    desk.root = Root(found.run_id, found.number, issue, authors, tuple(before))
+    standing = before[-1].state if before else await desk.plane.state(found.run_id)
+    desk.root = Root(found.run_id, found.number, issue, authors, tuple(before), standing)
 
 
 def own_commits(desk: Desk, found: Ours) -> list[OwnCommit]:
@@ -151,7 +151,7 @@ async def deliver_round(
     changes = await desk.plane.changes(desk.run_id)
     mine = own_commits(desk, found)
     if not changes:
-        return await _unchanged(desk, job, state, found, base_sha)
+        return await _unchanged(desk, state, found, base_sha)
     refuse_leaks(changes, desk.redactor)
     root = desk.root
     if root is None:
@@ -181,10 +181,9 @@ async def deliver_round(
                 expected_head=base_sha,
             )
         except Moved:
-            await _restore_checks(desk, job, found, base_sha)
             return await _moved(desk, branch, base_sha)
     if head == base_sha:
-        return await _unchanged(desk, job, state, found, base_sha)
+        return await _unchanged(desk, state, found, base_sha)
     await desk.said("committed", f"{branch}@{head[:12]}")
 
     # 4. The same pull request: its title stays, its text tells of this round.
@@ -227,7 +226,7 @@ async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[s
         await reply_to_thread(desk.client, number, thread.comments[0].id, desk.publisher.safe(body))
 
 
-async def _unchanged(desk: Desk, job: JobSpec, state: ProjectState, found: Ours, base_sha: str) -> HandledRun:
+async def _unchanged(desk: Desk, state: ProjectState, found: Ours, base_sha: str) -> HandledRun:
     """Say that a round changed nothing, and why; the pull request stays as it is."""
     links = Links(found.number, found.pull.html_url, found.branch, resumable=desk.resumable)
     why = one_line(state.outcome.reason).rstrip(".") or "nothing was built"
@@ -238,7 +237,7 @@ async def _unchanged(desk: Desk, job: JobSpec, state: ProjectState, found: Ours,
     else:
         hint = "To try again, comment `/orchestrate revise` with a hint about what to do otherwise."
     body = f"Nothing was changed: {why}. {hint}".rstrip()
-    await _restore_checks(desk, job, found, base_sha)
+    await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
     await desk.show(state, links)
     await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
@@ -256,18 +255,6 @@ async def _unchanged(desk: Desk, job: JobSpec, state: ProjectState, found: Ours,
     )
 
 
-async def _restore_checks(desk: Desk, job: JobSpec, found: Ours, sha: str) -> None:
-    """Have our checks on a head say what they said before this round worked on it, where that is known."""
-    root = desk.root
-    if root is None or not any(it.sha == sha and it.run == root.run_id for it in found.commits):
-        return
-    last = root.before[-1].state if root.before else await desk.plane.state(root.run_id)
-    for check in check_runs(last, single=job.github.checks == "one") if last else ():
-        await desk.publisher.upsert_check_run(sha, check)
-    # What nobody remembers may still be in progress there.
-    await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT)
-
-
 async def _moved(desk: Desk, branch: str, base_sha: str) -> HandledRun:
     """Say that the branch has moved while the round worked, and what to do."""
     now = await head_of(desk.client, branch)
@@ -276,6 +263,6 @@ async def _moved(desk: Desk, branch: str, base_sha: str) -> HandledRun:
         "round worked, and what others push is never overwritten. Comment `/orchestrate revise` again: the next round "
         "works on the new head."
     )
-    await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT)
+    await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
     await desk.show_text(f"{NOT_PUSHED}: {said}")
     return await refuse(desk, said, NOT_PUSHED)

@@ -10,7 +10,7 @@ from typing import Any
 from bot.localhub.faults import RecordedRequest
 from tests.e2e.stage import Scene, until
 
-Scenario = Callable[[Scene], Awaitable[None]]
+Scenario = Callable[[Scene], Awaitable[object]]
 """What people say on one new repository, and what they wait for; it ends when the bot has nothing left to do."""
 
 EndState = dict[str, Any]
@@ -21,7 +21,7 @@ _MASKS = (
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "SHA"),
     (re.compile(r"\b(run[= /]|Orchestrator-Run: |/runs/)[\w-]+"), r"\1RUN"),
     (re.compile(r"127\.0\.0\.1:[0-9]+"), "HOST"),
-    (re.compile(r"octo/demo-[0-9]+"), "octo/demo"),
+    (re.compile(r"\b(octo[0-9]*|stranger)/demo-[0-9]+"), r"REPOSITORY"),
     (re.compile(r"\$[0-9.]+"), "$"),
     (re.compile(r"\b[0-9.,]+ ?(s|ms|min|h|tokens?|%)(?![\w-])"), r"N \1"),
     (re.compile(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}(T[0-9:Z]+)?"), "DAY"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 import httpx
@@ -17,30 +18,37 @@ _REMARKS = re.compile(r"What is open on it\n<remarks (?P<word>\w+)>\n(?P<text>.*
 _JOB = re.compile(r"^Job\n<job (?P<word>\w+)>\n(?P<text>.*?)\n</job (?P=word)>", re.DOTALL | re.MULTILINE)
 
 
-def plans(question: Question) -> Answer:
-    """Plan a library of one part, and for feedback on it one task; none when it says that all is well."""
+def plans(question: Question, parts: int = 1) -> Answer:
+    """Plan a library, and for feedback on it one task for each part; none when it says that all is well."""
     if FEEDBACK not in question.prompt:
-        return Answer(library.plan(1, 1))
+        return Answer(library.plan(parts, 1))
     if "Leave it as it is" in job_of(question.prompt):
         return Answer({"tasks": []})
-    task = {
-        "id": "mend", "title": "Mend the first part", "type": "code_generation", "description": "Answer the feedback.",
-        "depends_on": [], "files": [PART], "critical": False,
-    }  # fmt: skip
-    return Answer({"tasks": [task]})
+    mends = [f"mend-{number}" if number > 1 else "mend" for number in range(1, parts + 1)]
+    tasks = [
+        {
+            "id": mend, "title": f"Mend part {number}", "type": "code_generation", "description": "Answer it.",
+            "depends_on": mends[number - 2 : number - 1], "files": [f"sample_library/part_{number}.py"],
+            "critical": False,
+        }
+        for number, mend in enumerate(mends, 1)
+    ]  # fmt: skip
+    return Answer({"tasks": tasks})
 
 
 def writes(question: Question) -> Answer:
-    """Write what is planned; feedback adds the number of the turn to the part, so that every round changes it."""
+    """Write what is planned; feedback adds the number of the turn to a part, so that every round changes it."""
     if FEEDBACK not in question.prompt:
         return Answer(library.changes(question.prompt, question.turn))
-    text = library.content(PART) + f"\n\nROUND = {question.turn}\n"
-    return Answer({"files": [{"path": PART, "content": text}], "notes": "Answered the feedback."})
+    number = re.search(r"^Task: mend-(\d+)$", question.prompt, re.MULTILINE)
+    path = f"sample_library/part_{number[1]}.py" if number else PART
+    text = library.content(path) + f"\n\nROUND = {question.turn}\n"
+    return Answer({"files": [{"path": path, "content": text}], "notes": "Answered the feedback."})
 
 
-def revisable() -> Script:
-    """Return models that build a library of one part and revise that part."""
-    return Script(answers={"decompose": plans, "generate": writes})
+def revisable(parts: int = 1) -> Script:
+    """Return models that build a library of so many parts and revise each of them."""
+    return Script(tasks=parts, answers={"decompose": partial(plans, parts=parts), "generate": writes})
 
 
 def half_done() -> Script:

@@ -229,9 +229,9 @@ class Stage:
             "PORT": "0",
         }
 
-    async def scene(self, spec: str = SPEC, *, installed: bool = True) -> Scene:
+    async def scene(self, spec: str = SPEC, *, installed: bool = True, owner: str = "octo") -> Scene:
         """Make a repository that holds its spec only; the App is installed on it, unless told otherwise."""
-        name = f"octo/demo-{len(self.scenes) + 1}"
+        name = f"{owner}/demo-{len(self.scenes) + 1}"
         await self.hub.create_repository(name, {".orchestrator.yaml": spec})
         self.hub.set_permission(name, MAINTAINER, "write")
         self.hub.set_permission(name, STRANGER, "read")
@@ -310,10 +310,10 @@ class House:
     stage: Stage
     bot: Bot
 
-    async def scene(self, spec: str = SPEC, script: Script | None = None) -> Scene:
+    async def scene(self, spec: str = SPEC, script: Script | None = None, owner: str = "octo") -> Scene:
         """Make a repository, and let the models answer by a script from now on."""
         self.stage.models.script = script or Script(tasks=1)
-        return await self.stage.scene(spec)
+        return await self.stage.scene(spec, owner=owner)
 
     def calls_since(self, count: int) -> list[Call]:
         """Return the model calls after the first `count`."""

@@ -230,6 +230,7 @@ async def test_a_round_whose_forecast_is_above_the_threshold_builds_nothing_and_
         "Not revised: its forecast is above `require_approval_above_usd`, so nothing was built."
     )
     assert (await house.bot.report(dear.run_id))["status"] == "cancelled"
+    assert scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS
 
     await scene.hub.commit(scene.repository, {".orchestrator.yaml": SPEC})
     again = await said(asked, "/orchestrate revise Name the constant.")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.e2e.deliveries import answers_about
-from tests.e2e.stage import GOOD_CHECKS, MAINTAINER, STRANGER, House, Scene, until
+from tests.e2e.revising import PART, job_of, messages, revisable, said
+from tests.e2e.stage import CHECKS, GOOD_CHECKS, MAINTAINER, STRANGER, House, Scene, until
 from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,22 +154,73 @@ async def test_retry_failed_and_run_again_go_on_with_a_run_that_stopped_as_resum
 
 
 async def test_revise_findings_is_the_command_revise_with_what_the_check_found(house: House) -> None:
-    scene = await house.scene()
+    scene = await house.scene(script=revisable())
     asked = await scene.command()
     await asked.reacted("rocket")
-    number = asked.pull["number"]
+    number, first, calls = asked.pull["number"], asked.pull["head"]["sha"], len(house.stage.models.journal)
     check = next(it["id"] for it in scene.hub.check_runs(scene.repository) if it["name"] == "orchestrator/review")
 
     _press(scene, check, "revise_findings", STRANGER)
+    await answers_about(scene, "check_run")
+    await asked.settled()
+    assert (house.calls_since(calls), len(scene.ours(number))) == ([], 1)
     _press(scene, check, "revise_findings")
     answers = await answers_about(scene, "check_run")
     await asked.settled()
 
     pressed = [it for status, it in answers if status == 202]
     assert [it["status"] for it in pressed] == ["queued", "queued"]
+    round_ = pressed[1]["run_id"]
     assert asked.run_id not in [it["run_id"] for it in pressed]
-    assert len(scene.requests("GET", f"/check-runs/{check}")) >= 1
-    assert scene.ours(number)[-1].startswith("Not started: `/orchestrate revise` is not available in this version")
-    assert len(scene.ours(number)) == 2
-    ((kept,),) = house.stage.rows(f"SELECT payload FROM deliveries WHERE run_id = '{pressed[1]['run_id']}'")
-    assert json.loads(kept)["comment"].startswith("Fix what the check orchestrator/review found: ")
+    plan = next(it for it in house.calls_since(calls) if it.purpose == "decompose")
+    assert "Description:\nFix what the check orchestrator/review found: 1 of 1 tasks approved\n" in job_of(plan.prompt)
+    assert (await house.bot.report(round_))["status"] == "completed"
+    _, mended = await messages(asked)
+    assert mended.rstrip().endswith(f"Orchestrator-Run: {asked.run_id}\nOrchestrator-Round: {round_}")
+    files = await scene.hub.files(scene.repository, asked.pull["head"]["ref"])
+    assert b"ROUND = " in files[PART]
+    assert scene.checks(first) == scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS
+    assert len(scene.ours(number)) == 1
+
+
+@pytest.mark.slow
+async def test_a_button_and_a_re_run_on_the_head_of_a_round_are_about_that_round(house: House) -> None:
+    # Given a round that was cancelled when the first of its two tasks was written
+    scene, models = await house.scene(script=revisable(parts=2)), house.stage.models
+    asked = await scene.command()
+    await asked.reacted("rocket")
+    before = len(models.journal)
+    models.hold_after(4)
+    round_ = await said(asked, "/orchestrate revise Name the constants.")
+    await until(lambda: len(models.journal) == before + 5, "the second task's question")
+    await (await said(asked, "/orchestrate cancel")).reacted("rocket")
+    models.release()
+    await asked.settled()
+    head = asked.pull["head"]["sha"]
+    ids = {it["name"]: it["id"] for it in scene.hub.check_runs(scene.repository, head)}
+    stopped, calls = scene.checks(head), len(models.journal)
+    assert "cancelled" in stopped.values()
+
+    # When a stranger has a check run again, it is concluded as that round ended, not as the run did
+    scene.hub.rerequest_check_run(scene.repository, ids["orchestrator/architecture"], user=STRANGER)
+    await _concluded(scene)
+    await asked.settled()
+    assert (scene.checks(head), house.calls_since(calls)) == (stopped, [])
+
+    # and when a maintainer presses, that round goes on
+    _press(scene, ids["orchestrator/architecture"], "retry_failed")
+    answers = await answers_about(scene, "check_run")
+    await asked.settled()
+    assert answers[-1] == (202, {"status": "queued", "run_id": round_.run_id})
+    assert (await house.bot.report(round_.run_id))["status"] == "completed"
+    new = asked.pull["head"]["sha"]
+    assert scene.checks(new) == GOOD_CHECKS
+    assert sorted(scene.checks(head)) == CHECKS
+    await _concluded(scene)
+
+    # and what is completed is validated again by the round's own validators.
+    calls = len(models.journal)
+    await scene.hub.rerequest_check_suite(scene.repository, new, house.stage.app_id, user=MAINTAINER)
+    await _concluded(scene)
+    await asked.settled()
+    assert (scene.checks(new), house.calls_since(calls)) == (GOOD_CHECKS, [])

@@ -19,8 +19,13 @@ from referencing.jsonschema import DRAFT202012
 JSON = dict[str, Any]
 
 HOME = "urn:github"
-_PARAMETERS = {"path": ".*", **dict.fromkeys(("ref", "branch", "basehead", "dir"), ".+")}
-"""Parameters of paths that may hold slashes themselves; without a `path` the root's contents are asked for."""
+WITH_SLASHES = ("path", "ref", "branch", "basehead", "dir")
+"""Parameters of paths that may hold slashes themselves."""
+MAY_BE_EMPTY = "path"
+"""Without a path it is the contents of the repository's root, which the description says in its prose only.
+
+https://docs.github.com/en/rest/repos/contents#get-repository-content
+"""
 COMMON_ERRORS = (401, 403, 404, 422, 429)
 """Any operation may answer these, though the description does not name them everywhere.
 
@@ -182,9 +187,13 @@ class Description:
 
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", template)
-    return re.compile(
-        "".join(_PARAMETERS.get(part, "[^/]+") if index % 2 else re.escape(part) for index, part in enumerate(parts))
-    )
+    return re.compile("".join(_parameter(part) if index % 2 else re.escape(part) for index, part in enumerate(parts)))
+
+
+def _parameter(name: str) -> str:
+    if name == MAY_BE_EMPTY:
+        return ".*"
+    return ".+" if name in WITH_SLASHES else "[^/]+"
 
 
 def _named(schemas: JSON) -> JSON:
