@@ -87,7 +87,7 @@ def _forecast(expected: Forecast) -> dict[str, Any]:
         "risk_level": expected.risk_level.value,
         "critical_path_seconds": expected.critical_path_seconds,
         "phases": {
-            phase: {"low_usd": low, "estimated_usd": expected.estimated_by_phase[phase], "high_usd": high}
+            phase: {"low_usd": low, "estimated_usd": expected.estimated_by_phase.get(phase, low), "high_usd": high}
             for phase, (low, high) in expected.by_phase.items()
         },
         "tasks": {
