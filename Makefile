@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test test-full live lint bench docs screenshots lock clean
+.PHONY: demo test test-full live lint fuzz bench docs screenshots lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m bot.demo $(ARGS)
@@ -26,6 +26,11 @@ lint: $(VENV)/.ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+# Hostile input for every parser, with coverage: `make fuzz ARGS="command spec --seconds 600"`.
+fuzz: $(VENV)/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.txt
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks
 
@@ -43,6 +48,8 @@ lock: $(VENV)/.ready
 		--python-version 3.11 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
 		--python-version 3.11 --group dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate \
+		--python-version 3.11 --group pyproject.toml:fuzz -o requirements-fuzz.txt
 
 $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -23,6 +23,9 @@ from orchestrator.wire import ChangesReply, Edit
 Changes = Mapping[str, bytes | None]
 
 MAX_COMPONENT_BYTES = 200
+MAX_COUNTED = 20
+MAX_COMPARED_LINES = 20_000
+MAX_COMPARED_LETTERS = 200
 
 # Never written in a repository unless the operator allows (SECURITY 17).
 PROTECTED_PATHS = (
@@ -226,7 +229,12 @@ def _edited(path: str, content: bytes | None, edit: Edit) -> bytes:
 
 
 def _occurrences(text: str, search: str) -> int:
-    return len(re.findall(f"(?={re.escape(search)})", text)) if search else 0
+    """Return how often a text stands in another, overlaps counted, up to `MAX_COUNTED`: more are no help to anybody."""
+    count, start = 0, text.find(search) if search else -1
+    while start >= 0 and count < MAX_COUNTED:
+        count += 1
+        start = text.find(search, start + 1)
+    return count
 
 
 def _like(text: str, replacement: str) -> str:
@@ -238,12 +246,14 @@ def _like(text: str, replacement: str) -> str:
 def _nearest(text: str, search: str) -> str:
     """Return the lines of the file that are most like the searched ones, for the model to quote from."""
     lines, wanted = text.splitlines(), search.splitlines()
-    if not lines or not wanted or len(lines) * len(wanted) > 10**6:
+    if not lines or not wanted or len(lines) > MAX_COMPARED_LINES:
         return ""
-    near = difflib.get_close_matches(wanted[0], lines, n=1, cutoff=0.5)
+    # Comparing takes the product of both lengths; a line that is longer is known by its begin.
+    begins = [line[:MAX_COMPARED_LETTERS] for line in lines]
+    near = difflib.get_close_matches(wanted[0][:MAX_COMPARED_LETTERS], begins, n=1, cutoff=0.5)
     if not near:
         return ""
-    start = lines.index(near[0])
+    start = begins.index(near[0])
     return "\n".join(lines[start : start + len(wanted)])
 
 

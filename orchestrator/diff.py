@@ -13,7 +13,7 @@ PART_BYTES = 60_000
 MAX_PARTS = 4
 """A change of more parts is one that nobody reviews well, at the price of as many calls for each reviewer."""
 
-_HUNK = re.compile(r"@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>\d+)(?:,\d+)? @@")
+_HUNK = re.compile(r"@@ -(?P<old>\d+)(?:,\d+)? \+(?P<new>[0-9]{1,9})(?:,\d+)? @@")
 _PLAIN = re.compile(r"[\t\n\x20-\x7e]*\Z")
 
 

@@ -6,12 +6,11 @@ place in the file as it is, and what is hidden outside of that place stays.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_OPENING = list("<!--")
 _KEPT_CONTROLS = frozenset("\n\t")
 _HIDDEN_LETTERS = frozenset("\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180e\u180f\u2800\u3164\uffa0")
 _HIDDEN_RANGES = ((0xFE00, 0xFE0F), (0xE0000, 0xE0FFF))
@@ -61,13 +60,24 @@ def _shown(text: str, *, comments: bool) -> Shown:
             letters.append(letter)
             places.append(place)
     seen = "".join(letters)
-    # What stands before and after a removed comment may make up a new one.
-    while comments and (found := list(_COMMENT.finditer(seen))):
-        kept = [0, *(edge for match in found for edge in match.span()), len(seen)]
-        pieces = list(zip(kept[::2], kept[1::2], strict=True))
-        seen = "".join(seen[start:end] for start, end in pieces)
-        places = [place for start, end in pieces for place in places[start:end]]
-    return Shown(seen, places)
+    return _uncommented(seen, places) if comments and "<!--" in seen else Shown(seen, places)
+
+
+def _uncommented(text: str, places: Sequence[int]) -> Shown:
+    """Return a text without HTML comments, read once: nested ones cost no more than others."""
+    letters: list[str] = []
+    kept: list[int] = []
+    at = 0
+    while at < len(text):
+        letters.append(text[at])
+        kept.append(places[at])
+        at += 1
+        # What stands before and after a removed comment may make up a new one.
+        if letters[-1] == "-" and letters[-4:] == _OPENING:
+            del letters[-4:], kept[-4:]
+            end = text.find("-->", at)
+            at = end + 3 if end >= 0 else len(text)
+    return Shown("".join(letters), kept)
 
 
 def _is_hidden(letter: str) -> bool:

@@ -41,6 +41,7 @@ from orchestrator.limits import (
 from orchestrator.state import ApiParadigm, DataParadigm, Purpose, StructuralPattern, TaskType, Topology
 
 _MAX_ERRORS = 5
+_MAX_KEY = 80
 
 
 def _within(limit: int) -> AfterValidator:
@@ -63,7 +64,7 @@ _Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 
 
 class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class ArchitectureReply(_Wire):
@@ -172,7 +173,7 @@ class _Patch(_Wire):
     Source: https://platform.claude.com/docs/en/build-with-claude/structured-outputs (at most 16)
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, allow_inf_nan=False)
 
     def given(self) -> dict[str, Any]:
         """Return the fields that have a value."""
@@ -339,9 +340,14 @@ def _unfenced(text: str) -> str:
 
 def _explain(error: ValidationError) -> str:
     items = error.errors(include_url=False)
-    said = [f"{'.'.join(map(str, item['loc'])) or 'the object'}: {_wrong(item)}" for item in items[:_MAX_ERRORS]]
+    said = [f"{_place(item) or 'the object'}: {_wrong(item)}" for item in items[:_MAX_ERRORS]]
     rest = len(items) - len(said)
     return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _place(item: ErrorDetails) -> str:
+    """Return where a value stands; a key that nobody knows is the model's own text, of any length."""
+    return ".".join(str(part)[:_MAX_KEY] for part in item["loc"])
 
 
 def _wrong(item: ErrorDetails) -> str:

@@ -21,6 +21,8 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 40
 MAX_NODES = 20_000
 MAX_DIGITS = 40
+MAX_FINDINGS = 50
+MAX_KEY_LETTERS = 100
 
 Loc = tuple[str | int, ...]
 
@@ -63,8 +65,8 @@ class Document:
 
 
 def dotted(loc: Loc) -> str:
-    """Return a location as people write it: `policies[0].allowed_providers`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    """Return a location as people write it, the begin of every key: `policies[0].allowed_providers`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part[:MAX_KEY_LETTERS]}" for part in loc)
     return text.removeprefix(".") or "(top level)"
 
 
@@ -177,6 +179,8 @@ class _Reading:
     def wrong(self, node: yaml.Node, loc: Loc, message: str) -> None:
         place = _place(node)
         self.findings.append(SpecFinding(self.path, place.line, place.column, dotted(loc), message))
+        if len(self.findings) >= MAX_FINDINGS:
+            raise SpecError(tuple(self.findings))
 
     def value(self, node: yaml.Node, loc: Loc) -> Any:
         self.nodes += 1

@@ -89,7 +89,7 @@ def write_bundle(folder: Path, bundle: Bundle, redactor: Redactor) -> Path:
         "run_id": bundle.run_id,
         "request": bundle.request,
         "base_sha": bundle.base_sha,
-        **json.loads(redactor(json.dumps(said, ensure_ascii=False))),
+        **_redacted(said, redactor),
         "changes": {
             path: None if content is None else base64.b64encode(content).decode()
             for path, content in bundle.changes.items()
@@ -102,6 +102,17 @@ def write_bundle(folder: Path, bundle: Bundle, redactor: Redactor) -> Path:
     path = folder / FILE
     write_atomically(path, written)
     return path
+
+
+def _redacted(value: Any, redactor: Redactor) -> Any:
+    """Return plain data with every text of it redacted by itself: across texts a hit would tear the JSON apart."""
+    if isinstance(value, str):
+        return redactor(value)
+    if isinstance(value, list):
+        return [_redacted(item, redactor) for item in value]
+    return (
+        {_redacted(k, redactor): _redacted(v, redactor) for k, v in value.items()} if isinstance(value, dict) else value
+    )
 
 
 def _plain_state(state: ProjectState) -> dict[str, Any]:

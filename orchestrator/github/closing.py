@@ -103,7 +103,7 @@ def closing_from_event(event: str, payload: Mapping[str, Any], *, delivery_id: s
         if not FULL_NAME.match(f"{account}/x"):
             return Ignored("the delivery names no account")
         listed = at(payload, "repositories_removed") if kind == "removed" else ()
-        names = [text(it, "full_name") for it in listed if isinstance(it, Mapping)] if listed else []
+        names = [text(it, "full_name") for it in listed] if isinstance(listed, list) else []
         return Closing(**known, account=account, repositories=tuple(it for it in names if FULL_NAME.match(it)))
     repository, repository_id = text(payload, "repository", "full_name"), number(payload, "repository", "id")
     if not FULL_NAME.match(repository) or repository_id is None:

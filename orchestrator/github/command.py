@@ -134,7 +134,7 @@ def _hidden_lines(lines: Sequence[str]) -> set[int]:
         block = "\n".join(lines[begin:end]) if token.type == "html_block" else ""
         if token.type in ("fence", "code_block") or _OPAQUE_HTML.search(block):
             hidden.update(range(begin, end))
-            if block and _open_comment(block):
+            if block and end not in hidden and _open_comment(block):
                 hidden.update(range(end, len(lines)))
         elif token.type in ("inline", "html_block"):
             texts.append((begin, end, token.type == "inline"))

@@ -12,6 +12,7 @@ CUT_NOTE = "\n\n… cut here: GitHub takes no longer text. The run's page and th
 
 
 _TAG = re.compile(r"<(?=[!/?A-Za-z])(?!https?://)")
+_BAR = re.compile(r"\\+\|")
 _TICK = re.compile(r"(?<!`)`(?!`)")
 _FOLD, _UNFOLD = "<details>", "</details>"
 _CLOSING = 4 + 3 * (2 + len(_UNFOLD))
@@ -50,9 +51,10 @@ def one_line(text: str) -> str:
 
 def cell(text: str, limit: int = 500) -> str:
     """Return a text for a table's cell, of so many letters at most."""
-    flat = one_line(text).replace("\\|", "|").replace("`", "'")
+    # Renderers disagree on what a backslash before an escaped bar escapes.
+    flat = _BAR.sub("|", one_line(text)).replace("`", "'")
     flat = flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
-    return flat.replace("|", "\\|")
+    return flat.rstrip("\\").replace("|", "\\|")
 
 
 def code(text: str) -> str:

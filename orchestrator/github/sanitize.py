@@ -11,7 +11,8 @@ import itertools
 import json
 import re
 from collections.abc import Collection, Iterable
-from urllib.parse import quote
+from html import escape
+from urllib.parse import quote, quote_plus
 
 from markdown_it import MarkdownIt
 
@@ -24,16 +25,20 @@ MIN_SECRET = 8
 JOINER = "\u2060"
 """A word joiner: breaks a mention, command, keyword or tag for GitHub, and shows nothing."""
 
-_MENTION = re.compile(r"(?<![A-Za-z0-9_/])@(?P<name>[A-Za-z0-9][A-Za-z0-9-]{0,38}(?:/[A-Za-z0-9._-]+)?)")
+_MENTION = re.compile(r"(?<![A-Za-z0-9])@(?P<name>[A-Za-z0-9][A-Za-z0-9-]{0,38}(?:/[A-Za-z0-9._-]+)?)")
+# An address such as https://medium.com/@joe stays one.
+_IN_ADDRESS = re.compile(r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/[^\s<>()\[\]]{0,200}\Z")
 _SLASH_COMMAND = re.compile(r"^(?P<lead>[ \t>*+-]*)(?P<command>/[A-Za-z][^\s]*)", re.MULTILINE)
 _CLOSING = re.compile(
-    r"\b(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>[\s:]{1,8})"
+    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>[\s:]{1,8})"
     r"(?P<target>(?:[\w.-]{1,100}/[\w.-]{1,100})?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
     re.IGNORECASE,
 )
 _IMAGE = re.compile(r"!(?=\[)")
 # Folding tags are ours and harmless, links in angle brackets are no tags.
 _HTML = re.compile(r"<(?=[!/?A-Za-z])(?!/?(?:details|summary)>)(?!https?://)", re.IGNORECASE)
+# References to characters that act, which a renderer reads as the characters themselves.
+_REFERENCE = re.compile(r"&(?=#[0-9Xx]|(?:commat|num|sol|colon|excl|lsqb|lbrack|Tab|NewLine|nbsp|lowbar);)")
 _BLOCKS = MarkdownIt("commonmark", {"maxNesting": 20}).disable(["inline"])
 
 
@@ -47,7 +52,11 @@ def inert(text: str, *, requester: str = "", closes: int | None = None, commands
 
     def mention(match: re.Match[str]) -> str:
         own = requester and match["name"].lower() == requester.lower()
-        return match[0] if own else f"@{JOINER}{match['name']}"
+        begin = match.start()
+        linked = match.string[begin - 1 : begin] == "/" and _IN_ADDRESS.search(
+            match.string[max(0, begin - 300) : begin]
+        )
+        return match[0] if own or linked else f"@{JOINER}{match['name']}"
 
     def command(match: re.Match[str]) -> str:
         return match[0] if match["command"] in commands else f"{match['lead']}{JOINER}{match['command']}"
@@ -57,7 +66,7 @@ def inert(text: str, *, requester: str = "", closes: int | None = None, commands
         return match[0] if own else f"{match['word']}{match['gap']}{JOINER}{match['target']}"
 
     def outside(part: str) -> str:
-        part = _HTML.sub(f"<{JOINER}", _IMAGE.sub(f"!{JOINER}", part))
+        part = _REFERENCE.sub("&amp;", _HTML.sub(f"<{JOINER}", _IMAGE.sub(f"!{JOINER}", part)))
         return _CLOSING.sub(closing, _MENTION.sub(mention, part))
 
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
@@ -71,30 +80,35 @@ def inert(text: str, *, requester: str = "", closes: int | None = None, commands
 
 
 def _code_lines(lines: list[str]) -> set[int]:
-    """Return the numbers of the lines of code blocks, as a Markdown parser sees them: a guess could be led astray."""
-    tokens = _BLOCKS.parse("\n".join(lines))
+    """Return the numbers of the lines of code blocks, as a Markdown parser sees them: a guess could be led astray.
+
+    It sees the tags defused, as the reader's will: a block of HTML that is none any more must hide no fence.
+    """
+    tokens = _BLOCKS.parse(_HTML.sub(f"<{JOINER}", "\n".join(lines)))
     ranges = [token.map for token in tokens if token.map and token.type in ("fence", "code_block")]
     return {number for begin, end in ranges for number in range(begin, end)}
 
 
 # what must never be told
 
+# An end without a limit: what is left of a key that is longer than expected would still be a part of a key.
 _KEY_FORMATS = (
-    r"gh[pousr]_[A-Za-z0-9._-]{20,600}",  # GitHub's tokens; those of installations grow to 520 letters, with dots
-    r"github_pat_[A-Za-z0-9_]{20,255}",
-    r"sk-ant-[A-Za-z0-9_-]{20,200}",
-    r"sk-(?:proj-|svcacct-|or-v1-)?[A-Za-z0-9_-]{20,250}",
+    r"gh[pousr]_[A-Za-z0-9._-]{20,}",  # GitHub's tokens; those of installations grow to 520 letters, with dots
+    r"github_pat_[A-Za-z0-9_]{20,}",
+    r"sk-ant-[A-Za-z0-9_-]{20,}",
+    r"sk-(?:proj-|svcacct-|or-v1-)?[A-Za-z0-9_-]{20,}",
     r"AIza[A-Za-z0-9_-]{35}",
     r"AKIA[A-Z0-9]{16}",
     r"ASIA[A-Z0-9]{16}",
-    r"xox[abeprs]-[A-Za-z0-9-]{10,250}",
-    r"glpat-[A-Za-z0-9_-]{20,64}",
+    r"xox[abeprs]-[A-Za-z0-9-]{10,}",
+    r"glpat-[A-Za-z0-9_-]{20,}",
     r"npm_[A-Za-z0-9]{36}",
-    r"pypi-[A-Za-z0-9_-]{50,250}",
-    r"hf_[A-Za-z0-9]{30,64}",
-    r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,1000}",
+    r"pypi-[A-Za-z0-9_-]{50,}",
+    r"hf_[A-Za-z0-9]{30,}",
+    r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,}",
 )
 _KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")")
+_PERCENT = re.compile("%[0-9A-F]{2}")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
 )
@@ -124,8 +138,11 @@ class Redactor:
 
 
 def _encodings(secret: str) -> set[str]:
-    raw = secret.encode()
-    found = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1], raw.hex(), raw.hex().upper()}
+    raw = secret.encode("utf-8", "replace")
+    found = {secret, escape(secret), raw.hex(), raw.hex().upper()}
+    found |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
+    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw)):
+        found |= {quoted, _PERCENT.sub(lambda match: match[0].lower(), quoted)}
     # In base64 of a longer text the secret starts at one of three offsets; the letters that its neighbours share
     # are cut away.
     for offset in range(3):

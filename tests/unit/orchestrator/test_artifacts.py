@@ -194,6 +194,19 @@ def test_an_edit_whose_text_stands_more_or_less_often_is_refused(text: str, sear
         apply_reply(edit(search, "y"), tree(**{"a.py": text}), FREE)
 
 
+def test_a_searched_text_that_repeats_itself_is_told_apart_without_comparing_it_everywhere() -> None:
+    with pytest.raises(ChangeError, match="stands 0 times"):
+        apply_reply(edit("a" * 80_000 + "b", "y"), tree(**{"a.py": "a" * 200_000}), FREE)
+    with pytest.raises(ChangeError, match="stands 20 times"):
+        apply_reply(edit("a" * 80_000, "y"), tree(**{"a.py": "a" * 200_000}), FREE)
+
+
+def test_the_nearest_of_long_lines_is_found_by_their_begins() -> None:
+    letters = "".join(chr(0x4E00 + number % 150) for number in range(50_000))
+    with pytest.raises(ChangeError, match="The nearest text in the file is:\nx = 1"):
+        apply_reply(edit(f"x = 1{letters}z", "y"), tree(**{"a.py": f"{letters}\nx = 1{letters}\n"}), FREE)
+
+
 def test_an_edit_that_does_not_apply_names_the_nearest_text() -> None:
     # given
     file = "def first():\n    pass\n\n\ndef add(left, right):\n    return left + right\n"

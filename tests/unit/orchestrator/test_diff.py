@@ -70,3 +70,7 @@ def test_no_part_is_larger_than_a_model_is_shown_and_no_file_is_lost(sizes: list
 @given(st.text())
 def test_no_text_breaks_the_reading_of_a_patch(text: str) -> None:
     assert all(line.number is None or line.number >= 0 for line in lines_of(text))
+
+
+def test_a_hunk_whose_number_no_file_could_have_begins_nothing() -> None:
+    assert lines_of("@@ -1 +" + "9" * 5000 + " @@\n+a") == ()

@@ -47,6 +47,11 @@ def test_a_search_for_nothing_is_not_found() -> None:
     assert locate("a.md", "one", "") is None
 
 
+def test_comments_made_up_of_what_stands_around_others_cost_no_more_than_others() -> None:
+    deep = 100_000
+    assert shown("a.md", "<!-" * deep + "<!-- -->" + "- -->" * deep + "end").text == "end"
+
+
 @given(PIECES)
 def test_what_is_shown_stands_letter_for_letter_at_its_places(text: str) -> None:
     seen = shown("a.md", text)

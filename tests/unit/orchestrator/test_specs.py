@@ -596,3 +596,11 @@ def test_narrowing_never_widens(spec: JobSpec, max_usd: float | None, max_time: 
     assert usable[0] is None or narrowed.budget.max_usd <= usable[0]
     assert usable[1] is None or narrowed.budget.max_time_seconds <= usable[1]
     assert replace(narrowed, budget=spec.budget) == spec
+
+
+def test_of_a_file_that_is_wrong_everywhere_the_first_findings_are_told_with_the_begin_of_each_key() -> None:
+    text = "k" * 1_000 + ":\n" + "".join(f"  - !x {number}\n" for number in range(2_000))
+    with pytest.raises(SpecError) as refused:
+        parse_spec(text, require_project=False)
+    assert len(refused.value.findings) == 50
+    assert refused.value.findings[0].field == "k" * 100 + "[0]"

@@ -235,3 +235,15 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 @given(json_values, st.sampled_from(list(Purpose)))
 def test_no_json_breaks_the_parser(value: object, purpose: Purpose) -> None:
     assert said_of(json.dumps(value), purpose)[:11] in ("", "the answer ")
+
+
+def test_a_key_that_nobody_knows_goes_back_by_its_begin() -> None:
+    answer = json.dumps({"job": {"k" * 9000: 1}, "policy": {}, "rationale": "r"})
+    with pytest.raises(ValueError, match=r"schema: job\.k{80}: Extra inputs are not permitted\Z"):
+        parse(answer, REPLIES[Purpose.DRAFT])
+
+
+def test_an_amount_without_end_is_no_amount() -> None:
+    answer = '{"job": {"budget": {"max_usd": 1e999}}, "policy": {}, "rationale": "r"}'
+    with pytest.raises(ValueError, match="Input should be a finite number"):
+        parse(answer, REPLIES[Purpose.DRAFT])

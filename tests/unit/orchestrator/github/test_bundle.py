@@ -52,6 +52,16 @@ def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "bundle") == _bundle()
 
 
+@pytest.mark.parametrize("note", ["-----BEGIN PRIVATE KEY-----\nnever closed", 'the word pä"sswörd stands here'])
+def test_sec_31_a_secret_in_one_text_of_a_bundle_leaves_the_others(tmp_path: Path, note: str) -> None:
+    state = replace(states.completed(), notes=(note, "another note"))
+    write_bundle(tmp_path, _bundle(state), Redactor(['pä"sswörd']))
+    found = read_bundle(tmp_path).state
+    assert found is not None
+    assert "[redacted]" in found.notes[0]
+    assert found.notes[1] == "another note"
+
+
 def test_sec_31_a_bundle_carries_no_secret_in_its_texts(tmp_path: Path) -> None:
     state = replace(states.completed(), notes=("the key is sk-0123456789-secret",))
     path = write_bundle(tmp_path, _bundle(state), Redactor(["sk-0123456789-secret"]))

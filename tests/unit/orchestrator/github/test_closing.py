@@ -62,3 +62,16 @@ def test_whatever_a_payload_lacks_is_no_failure(event: str, parts: dict[str, Any
     for action in ("closed", "renamed"):
         found = closing_from_event(event, {**ABOUT, **parts, "action": action})
         assert found is None or isinstance(found, Closing | Ignored)
+
+
+@pytest.mark.parametrize("listed", [5, True, "octo/one", {"full_name": "octo/one"}])
+def test_repositories_that_are_no_list_are_none(listed: object) -> None:
+    payload = {
+        "action": "removed",
+        "repositories_removed": listed,
+        "installation": {"id": 1, "account": {"login": "octo"}},
+        "sender": {"login": "maria"},
+    }
+    found = closing_from_event("installation_repositories", payload)
+    assert isinstance(found, Closing)
+    assert found.repositories == ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from urllib.parse import quote
 
 import pytest
@@ -57,6 +58,12 @@ def test_sec_29_removing_hidden_text_again_changes_nothing(text: str) -> None:
         ("``` a`b\n@joe", f"``` a`b\n@{JOINER}joe"),
         ("`\n` @joe `", f"`\n` @{JOINER}joe `"),
         ("`@joe`", f"`@{JOINER}joe`"),
+        ("__@joe__ and _@joe_", f"__@{JOINER}joe__ and _@{JOINER}joe_"),
+        ("a/@joe", f"a/@{JOINER}joe"),
+        ("https://medium.com/@joe", "https://medium.com/@joe"),
+        ("_fixes #12_", f"_fixes {JOINER}#12_"),
+        ("&#64;joe &commat;joe &amp;", "&amp;#64;joe &amp;commat;joe &amp;"),
+        ("<pre>\n```\n</pre>\n```\n@joe", f"<{JOINER}pre>\n```\n</pre>\n```\n@{JOINER}joe"),
     ],
 )
 def test_sec_30_what_is_published_does_nothing(text: str, expected: str) -> None:
@@ -81,6 +88,9 @@ SECRET = "s3cr3t/with+odd=letters&more"
         base64.b64encode(SECRET.encode()).decode(),
         base64.urlsafe_b64encode(b"user:" + SECRET.encode()).decode(),
         base64.b64encode(b"x-access-token:" + SECRET.encode() + b"\n").decode(),
+        "s3cr3t%2fwith%2bodd%3dletters%26more",
+        "s3cr3t/with%2Bodd%3Dletters%26more",
+        "s3cr3t/with+odd=letters&amp;more",
     ],
 )
 def test_sec_31_a_configured_secret_is_redacted_in_every_usual_encoding(form: str) -> None:
@@ -89,10 +99,15 @@ def test_sec_31_a_configured_secret_is_redacted_in_every_usual_encoding(form: st
     assert form not in redacted
 
 
+def test_sec_31_a_secret_in_json_that_keeps_its_letters_is_redacted() -> None:
+    assert Redactor(['pä"sswörd'])(json.dumps(['pä"sswörd'], ensure_ascii=False)) == '["[redacted]"]'
+
+
 @pytest.mark.parametrize(
     "key",
     [
         "ghs_" + "aB3." * 129,
+        "ghs_" + "a" * 5000,
         "ghp_" + "a" * 36,
         "github_pat_" + "A1_" * 20,
         "sk-ant-api03-" + "x" * 90,
