@@ -83,14 +83,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         )
         rules = await rules_of(settings, plane.operator, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
-        operator = plane.operator
-        jobs = (SharedJobs if plane.database.conninfo else Jobs)(
-            plane.database,
-            workshop.work,
-            workshop.give_up,
-            runs_at_once=operator.runs_at_once,
-            at_once=at_once(operator),
-        )
+        jobs = _jobs(plane, workshop)
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
@@ -99,6 +92,22 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
                 sweeps = group.create_task(redelivery.sweeps())
                 await _serve(app, listener, drain=jobs.drain)
                 sweeps.cancel()
+
+
+def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
+    """Return what works on deliveries: in this process alone, or shared with every other one on the same PostgreSQL."""
+    operator, database = plane.operator, plane.database
+    runs, holders = operator.runs_at_once, at_once(operator)
+    if not database.conninfo:
+        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders)
+    return SharedJobs(
+        database,
+        lambda attempt: workshop.fenced(attempt).work(attempt),
+        lambda attempt, why: workshop.fenced(attempt).give_up(attempt, why),
+        runs_at_once=runs,
+        at_once=holders,
+        stalled_after=operator.takeover_seconds,
+    )
 
 
 async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from github import Auth, Github, GithubException, GithubIntegration
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, RepositoryClient, Session, Sleep
+from orchestrator.github.client import MINUTE_SECONDS, WORKFLOW_LOGIN, Allowed, RepositoryClient, Session, Sleep
 from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.stage import Stage
@@ -46,7 +46,7 @@ _USER_AGENT = "multi-llm-orchestrator"
 class GitHubConnection:
     """The way to GitHub; exactly one of `app` and `given_token` is set.
 
-    `room` counts what each installation writes; without one nothing is counted.
+    `room` counts what each installation writes, and nothing is counted without one; `allowed` comes before every write.
     """
 
     api_url: str = "https://api.github.com"
@@ -58,6 +58,7 @@ class GitHubConnection:
     sleep: Sleep = asyncio.sleep
     clock: Clock = time.monotonic
     room: Room | None = None
+    allowed: Allowed | None = None
     _limits: dict[str, Limits] = field(default_factory=dict)
     _slug: str | None = None
     _owner: str | None = None
@@ -117,7 +118,12 @@ class GitHubConnection:
             sleep=self.sleep,
             limits=shared,
             limited_seconds=self.limited_seconds,
+            allowed=self.allowed,
         )
+
+    def fenced(self, allowed: Allowed) -> GitHubConnection:
+        """Return the same way to GitHub, its limits shared, on which nothing is written once `allowed` raises."""
+        return replace(self, allowed=allowed)
 
     def staged_session(self, name: str, installation_id: int, stage: Stage) -> Callable[[], Session]:
         """Return what opens sessions that read a repository and write to a stage; an App's token may only read."""

@@ -373,8 +373,16 @@ async def started(
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, script: Script | None = None, *, postgresql: str = "") -> AsyncIterator[Stage]:
-    """Set the stage: a maintainer, a stranger, an App, and models that answer by the script."""
+async def open_stage(
+    folder: Path, script: Script | None = None, *, postgresql: str = "", config: str = ""
+) -> AsyncIterator[Stage]:
+    """Set the stage: a maintainer, a stranger, an App, and models that answer by the script.
+
+    `config` is the operator's configuration.
+    """
+    if config:
+        (folder / "state").mkdir(mode=0o700)
+        (folder / "state" / "config.yaml").write_text(config)
     async with LocalHub(folder / "hub", page_user=MAINTAINER) as hub:
         for login in (MAINTAINER, STRANGER):
             hub.create_user(login)
