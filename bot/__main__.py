@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from bot import credentials, logs
 from bot.app import create_app
+from bot.doctor import doctor
 from bot.jobs import Jobs
 from bot.limits import at_once
 from bot.redelivery import Redelivery
@@ -38,6 +39,7 @@ CLOSE_SECONDS = 9.0
 REQUESTS_CLOSE_SECONDS = 3
 INTERRUPTED_STATUS = 130
 USAGE = """usage: orchestrator-bot                                           serve webhooks, as the environment says
+       orchestrator-bot doctor                                           check everything it needs, and change nothing
        orchestrator-bot replay payload.json [--event NAME] [--dry-run]   work on one kept payload"""
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,18 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used.
 
-    With `replay` and a file it works on that payload instead. An interrupt before the bot listens ends with 130.
+    With `replay` and a file it works on that payload instead, with `doctor` it says what is wrong with its
+    environment. An interrupt before the bot listens ends with 130.
     """
     arguments = sys.argv[1:]
-    if arguments and arguments[0] != "replay":
+    subcommands = {"replay": replay, "doctor": doctor}
+    if arguments and arguments[0] not in subcommands:
         print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
         return 0 if arguments[0] in ("-h", "--help") else 2
     try:
         env = credentials.environment(os.environ)
         if arguments:
-            return replay(arguments[1:], env)
+            return subcommands[arguments[0]](arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         with _listen(settings) as listener:

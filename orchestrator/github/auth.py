@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
+from jwt import PyJWTError
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
@@ -188,6 +189,11 @@ class GitHubConnection:
             found = integration.get_app()
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
             return str(found.slug), str(found.raw_data["owner"].get("login", ""))
+        except PyJWTError as error:
+            raise GitHubError(
+                "The App's private key signs nothing.",
+                hint="Set GITHUB_APP_PRIVATE_KEY to the whole .pem file that GitHub made.",
+            ) from error
         except (GithubException, requests.RequestException) as error:
             raise GitHubError(
                 f"GitHub did not say which App this is ({type(error).__name__}).",

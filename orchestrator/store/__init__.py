@@ -10,9 +10,11 @@ from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
 from orchestrator.store.observations import ObservationStore
 from orchestrator.store.previews import PreviewStore
 from orchestrator.store.runs import RunRow, RunStore
+from orchestrator.store.schema import SCHEMA_VERSION
 from orchestrator.store.uninterrupted import finished
 
 __all__ = [
+    "SCHEMA_VERSION",
     "CancellationStore",
     "ContentStore",
     "Database",

@@ -166,7 +166,13 @@ async def test_a_bot_that_was_paused_between_its_commit_and_its_pull_request_ope
 ) -> None:
     # given two bots, of which one has pushed its commit and looks for a pull request
     scene = await stage.scene()
-    looked = scene.hub.faults.add(method="GET", path_regex=r"/pulls$", kind="delay", seconds=1.0)
+    looked = scene.hub.faults.add(
+        method="GET",
+        path_regex=r"/pulls$",
+        kind="delay",
+        seconds=1.0,
+        when=lambda _: bool(scene.requests("POST", "/git/refs")),
+    )
     async with AsyncExitStack() as stack:
         bots = [await stack.enter_async_context(stage.bot()) for _ in range(2)]
         asked = await scene.command()
