@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot import credentials, logs
+from bot import credentials, logs, retention
 from bot.app import create_app
 from bot.doctor import doctor
 from bot.jobs import Jobs
@@ -93,9 +93,13 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
             async with asyncio.TaskGroup() as group:
                 redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
-                sweeps = group.create_task(redelivery.sweeps())
+                sweeps = [
+                    group.create_task(redelivery.sweeps()),
+                    group.create_task(retention.sweeps(plane.database, plane.operator.keep_days)),
+                ]
                 await _serve(app, listener, drain=jobs.drain)
-                sweeps.cancel()
+                for sweep in sweeps:
+                    sweep.cancel()
 
 
 def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
