@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot import credentials, logs
+from bot import credentials, logs, retention
 from bot.app import create_app
+from bot.doctor import doctor
 from bot.jobs import Jobs
 from bot.limits import at_once
 from bot.redelivery import Redelivery
@@ -38,6 +39,7 @@ CLOSE_SECONDS = 9.0
 REQUESTS_CLOSE_SECONDS = 3
 INTERRUPTED_STATUS = 130
 USAGE = """usage: orchestrator-bot                                           serve webhooks, as the environment says
+       orchestrator-bot doctor                                           check everything it needs, and change nothing
        orchestrator-bot replay payload.json [--event NAME] [--dry-run]   work on one kept payload"""
 
 log = logging.getLogger(__name__)
@@ -46,16 +48,18 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Run the bot until SIGTERM or SIGINT; returns the exit status, 2 for settings that cannot be used.
 
-    With `replay` and a file it works on that payload instead. An interrupt before the bot listens ends with 130.
+    With `replay` and a file it works on that payload instead, with `doctor` it says what is wrong with its
+    environment. An interrupt before the bot listens ends with 130.
     """
     arguments = sys.argv[1:]
-    if arguments and arguments[0] != "replay":
+    subcommands = {"replay": replay, "doctor": doctor}
+    if arguments and arguments[0] not in subcommands:
         print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
         return 0 if arguments[0] in ("-h", "--help") else 2
     try:
         env = credentials.environment(os.environ)
         if arguments:
-            return replay(arguments[1:], env)
+            return subcommands[arguments[0]](arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         with _listen(settings) as listener:
@@ -83,22 +87,35 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         )
         rules = await rules_of(settings, plane.operator, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
-        operator = plane.operator
-        jobs = (SharedJobs if plane.database.conninfo else Jobs)(
-            plane.database,
-            workshop.work,
-            workshop.give_up,
-            runs_at_once=operator.runs_at_once,
-            at_once=at_once(operator),
-        )
+        jobs = _jobs(plane, workshop)
         async with jobs.running():
             app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
             print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
             async with asyncio.TaskGroup() as group:
                 redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
-                sweeps = group.create_task(redelivery.sweeps())
+                sweeps = [
+                    group.create_task(redelivery.sweeps()),
+                    group.create_task(retention.sweeps(plane.database, plane.operator.keep_days)),
+                ]
                 await _serve(app, listener, drain=jobs.drain)
-                sweeps.cancel()
+                for sweep in sweeps:
+                    sweep.cancel()
+
+
+def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
+    """Return what works on deliveries: in this process alone, or shared with every other one on the same PostgreSQL."""
+    operator, database = plane.operator, plane.database
+    runs, holders = operator.runs_at_once, at_once(operator)
+    if not database.conninfo:
+        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders)
+    return SharedJobs(
+        database,
+        lambda attempt: workshop.fenced(attempt).work(attempt),
+        lambda attempt, why: workshop.fenced(attempt).give_up(attempt, why),
+        runs_at_once=runs,
+        at_once=holders,
+        stalled_after=operator.takeover_seconds,
+    )
 
 
 async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:

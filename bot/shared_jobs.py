@@ -253,12 +253,16 @@ class SharedJobs:
         try:
             async with limit:
                 await self._work(attempt)
+            await self._deliveries.check(attempt)
             await self._deliveries.finish(delivery)
         except RunLost:
             log.warning("another process has taken over", extra=about)
             return
         # The job boundary: whatever one delivery runs into, the others go on.
         except Exception as error:
+            if await self._is_lost(attempt):
+                log.warning("another process has taken over", extra=about)
+                return
             self.finished.failed += 1
             log.exception("failed", extra=about)
             failures = await self._deliveries.failed(delivery)
@@ -270,6 +274,14 @@ class SharedJobs:
             del self._working[delivery]
         self.finished.done += 1
         log.info("done", extra=about)
+
+    async def _is_lost(self, attempt: Delivery) -> bool:
+        """Tell whether a failure came of another process's attempt, whatever it looked like here."""
+        try:
+            await self._deliveries.check(attempt)
+        except RunLost:
+            return True
+        return False
 
     async def _admitted(self, delivery_id: str, context: JobContext) -> Delivery | None:
         """Begin an attempt, where the limits on what is at work at once leave room; None for what is done already."""
@@ -292,7 +304,8 @@ class SharedJobs:
             async with asyncio.timeout(GIVE_UP_SECONDS):
                 await self._give_up(delivery, why)
         finally:
-            await self._deliveries.finish(delivery.id)
+            if not await self._is_lost(delivery):
+                await self._deliveries.finish(delivery.id)
             log.error("given up", extra=about)
 
     async def _make_tables(self) -> None:

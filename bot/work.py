@@ -52,6 +52,14 @@ class Workshop:
     staged: bool = False
     previews_of: Callable[[str], Previews] | None = None
 
+    def fenced(self, delivery: Delivery) -> Workshop:
+        """Return the same workshop, which writes nothing on GitHub once a later attempt at the delivery has begun.
+
+        For where several processes share the work: one that was only paused finds out before it writes.
+        """
+        store = DeliveryStore(self.plane.database)
+        return replace(self, github=self.github.fenced(lambda: store.check(delivery)))
+
     def previews(self, run_id: str) -> Previews:
         """Return where the previews of a run are kept."""
         return self.previews_of(run_id) if self.previews_of else PreviewStore(self.plane.database, run_id)

@@ -109,11 +109,13 @@ class _Settings:
     usd_per_day: Usd | None = None
     content_writes_per_hour: Annotated[int, Field(strict=True, ge=30, le=1_000_000)] | None = None
     runs_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
+    takeover_seconds: Annotated[float, Field(strict=True, ge=2, le=300)] = 25.0
     per_user: Limits = Field(default_factory=Limits)
     per_repository: Limits = Field(default_factory=lambda: Limits(runs_at_once=3))
     per_account: Limits = Field(default_factory=Limits)
     repositories: Mapping[_RepositoryName, Limits] = Field(default_factory=dict)
     accounts: Mapping[AccountName, Limits] = Field(default_factory=dict)
+    keep_days: Annotated[int, Field(strict=True, ge=8, le=3650)] = 30
     sandbox: SandboxRung = "auto"
     index_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?$")], ...] = ()
     allow_unisolated: Flag = False
@@ -140,6 +142,8 @@ class OperatorConfig(_Settings):
     every spec's. `runs_per_hour` is per user, `tasks_at_once` per run, `runs_at_once` for all: what is above waits.
     `per_user`, `per_repository` and `per_account` limit each of them; `repositories` and `accounts` name some for whom
     other limits hold where they set one. An account is whoever owns repositories, and installs the App.
+    `takeover_seconds` is how long a process on PostgreSQL may be silent before others take over what it worked on.
+    After `keep_days` what ended runs were asked, answered and showed is forgotten; no shorter than GitHub redelivers.
     `content_writes_per_hour` is what an installation may write on GitHub, None as much as github.com allows. `sandbox`
     forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` are package indexes
     that installs may reach too. `protected_path_exceptions` may be written although built-in protection says no.

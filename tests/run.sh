@@ -7,7 +7,7 @@ full=no
 [ "${1:-}" = "--full" ] && full=yes
 # Node.js and a browser are for the slow suites, which build, test and open the web starters.
 needed="bwrap:bubblewrap git:git pg_ctlcluster:postgresql"
-[ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium"
+[ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium haproxy:haproxy promtool:prometheus"
 missing=""
 for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
@@ -53,6 +53,7 @@ case "$missing" in *bubblewrap*) marks="${marks:+$marks and }not bubblewrap" ;; 
 case "$missing" in *nodejs* | *npm*) old="${old:-none}" ;; esac
 if [ -n "$old" ]; then marks="${marks:+$marks and }not node"; fi
 case "$missing" in *postgresql*) marks="${marks:+$marks and }not postgresql" ;; esac
+case "$missing" in *haproxy* | *prometheus*) marks="${marks:+$marks and }not haproxy" ;; esac
 case "$missing" in *chromium*) marks="${marks:+$marks and }not chromium" ;; esac
 "$PYTHON" -m pytest -q -n "$(( $(nproc) * 2 ))" --dist loadgroup -m "$marks"
 # What the end-to-end tests said to the local GitHub, and it to them, by GitHub's own descriptions.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
+from jwt import PyJWTError
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import MINUTE_SECONDS, RepositoryClient, Session, Sleep
+from orchestrator.github.client import MINUTE_SECONDS, Allowed, RepositoryClient, Session, Sleep
 from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.permissions import WORKFLOW_LOGIN
@@ -47,7 +48,7 @@ _USER_AGENT = "multi-llm-orchestrator"
 class GitHubConnection:
     """The way to GitHub; exactly one of `app` and `given_token` is set.
 
-    `room` counts what each installation writes; without one nothing is counted.
+    `room` counts what each installation writes, and nothing is counted without one; `allowed` comes before every write.
     """
 
     api_url: str = "https://api.github.com"
@@ -59,6 +60,7 @@ class GitHubConnection:
     sleep: Sleep = asyncio.sleep
     clock: Clock = time.monotonic
     room: Room | None = None
+    allowed: Allowed | None = None
     _limits: dict[str, Limits] = field(default_factory=dict)
     _slug: str | None = None
     _owner: str | None = None
@@ -118,7 +120,12 @@ class GitHubConnection:
             sleep=self.sleep,
             limits=shared,
             limited_seconds=self.limited_seconds,
+            allowed=self.allowed,
         )
+
+    def fenced(self, allowed: Allowed) -> GitHubConnection:
+        """Return the same way to GitHub, its limits shared, on which nothing is written once `allowed` raises."""
+        return replace(self, allowed=allowed)
 
     def staged_session(self, name: str, installation_id: int, stage: Stage) -> Callable[[], Session]:
         """Return what opens sessions that read a repository and write to a stage; an App's token may only read."""
@@ -183,6 +190,11 @@ class GitHubConnection:
             found = integration.get_app()
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
             return str(found.slug), str(found.raw_data["owner"].get("login", ""))
+        except PyJWTError as error:
+            raise GitHubError(
+                "The App's private key signs nothing.",
+                hint="Set GITHUB_APP_PRIVATE_KEY to the whole .pem file that GitHub made.",
+            ) from error
         except (GithubException, requests.RequestException) as error:
             raise GitHubError(
                 f"GitHub did not say which App this is ({type(error).__name__}).",

@@ -38,6 +38,7 @@ Urgency = Literal["final", "progress", "none"]
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
+Allowed = Callable[[], Awaitable[None]]
 
 
 class Refused(GitHubError):
@@ -95,7 +96,8 @@ class RepositoryClient:
     """Calls on one repository; `open_session` mints a token when there is none, or the last is old or was refused.
 
     `limits` are shared by all clients of one installation; `limited_seconds` is the wait after a limit that names none.
-    `called` is awaited after each call, whether it succeeded or not.
+    `called` is awaited after each call, whether it succeeded or not; `allowed` right before each try of a write, which
+    is not sent when it raises.
     """
 
     name: str
@@ -107,6 +109,7 @@ class RepositoryClient:
     limits: Limits = field(default_factory=Limits)
     limited_seconds: float = MINUTE_SECONDS
     called: Callable[[], Awaitable[None]] | None = None
+    allowed: Allowed | None = None
     _session: Session | None = None
     _opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -140,7 +143,7 @@ class RepositoryClient:
         if urgency != "none":
             await self._room(what, progress=urgency == "progress")
         async with self._writing:
-            return await self._call(what, call, idempotent=idempotent)
+            return await self._call(what, call, idempotent=idempotent, allowed=self.allowed)
 
     async def read_api(self, what: str, call: Callable[[Github], T]) -> T:
         """Return what `call` reads from outside the repository."""
@@ -165,11 +168,13 @@ class RepositoryClient:
             session, self._session = self._session, None
             await asyncio.to_thread(session.github.close)
 
-    async def _call(self, what: str, call: Callable[[Repository], T], *, idempotent: bool) -> T:
+    async def _call(
+        self, what: str, call: Callable[[Repository], T], *, idempotent: bool, allowed: Allowed | None = None
+    ) -> T:
         def on_repository(session: Session) -> T:
             return call(session.github.get_repo(self.name))
 
-        return await self._attempts(what, on_repository, idempotent=idempotent)
+        return await self._attempts(what, on_repository, idempotent=idempotent, allowed=allowed)
 
     async def _room(self, what: str, *, progress: bool) -> None:
         waited = 0.0
@@ -182,11 +187,15 @@ class RepositoryClient:
                 )
             await self.sleep(seconds)
 
-    async def _attempts(self, what: str, call: Callable[[Session], T], *, idempotent: bool) -> T:
+    async def _attempts(
+        self, what: str, call: Callable[[Session], T], *, idempotent: bool, allowed: Allowed | None = None
+    ) -> T:
         await self._unpaused(what)
         renewed = False
         for attempt in range(1, ATTEMPTS + 1):
             session = await self._session_for(what)
+            if allowed is not None:
+                await allowed()
             try:
                 result = await self._in_thread(call, session)
                 self._note_remaining(session)

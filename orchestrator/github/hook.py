@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 from github import GithubException
+from jwt import PyJWTError
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.auth import GitHubConnection
@@ -62,7 +63,7 @@ async def attempts_after(
     found: list[Attempt] = []
     cursor: str | None = None
     for _ in range(pages):
-        page, cursor = await _called(github, "list the deliveries", _page, cursor)
+        page, cursor = await on_app(github, "list the deliveries", _page, cursor)
         fresh = [it for it in page if it.id > newest and it.delivered_at >= since]
         found += fresh
         if cursor is None or len(fresh) < len(page):
@@ -76,7 +77,7 @@ async def ask_again(github: GitHubConnection, attempt: Attempt) -> None:
     Raises `Refused` when it will not deliver this one, such as one that is too old, and `GitHubError` when it does not
     answer or has had enough requests.
     """
-    await _called(github, "deliver once more", _again, attempt.id)
+    await on_app(github, "deliver once more", _again, attempt.id)
 
 
 def _page(requester: Any, cursor: str | None) -> tuple[list[Attempt], str | None]:
@@ -96,8 +97,10 @@ def _again(requester: Any, number: int) -> None:
     requester.requestJsonAndCheck("POST", f"/app/hook/deliveries/{number}/attempts")
 
 
-async def _called(github: GitHubConnection, what: str, call: Any, argument: Any) -> Any:
-    def on_app() -> Any:
+async def on_app(github: GitHubConnection, what: str, call: Any, argument: Any) -> Any:
+    """Return what `call` makes of a requester with the App's JWT and the argument; `what` is for the error's text."""
+
+    def called() -> Any:
         integration = github.integration()
         try:
             return call(integration.requester, argument)
@@ -105,7 +108,7 @@ async def _called(github: GitHubConnection, what: str, call: Any, argument: Any)
             integration.close()
 
     try:
-        return await asyncio.to_thread(on_app)
+        return await asyncio.to_thread(called)
     except GithubException as error:
         if error.status in (400, 404, 410, 422):
             raise Refused(what, error.status, "") from error
@@ -114,5 +117,7 @@ async def _called(github: GitHubConnection, what: str, call: Any, argument: Any)
         raise GitHubError(
             f"GitHub could not be reached to {what} ({type(error).__name__}).", hint="It is tried again later."
         ) from error
+    except PyJWTError as error:
+        raise GitHubError("The App's private key signs nothing.", hint="Check GITHUB_APP_PRIVATE_KEY.") from error
     except (KeyError, TypeError, ValueError) as error:
         raise GitHubError(f"GitHub's answer to {what} is none that is known ({type(error).__name__}).") from error

@@ -9,10 +9,13 @@ from orchestrator.store.holds import HoldStore
 from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
 from orchestrator.store.observations import ObservationStore
 from orchestrator.store.previews import PreviewStore
+from orchestrator.store.retention import forget
 from orchestrator.store.runs import RunRow, RunStore
+from orchestrator.store.schema import SCHEMA_VERSION
 from orchestrator.store.uninterrupted import finished
 
 __all__ = [
+    "SCHEMA_VERSION",
     "CancellationStore",
     "ContentStore",
     "Database",
@@ -28,5 +31,6 @@ __all__ = [
     "RunStore",
     "Stored",
     "finished",
+    "forget",
     "spent_up",
 ]

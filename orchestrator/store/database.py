@@ -74,6 +74,27 @@ class Database:
         finally:
             await finished(_dispose(engines.values()))
 
+    @staticmethod
+    async def examine(url: str) -> str:
+        """Return the schema's version of a database that opens and can be written; empty for one yet to be made.
+
+        Nothing is changed, and an older schema stays as it is. Raises like `open`.
+        """
+        path = _file_of(url)
+        if path is not None and not path.exists():
+            folder = next(parent for parent in path.absolute().parents if parent.exists())
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise StoreError(
+                    f"The database cannot be made: {folder} is not writable.", hint=f"{_HINTS['unable to open']}."
+                )
+            return ""
+        engines = _engines(url)
+        try:
+            with _explained():
+                return await finished(_examined(engines[_Mode.WRITING]))
+        finally:
+            await finished(_dispose(engines.values()))
+
     @asynccontextmanager
     async def transaction(self, *, durable: bool = False) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in a write transaction: committed at the end, rolled back on an error.
@@ -166,6 +187,29 @@ def _migrate(connection: Connection) -> None:
     metadata.create_all(connection)
     versions.create(connection)
     connection.execute(insert(versions).values(version_num=SCHEMA_VERSION))
+
+
+async def _examined(engine: AsyncEngine) -> str:
+    async with engine.connect() as connection, connection.begin() as transaction:
+        version = await connection.run_sync(_version)
+        if version:
+            await connection.execute(update(versions).values(version_num=version))
+        await transaction.rollback()
+        return version
+
+
+def _version(connection: Connection) -> str:
+    there = inspect(connection).has_table(versions.name)
+    return str(connection.scalar(select(versions.c.version_num))) if there else ""
+
+
+def _file_of(url: str) -> Path | None:
+    """Return the file of an SQLite database, or None for another one."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None  # what is wrong with it is told when it is opened
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
 async def _dispose(engines: Iterable[AsyncEngine]) -> None:

@@ -349,7 +349,7 @@ class DeliveryStore:
             return found.scalar_one_or_none()
 
     async def origin(self, run_id: str) -> str | None:
-        """Return the payload of the delivery that asked for a run, or None when it is not known."""
+        """Return the payload of the delivery that asked for a run, or None when it is not known, or not any more."""
         async with self._database.reading() as connection:
             first = await connection.execute(
                 select(deliveries.c.payload)
@@ -357,7 +357,7 @@ class DeliveryStore:
                 .order_by(deliveries.c.received_at, deliveries.c.id)
                 .limit(1)
             )
-            return first.scalar_one_or_none()
+            return first.scalar_one_or_none() or None
 
     async def finish(self, delivery_id: str) -> None:
         """Mark a delivery's work as done; a button or a re-run may be pressed again then."""

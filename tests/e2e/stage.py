@@ -242,14 +242,17 @@ class Stage:
         return scene
 
     @asynccontextmanager
-    async def bot(self, changes: Mapping[str, str] | None = None) -> AsyncIterator[Bot]:
-        """Start the bot on this stage's state, point the App's webhook at it, and stop it in the end."""
+    async def bot(self, changes: Mapping[str, str] | None = None, *, code: Path | None = None) -> AsyncIterator[Bot]:
+        """Start the bot on this stage's state, point the App's webhook at it, and stop it in the end.
+
+        `code` is a folder with the code of another version.
+        """
         self.starts += 1
         log = self.folder / f"bot-{self.starts}.log"
         env = {name: value for name, value in (self.environment() | dict(changes or {})).items() if value}
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", env=env, stdout=asyncio.subprocess.PIPE, stderr=stderr
+                sys.executable, "-m", "bot", env=env, cwd=code, stdout=asyncio.subprocess.PIPE, stderr=stderr
             )
         try:
             address = await _address(process, log)
@@ -373,8 +376,16 @@ async def started(
 
 
 @asynccontextmanager
-async def open_stage(folder: Path, script: Script | None = None, *, postgresql: str = "") -> AsyncIterator[Stage]:
-    """Set the stage: a maintainer, a stranger, an App, and models that answer by the script."""
+async def open_stage(
+    folder: Path, script: Script | None = None, *, postgresql: str = "", config: str = ""
+) -> AsyncIterator[Stage]:
+    """Set the stage: a maintainer, a stranger, an App, and models that answer by the script.
+
+    `config` is the operator's configuration.
+    """
+    if config:
+        (folder / "state").mkdir(mode=0o700)
+        (folder / "state" / "config.yaml").write_text(config)
     async with LocalHub(folder / "hub", page_user=MAINTAINER) as hub:
         for login in (MAINTAINER, STRANGER):
             hub.create_user(login)

@@ -6,14 +6,20 @@ The kills are SIGKILL, as in a power cut. Each moment is one that the local GitH
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from tests.e2e.stage import DEADLINE_SECONDS, GOOD_CHECKS, Asked, Scene, Stage, billed_usd, until
+from tests.e2e.stage import DEADLINE_SECONDS, GOOD_CHECKS, Asked, Scene, Stage, billed_usd, open_stage, until
 from tests.loopback import Script
+from tests.postgresql import Cluster
+
+POSTGRESQL = pytest.param(
+    "postgresql", marks=[pytest.mark.slow, pytest.mark.postgresql, pytest.mark.xdist_group("postgresql")]
+)
 
 BILLED = [
     ("", "architecture"),
@@ -91,6 +97,17 @@ async def _assert_it_ends_as_if_undisturbed(stage: Stage, killed: Killed, *, los
     (comment,) = scene.ours(pull["number"])
     assert comment.endswith(f"<!-- orchestrator:report run={asked.run_id} -->")
     assert sorted(scene.reactions(asked.comment)) == ["eyes", "rocket"]
+
+
+@pytest.fixture(params=["sqlite", POSTGRESQL])
+async def stage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A stage whose state is in either database."""
+    url = ""
+    if request.param == "postgresql":
+        cluster: Cluster = request.getfixturevalue("cluster")
+        url = cluster.new_database()
+    async with open_stage(tmp_path, postgresql=url, config="takeover_seconds: 4\n") as opened:
+        yield opened
 
 
 @pytest.fixture

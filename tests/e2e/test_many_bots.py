@@ -5,10 +5,13 @@ The processes are the real bot; a load balancer is not needed, since any of them
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,12 +22,66 @@ from tests.postgresql import Cluster
 pytestmark = [pytest.mark.postgresql, pytest.mark.xdist_group("postgresql")]
 
 TAKEN_OVER_WITHIN_SECONDS = 60.0
+TAKEOVER = "takeover_seconds: 4\n"
 
 
 @pytest.fixture
 async def stage(tmp_path: Path, cluster: Cluster) -> AsyncIterator[Stage]:
-    async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database()) as opened:
+    async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database(), config=TAKEOVER) as opened:
         yield opened
+
+
+@dataclass
+class Line:
+    """A TCP line to the database that may be cut: then nothing passes either way, and nobody is told."""
+
+    to: str
+    port: int = 0
+    _whole: asyncio.Event = field(default_factory=asyncio.Event)
+    _ends: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        """The database's URL through this line."""
+        parts = urlsplit(self.to)
+        return f"postgresql://{parts.username}@127.0.0.1:{self.port}{parts.path}"
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def __aenter__(self) -> Line:
+        self.mend()
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.mend()
+        self._server.close()
+        for end in self._ends:
+            end.close()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far = urlsplit(self.to)
+        far_reader, far_writer = await asyncio.open_connection(far.hostname, far.port)
+        self._ends += [writer, far_writer]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pass(reader, far_writer))
+            group.create_task(self._pass(far_reader, writer))
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                await self._whole.wait()
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass  # one end is gone, and the other one hears of it below
+        finally:
+            sink.close()
 
 
 def works_on(bot: Bot, run_id: str) -> bool:
@@ -63,6 +120,10 @@ async def test_five_runs_on_two_bots_are_each_done_once(stage: Stage) -> None:
     assert len({run.run_id for run in asked}) == len(scene.hub.pull_requests(scene.repository)) == 5
 
 
+def taken_from(bot: Bot) -> bool:
+    return any("taken over" in str(line.get("event")) for line in bot.logged())
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_a_bot_that_dies_or_falls_silent_in_the_middle_of_a_run_loses_it_to_the_other_within_a_minute(
@@ -94,6 +155,96 @@ async def test_a_bot_that_dies_or_falls_silent_in_the_middle_of_a_run_loses_it_t
         if how is signal.SIGSTOP:
             writes = scene.writes()
             lost.process.send_signal(signal.SIGCONT)
-            await until(lambda: [it for it in lost.logged() if "taken over" in str(it.get("event"))], "its giving in")
+            await until(lambda: taken_from(lost), "its giving in")
             assert scene.writes() == writes
             assert_one_of_everything(asked)
+
+
+@pytest.mark.slow
+async def test_a_bot_that_was_paused_between_its_commit_and_its_pull_request_opens_none_when_it_comes_back(
+    stage: Stage,
+) -> None:
+    # given two bots, of which one has pushed its commit and looks for a pull request
+    scene = await stage.scene()
+    looked = scene.hub.faults.add(
+        method="GET",
+        path_regex=r"/pulls$",
+        kind="delay",
+        seconds=1.0,
+        when=lambda _: bool(scene.requests("POST", "/git/refs")),
+    )
+    async with AsyncExitStack() as stack:
+        bots = [await stack.enter_async_context(stage.bot()) for _ in range(2)]
+        asked = await scene.command()
+        lost, taker = await the_one_at_work(bots, asked)
+        await until(lambda: looked.hits, "the look for a pull request")
+        # when
+        lost.process.send_signal(signal.SIGSTOP)
+        branches = await scene.hub.branches(scene.repository)
+        assert (sorted(branches), scene.hub.pull_requests(scene.repository)) == (
+            ["main", f"orchestrator/{asked.issue}-sample-library"],
+            [],
+        )
+        await until(lambda: works_on(taker, asked.run_id), "the takeover", TAKEN_OVER_WITHIN_SECONDS)
+        lost.process.send_signal(signal.SIGCONT)
+        # then it gives in while the other one publishes, and everything is there once
+        await until(lambda: taken_from(lost), "its giving in")
+        await asked.reacted("rocket")
+        await asked.settled()
+    assert_one_of_everything(asked)
+    assert scene.writes().count("POST /pulls") == scene.writes().count("POST /git/refs") == 1
+
+
+@pytest.mark.slow
+async def test_a_bot_that_is_cut_off_from_the_database_loses_its_run_and_changes_nothing_when_the_line_is_back(
+    stage: Stage,
+) -> None:
+    # given two bots, of which the one at work reaches the database through a line of its own
+    scene = await stage.scene()
+    async with AsyncExitStack() as stack:
+        line = await stack.enter_async_context(Line(stage.postgresql))
+        cut_off = await stack.enter_async_context(stage.bot({"ORCHESTRATOR_DATABASE_URL": line.url}))
+        stage.models.hold_after(4)
+        asked = await scene.command()
+        await until(lambda: works_on(cut_off, asked.run_id), "the work")
+        await until(lambda: len(stage.models.journal) == 5, "the fifth question")
+        # when
+        line.cut()
+        stage.models.release()
+        taker = await stack.enter_async_context(stage.bot())
+        await until(lambda: works_on(taker, asked.run_id), "the takeover", TAKEN_OVER_WITHIN_SECONDS)
+        await asked.reacted("rocket")
+        await asked.settled()
+        writes = scene.writes()
+        line.mend()
+        # then
+        await until(lambda: taken_from(cut_off), "its giving in")
+        assert scene.writes() == writes
+        assert_one_of_everything(asked)
+
+
+@pytest.mark.slow
+async def test_a_bot_that_is_asked_to_stop_hands_its_run_to_another_one_at_once(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    # A takeover of what fell silent would come only after the five minutes that are set here.
+    config = "takeover_seconds: 300\n"
+    async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database(), config=config) as stage:
+        scene = await stage.scene()
+        async with AsyncExitStack() as stack:
+            bots = [await stack.enter_async_context(stage.bot()) for _ in range(2)]
+            stage.models.hold_after(4)
+            asked = await scene.command()
+            leaving, taker = await the_one_at_work(bots, asked)
+            await until(lambda: len(stage.models.journal) == 5, "the fifth question")
+            finished, calls = stage.finished_tasks(), len(stage.models.journal)
+            # when
+            await leaving.stop()
+            stage.models.release()
+            # then
+            await until(lambda: works_on(taker, asked.run_id), "the handing over", 20)
+            await asked.reacted("rocket")
+            await asked.settled()
+            assert leaving.process.returncode == 0
+            assert finished.isdisjoint(stage.generated(stage.models.journal[calls:]))
+        assert_one_of_everything(asked)

@@ -42,7 +42,7 @@ def key_of(provider: str) -> str:
 
 def read(provider: str, model: str, headers: Mapping[str, str], raw: bytes, *, stream: bool = False) -> Asked:
     """Return what was asked; raises `Rejected` as the vendor would."""
-    key = _checked_key(provider, headers)
+    key = checked_key(provider, headers)
     try:
         body = json.loads(raw)
     except ValueError as error:
@@ -84,7 +84,8 @@ def input_tokens(asked: Asked) -> int:
     return tokens(asked.system + asked.prompt + json.dumps(asked.schema))
 
 
-def _checked_key(provider: str, headers: Mapping[str, str]) -> str:
+def checked_key(provider: str, headers: Mapping[str, str]) -> str:
+    """Return the key that a request carries; raises `Rejected` for none or a wrong one."""
     if provider == "local":
         return ""
     if provider == "anthropic":

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -224,7 +224,7 @@ class ModelServer:
         if path.startswith("/_"):
             return await self._control(path, json.loads(body or b"{}"))
         if head.method == b"GET" and (models := _MODELS.fullmatch(path)):
-            return _models(models[1])
+            return _models(models[1], headers)
         provider, model, action = _route(path)
         if not provider or head.method != b"POST":
             return _Reply(404, body=json.dumps(answers.error("openai", 404, "", f"no such path: {path}")).encode())
@@ -342,9 +342,13 @@ def _error(provider: str, status: int, code: str, message: str, headers: tuple[t
     return _Reply(status, body=json.dumps(answers.error(provider, status, code, message)).encode(), headers=headers)
 
 
-def _models(provider: str) -> _Reply:
+def _models(provider: str, headers: Mapping[str, str]) -> _Reply:
     if provider not in PROVIDERS:
         return _Reply(404)
+    try:
+        requests.checked_key(provider, headers)
+    except Rejected as refused:
+        return _error(provider, refused.status, refused.error, refused.message)
     if provider == "google":
         return _Reply(body=json.dumps({"models": [{"name": f"models/{name}"} for name in _MODEL_IDS]}).encode())
     entries = [{"id": name, "object": "model", "type": "model"} for name in _MODEL_IDS]

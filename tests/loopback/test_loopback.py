@@ -107,7 +107,10 @@ def test_a_missing_or_wrong_key_is_refused_in_the_vendors_words(
 
 def test_models_and_token_counts_are_served() -> None:
     with ModelServer() as server:
-        with urllib.request.urlopen(f"{server.base_url('openai')}/models", timeout=20) as response:
+        listed = urllib.request.Request(
+            f"{server.base_url('openai')}/models", headers={"Authorization": "Bearer loopback-openai-key"}
+        )
+        with urllib.request.urlopen(listed, timeout=20) as response:
             models = json.load(response)
         body = {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x" * 400}]}
         headers = {"X-Api-Key": "loopback-anthropic-key", "anthropic-version": "1"}

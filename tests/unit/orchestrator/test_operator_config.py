@@ -47,6 +47,8 @@ tasks_at_once: 2
 usd_per_day: 20
 content_writes_per_hour: 250
 runs_at_once: 8
+takeover_seconds: 10
+keep_days: 60
 per_user: {runs_at_once: 2, usd_per_day: 30, usd_per_month: 90}
 per_repository: {runs_per_hour: 30, usd_per_day: 50, usd_per_month: 200}
 per_account: {usd_per_month: 1000}
@@ -81,7 +83,7 @@ def test_every_setting_is_read_from_the_file(tmp_path: Path) -> None:
     config = load_operator_config(path)
 
     assert (config.max_usd, config.max_time_seconds, config.usd_per_day) == (2.5, 600.0, 20.0)
-    assert config.content_writes_per_hour == 250
+    assert (config.content_writes_per_hour, config.takeover_seconds, config.keep_days) == (250, 10.0, 60)
     assert (config.budgets.org, config.budgets.teams, config.budgets.jobs) == (
         100.0,
         {"eng": 50.0, "x-files": 3.0},

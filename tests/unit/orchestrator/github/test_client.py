@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.bucket import Bucket
-from orchestrator.errors import UsageError
+from orchestrator.errors import RunLost, UsageError
 from orchestrator.github.access import effective_role, may_command
 from orchestrator.github.auth import PERMISSIONS, GitHubConnection
 from orchestrator.github.client import AmbiguousWrite, NoRoom, NotFound, Refused, Unreachable, Urgency
@@ -34,6 +34,43 @@ async def test_a_read_is_tried_again_after_a_failure(scene: Scene) -> None:
     scene.hub.faults.add(path_regex="matching-refs", kind="status", status=502, times=2)
     assert await head_of(scene.client, "main") is not None
     assert len(scene.waits) == 2
+
+
+async def test_a_write_that_is_not_allowed_any_more_is_not_sent_and_reads_go_on(scene: Scene) -> None:
+    # given
+    scene.hub.create_issue(REPO, "A", user="maria")
+    lost: list[bool] = []
+
+    async def allowed() -> None:
+        if lost:
+            raise RunLost("Another process has taken over.")
+
+    scene.client = scene.github.fenced(allowed).repository(REPO, scene.installation)
+    await _comment(scene)
+    # when
+    lost.append(True)
+    with pytest.raises(RunLost):
+        await _comment(scene)
+    # then
+    assert await head_of(scene.client, "main") is not None
+    assert len(scene.hub.comments(REPO, 1)) == 1
+
+
+async def test_a_write_is_not_tried_again_when_it_was_allowed_at_its_first_try_only(scene: Scene) -> None:
+    tries: list[int] = []
+
+    async def allowed() -> None:
+        tries.append(len(scene.waits))
+        if scene.waits:
+            raise RunLost("Another process has taken over.")
+
+    fault = scene.hub.faults.add(path_regex="/comments$", kind="status", status=429, headers={"retry-after": "60"})
+    scene.hub.create_issue(REPO, "A", user="maria")
+    scene.client = scene.github.fenced(allowed).repository(REPO, scene.installation)
+    with pytest.raises(RunLost):
+        await _comment(scene)
+    # The wait that GitHub asked for is where a process may have been taken for dead.
+    assert (fault.hits, tries, scene.hub.comments(REPO, 1)) == (1, [0, len(scene.waits)], [])
 
 
 async def test_a_wait_that_github_asks_for_is_honoured(scene: Scene) -> None:

@@ -1,0 +1,26 @@
+"""What is kept of runs that ended, forgotten after the operator's days: at the start, and once a day (SECURITY 33)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from bot.logs import fields
+from orchestrator.errors import StoreError
+from orchestrator.store import Database, forget
+
+SECONDS_BETWEEN_SWEEPS = 24 * 3600.0
+
+log = logging.getLogger(__name__)
+
+
+async def sweeps(database: Database, days: int) -> None:
+    """Forget at once, then every day, until cancelled; a sweep that fails is logged, and the next one tries."""
+    while True:
+        try:
+            forgotten = await forget(database, days)
+            if any(forgotten.values()):
+                log.info("forgotten", extra=fields(**forgotten))
+        except StoreError:
+            log.exception("what is old could not be forgotten")
+        await asyncio.sleep(SECONDS_BETWEEN_SWEEPS)
