@@ -6,6 +6,8 @@ crash at any point, makes what is missing and nothing twice.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
@@ -45,7 +47,7 @@ from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
-from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec
+from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec, to_json
 
 __all__ = ["STEPS", "Earlier", "HandledRun", "Plane", "Progress", "handle"]
 
@@ -101,7 +103,7 @@ async def handle(
             buttons=resumable and github.app is not None,
         )
         desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
-        await desk.said("spec", f"{len(findings)} findings")
+        await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
@@ -174,6 +176,11 @@ async def not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refus
             return refusal
     await desk.effects.done("start", "admitted", "")
     return None
+
+
+def fingerprint(spec: JobSpec) -> str:
+    """Return the hash of the rules that a command is handled under."""
+    return hashlib.sha256(json.dumps(to_json(spec), sort_keys=True).encode()).hexdigest()
 
 
 async def read_spec(
