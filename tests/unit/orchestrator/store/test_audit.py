@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from pathlib import Path
+
 import pytest
 from sqlalchemy import text
 
@@ -29,3 +33,17 @@ async def test_sec_37_the_database_itself_refuses_to_change_what_the_audit_says(
                 await connection.execute(text(change))
         (entry,) = await AuditStore(database, "r-a").entries()
         assert entry.actor == "ada"
+
+
+async def test_sec_33_a_new_database_is_its_owners_alone_with_all_its_side_files_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
+    before = os.umask(0)
+    try:
+        async with Database.open(f"sqlite:///{tmp_path / 'own' / 'state.db'}") as database:
+            await AuditStore(database, "r-a").add("d-1", "ada", "access", {})
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "own").iterdir()}
+    finally:
+        os.umask(before)
+    assert modes == {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600}
+    assert stat.S_IMODE((tmp_path / "own").stat().st_mode) == 0o700
