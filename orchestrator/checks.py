@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.dependencies import check_new_dependencies
+from orchestrator.dependencies import check_new_dependencies, new_dependencies
 from orchestrator.events import EventType
 from orchestrator.run import Run
 from orchestrator.sandbox import Sandbox
@@ -66,8 +66,8 @@ class Checker:
                 root, self.sandbox, self._plan, environment=environment, packages=packages, paths=paths
             )
         # Whatever the spec asks for: a name that a model made up may be somebody's trap (SECURITY 23).
-        new = await check_new_dependencies(workspace, self.sandbox.hosts) if paths is None else ()
-        return (*results, *new)
+        new = await asyncio.to_thread(new_dependencies, workspace) if paths is None else ()
+        return (*results, *await check_new_dependencies(new, self.sandbox.hosts))
 
     async def _installed(self, key: str, step: _Install, root: Path) -> Environment:
         async with self._installing:

@@ -70,13 +70,17 @@ Answer = Known | None | str
 def new_dependencies(workspace: Workspace) -> tuple[Dependency, ...]:
     """Return what the manifests among a workspace's changes name and did not name in its base; each name once."""
     base = Workspace(workspace.base)
+    manifests = {path: text for path, text in workspace.accepted.items() if text is not None and is_manifest(path)}
+    return newly_declared({path: base.read(path) or b"" for path in manifests}, manifests)
+
+
+def newly_declared(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[Dependency, ...]:
+    """Return what manifests, by their paths, name and did not name before; each name once, pure."""
     found: dict[tuple[Ecosystem, str], Dependency] = {}
-    for path, content in sorted(workspace.accepted.items()):
-        if content is None or not _is_manifest(path):
-            continue
-        before = {it.name for it in declared_in(path, base.read(path) or b"")}
+    for path, content in sorted(after.items()):
+        known = {it.name for it in declared_in(path, before.get(path, b""))}
         for it in declared_in(path, content):
-            if it.name not in before:
+            if it.name not in known:
                 found.setdefault((it.ecosystem, it.name), it)
     return tuple(found.values())
 
@@ -115,13 +119,12 @@ def judge(answers: Mapping[Dependency, Answer], now: datetime) -> ValidationResu
 
 
 async def check_new_dependencies(
-    workspace: Workspace, hosts: Collection[str], now: datetime | None = None
+    wanted: Sequence[Dependency], hosts: Collection[str], now: datetime | None = None
 ) -> tuple[ValidationResult, ...]:
-    """Look up what a workspace's changes newly depend on; no result where that is nothing.
+    """Look up what a change newly depends on; no result where that is nothing.
 
     `hosts` are the operator's additions to the package indexes, which are asked first.
     """
-    wanted = await asyncio.to_thread(new_dependencies, workspace)
     if not wanted:
         return ()
     indexes: dict[Ecosystem, Sequence[str] | str] = {}
@@ -237,7 +240,8 @@ def _table(value: object) -> dict[str, Any]:
 # manifests
 
 
-def _is_manifest(path: str) -> bool:
+def is_manifest(path: str) -> bool:
+    """Tell whether a file declares dependencies that are read here, by its name."""
     name = PurePosixPath(path).name
     return name in ("package.json", "pyproject.toml") or (
         name.startswith(("requirements", "constraints")) and name.endswith((".txt", ".in"))

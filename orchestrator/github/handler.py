@@ -149,7 +149,7 @@ async def handle(
             if command.name == "revise":
                 return await revise(desk, spec, earlier, operator, access)
             if command.name == "review":
-                return await review(desk, job_of(spec, trigger, command, operator))
+                return await review(desk, job_of(spec, trigger, command, operator), operator.index_hosts)
             return await build(desk, job_of(spec, trigger, command, operator), access)
         except (Unreachable, RunLost):
             raise

@@ -155,6 +155,37 @@ async def test_sec_13_14_in_a_round_the_text_of_the_pull_request_and_the_rules_o
     await denied.reacted("confused")
 
 
+async def test_sec_09_10_a_strangers_label_button_re_run_and_flood_of_commands_start_nothing_and_are_not_answered(
+    house: House,
+) -> None:
+    scene = await house.scene()
+    asked = await scene.command()
+    await asked.reacted("rocket")
+    await asked.settled()
+    number, issue = asked.pull["number"], scene.issue()
+    before, spoken = len(house.stage.models.journal), [scene.ours(it) for it in (asked.issue, number)]
+    check = next(it["id"] for it in scene.hub.check_runs(scene.repository) if it["name"] == "orchestrator/review")
+    scene.hub.label_issue(scene.repository, issue, "orchestrate", user=STRANGER)
+    for identifier in ("revise_findings", "retry_failed"):
+        # The page shows a stranger no button; the delivery says who pressed one all the same.
+        repo, account = scene.hub.repository(scene.repository), scene.hub.create_user(STRANGER)
+        pressed = {"identifier": identifier}
+        scene.hub.world.check_run_event(
+            repo, account, repo.check_runs[check], "requested_action", requested_action=pressed
+        )
+    scene.hub.rerequest_check_run(scene.repository, check, user=STRANGER)
+    for text in ("", " plan", " revise x", " review", " help", " status", " cancel", " --bugdet 3", " nonsense"):
+        for place in (issue, number):
+            scene.comment(place, f"/orchestrate{text}", STRANGER)
+    await scene.hub.settled()
+    await asked.settled()
+    assert house.calls_since(before) == []
+    assert [scene.ours(it) for it in (asked.issue, number)] == spoken
+    assert scene.ours(issue) == []
+    assert len(scene.hub.pull_requests(scene.repository)) == 1
+    assert (await house.bot.report(asked.run_id))["status"] == "completed"
+
+
 async def test_sec_20_21_no_process_that_the_bot_starts_holds_a_key_it_need_not_or_shows_one_in_its_arguments(
     house: House,
 ) -> None:
