@@ -21,7 +21,6 @@ from bot.jobs import Jobs
 from bot.limits import at_once
 from bot.redelivery import Redelivery
 from bot.replay import replay
-from bot.retention import forget_by_age
 from bot.rules import rules_of
 from bot.settings import Settings
 from bot.setup_page import create_setup_app
@@ -98,10 +97,8 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
             async with asyncio.TaskGroup() as group:
                 redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
                 sweeps = group.create_task(redelivery.sweeps())
-                forgetting = group.create_task(forget_by_age(plane.database))
                 await _serve(app, listener, drain=jobs.drain)
                 sweeps.cancel()
-                forgetting.cancel()
 
 
 async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.socket, address: str) -> bool:

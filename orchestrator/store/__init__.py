@@ -10,7 +10,6 @@ from orchestrator.store.holds import HoldStore
 from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
 from orchestrator.store.observations import ObservationStore
 from orchestrator.store.previews import PreviewStore
-from orchestrator.store.retention import RetentionStore
 from orchestrator.store.runs import RunRow, RunStore
 from orchestrator.store.uninterrupted import finished
 
@@ -28,7 +27,6 @@ __all__ = [
     "LedgerCall",
     "ObservationStore",
     "PreviewStore",
-    "RetentionStore",
     "RunRow",
     "RunStore",
     "Stored",

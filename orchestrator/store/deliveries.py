@@ -349,11 +349,11 @@ class DeliveryStore:
             return found.scalar_one_or_none()
 
     async def origin(self, run_id: str) -> str | None:
-        """Return the payload of the delivery that asked for a run, or None when it is not known any more."""
+        """Return the payload of the delivery that asked for a run, or None when it is not known."""
         async with self._database.reading() as connection:
             first = await connection.execute(
                 select(deliveries.c.payload)
-                .where(deliveries.c.run_id == run_id, deliveries.c.actor != "", deliveries.c.payload != "")
+                .where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
                 .order_by(deliveries.c.received_at, deliveries.c.id)
                 .limit(1)
             )
