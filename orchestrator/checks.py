@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from orchestrator.dependencies import check_new_dependencies, new_dependencies
 from orchestrator.events import EventType
 from orchestrator.removal import remove_tree
 from orchestrator.run import Run
@@ -61,9 +62,12 @@ class Checker:
             environment = await self._installed(requirement_key(root), install, root) if needed else None
             needed = needs_packages(root, self._plan, paths)
             packages = await self._installed(npm_key(root), npm_install, root) if needed else None
-            return await validate(
+            results = await validate(
                 root, self.sandbox, self._plan, environment=environment, packages=packages, paths=paths
             )
+        # Whatever the spec asks for: a name that a model made up may be somebody's trap (SECURITY 23).
+        new = await asyncio.to_thread(new_dependencies, workspace) if paths is None else ()
+        return (*results, *await check_new_dependencies(new, self.sandbox.hosts))
 
     async def _installed(self, key: str, step: _Install, root: Path) -> Environment:
         async with self._installing:

@@ -130,6 +130,8 @@ class Code(StrEnum):
     DEPENDENCIES = "dependencies", CodeKind.FINDING, "A declared Python dependency cannot be installed."
     NPM_INSTALL = "npm_install", CodeKind.FINDING, "A declared npm package cannot be installed."
     PRIVATE_SOURCE = "private_source", CodeKind.FINDING, "A dependency comes from elsewhere than the package index."
+    DEPENDENCY_UNKNOWN = "dependency_unknown", CodeKind.FINDING, "No package index knows a new dependency's name."
+    DEPENDENCY_YOUNG = "dependency_young", CodeKind.FINDING, "A new dependency's first release is days old."
     NPM_LINT = "npm_lint", CodeKind.FINDING, "The script `lint` of `package.json` failed."
     NPM_BUILD = "npm_build", CodeKind.FINDING, "The script `build` of `package.json` failed."
     NPM_TEST = "npm_test", CodeKind.FINDING, "The script `test` of `package.json` failed."

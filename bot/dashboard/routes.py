@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -24,7 +25,7 @@ from bot.shared_jobs import SharedJobs
 from orchestrator.github.preview import Preview, shown
 from orchestrator.github.spec_change import is_lint
 from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
-from orchestrator.store import Database, PreviewStore, RunRow, RunStore
+from orchestrator.store import AuditStore, Database, PreviewStore, RunRow, RunStore
 
 PAGE_SIZE = 25
 API_PAGE_SIZE = 50
@@ -77,6 +78,13 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
             return JSONResponse({"project_id": run_id, "status": "queued"})
         return JSONResponse({"error": "There is no run with this id."}, 404)
 
+    async def api_audit(request: Request) -> Response:
+        entries = await AuditStore(database, request.path_params["run_id"]).entries()
+        if not entries:
+            return JSONResponse({"error": "Nothing is known of a run with this id."}, 404)
+        rows = [{**asdict(entry), "at": moment(entry.at)} for entry in entries]
+        return JSONResponse({"audit": rows})
+
     async def style(request: Request) -> Response:
         return Response(stylesheet(), media_type="text/css")
 
@@ -85,6 +93,7 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
         "/runs/{run_id}": one,
         "/api/runs": api_index,
         "/api/runs/{run_id}": api_one,
+        "/api/runs/{run_id}/audit": api_audit,
         "/dashboard.css": style,
     }
     for path, answer in answers.items():

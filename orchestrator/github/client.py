@@ -8,6 +8,7 @@ When GitHub limits one call, all calls of that installation wait, and no others.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,6 +26,8 @@ from orchestrator.github.limits import Limits
 DEADLINE_SECONDS = 120.0
 """For one call with all its pages; a single request has PyGithub's own 15 seconds."""
 ATTEMPTS = 5
+LOST = (requests.RequestException, TimeoutError, json.JSONDecodeError)
+"""How an answer is lost: the connection broke, it took too long, or what came is no JSON."""
 MAX_WAIT_SECONDS = 120.0
 """The longest single wait that GitHub may ask for; above it the call fails and says when to come back."""
 MINUTE_SECONDS = 60.0
@@ -209,7 +212,7 @@ class RepositoryClient:
                 lost = error.status >= 500
                 if wait is None or attempt == ATTEMPTS or (lost and not idempotent):
                     raise _translated(what, error, ambiguous=lost and not idempotent) from error
-            except (requests.RequestException, TimeoutError) as error:
+            except LOST as error:
                 if not idempotent:
                     raise AmbiguousWrite(f"GitHub's answer was lost while we tried to {what}.") from error
                 if attempt == ATTEMPTS:
@@ -226,7 +229,7 @@ class RepositoryClient:
                 wait = self._wait_for(error, attempt)
                 if wait is None or attempt == ATTEMPTS:
                     raise _translated(f"give a token to {what}", error, ambiguous=False) from error
-            except (requests.RequestException, TimeoutError) as error:
+            except LOST as error:
                 if attempt == ATTEMPTS:
                     raise _unreachable(what, error) from error
                 wait = _backoff(attempt)

@@ -6,6 +6,8 @@ crash at any point, makes what is missing and nothing twice.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import replace
@@ -46,7 +48,7 @@ from orchestrator.github.sanitize import Redactor
 from orchestrator.github.status import Links, status_comment
 from orchestrator.github.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
-from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec
+from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec, to_json
 
 DELIVERING = ("run", "approve", "resume", "revise")
 """The commands that bring a commit to a branch, and its pull request."""
@@ -105,7 +107,7 @@ async def handle(
             buttons=resumable and github.app is not None,
         )
         desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
-        await desk.said("spec", f"{len(findings)} findings")
+        await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
@@ -153,7 +155,7 @@ async def handle(
             if command.name == "revise":
                 return await revise(desk, spec, earlier, operator, access)
             if command.name == "review":
-                return await review(desk, job_of(spec, trigger, command, operator))
+                return await review(desk, job_of(spec, trigger, command, operator), operator.index_hosts)
             return await build(desk, job_of(spec, trigger, command, operator), access)
         except (Unreachable, RunLost):
             raise
@@ -189,6 +191,11 @@ async def _undeliverable(desk: Desk) -> Refusal | None:
         return None
     said = cannot_deliver(desk.publisher.login, desk.client.server_url, missing)
     return Refusal(said, code=Code.MISSING_PERMISSION)
+
+
+def fingerprint(spec: JobSpec) -> str:
+    """Return the hash of the rules that a command is handled under."""
+    return hashlib.sha256(json.dumps(to_json(spec), sort_keys=True).encode()).hexdigest()
 
 
 async def read_spec(

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import quote
 
+from orchestrator.dependencies import NEW_DEPENDENCIES
 from orchestrator.github.checks import ran, tested
 from orchestrator.github.choices import choices_section
 from orchestrator.github.findings import Found, disagreements, open_reviews, resolved
@@ -93,6 +94,8 @@ def review_section(state: ProjectState) -> str:
     if mended:
         lines = [_found(it) for it in mended]
         parts.append(folded(f"Resolved on the way ({len(mended)})", listed(lines, MAX_FINDINGS)))
+    if new := next((it for it in state.validation if it.validator == NEW_DEPENDENCIES), None):
+        parts.append(f"New dependencies:\n\n{listed([one_line(it) for it in new.detail.splitlines()], MAX_FINDINGS)}")
     if why := choices_section({name: result.routes for name, result in state.results.items()}):
         parts.append(folded("Why these models", why))
     return "\n\n".join(parts)

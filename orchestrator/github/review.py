@@ -5,7 +5,11 @@ Nothing is cloned, run or pushed: a stranger's code reaches the models as text, 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+
 from orchestrator.control_plane import Change
+from orchestrator.dependencies import check_new_dependencies, is_manifest, newly_declared
+from orchestrator.diff import FileDiff
 from orchestrator.errors import GitHubError
 from orchestrator.github.client import Unreachable
 from orchestrator.github.desk import Desk, HandledRun, followed, refuse
@@ -17,13 +21,17 @@ from orchestrator.github.repository import RUN_TRAILER, read_text
 from orchestrator.github.review_text import remarks_of, review_check, review_comment, review_lead
 from orchestrator.hidden import shown
 from orchestrator.specs import JobSpec
-from orchestrator.state import ProjectStatus
+from orchestrator.state import ProjectStatus, ValidationResult
 
 CONVENTIONS = "AGENTS.md"
+MAX_MANIFESTS = 20
 
 
-async def review(desk: Desk, job: JobSpec) -> HandledRun:
-    """Have the pull request reviewed, or go on with that; called again, it says nothing twice."""
+async def review(desk: Desk, job: JobSpec, index_hosts: Collection[str] = ()) -> HandledRun:
+    """Have the pull request reviewed, or go on with that; called again, it says nothing twice.
+
+    `index_hosts` are the operator's package indexes.
+    """
     number = desk.trigger.issue
     if number is None:
         return await refuse(desk, "there is no pull request here.", "Not reviewed")
@@ -41,6 +49,9 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
     conventions, notes = await _conventions(desk, base_sha)
     if len(files) >= MAX_FILES:
         notes.append(f"GitHub lists {MAX_FILES} files of a change at most; any further ones were not reviewed.")
+
+    dependencies = await _new_dependencies(desk, files, base_sha, head_sha, index_hosts)
+    notes += [f"New dependency: {line}" for it in dependencies for line in it.detail.splitlines()]
 
     # 3. Two providers, while the status comment follows.
     async with followed(desk) as on_event:
@@ -71,7 +82,7 @@ async def review(desk: Desk, job: JobSpec) -> HandledRun:
     notes += refused
     if await _is_of_a_run(desk, pull, head_sha):
         notes.append("The check run `orchestrator/review` of this commit is its own run's, and stays as it is.")
-    elif note := await desk.publisher.upsert_check_run(head_sha, review_check(state)):
+    elif note := await desk.publisher.upsert_check_run(head_sha, review_check(state, dependencies)):
         notes.append(note)
     await desk.said("reported", state.status.value)
     body = review_comment(state, head_sha, notes)
@@ -99,6 +110,20 @@ async def _conventions(desk: Desk, base_sha: str) -> tuple[str, list[str]]:
     except GitHubError as error:
         return "", [f"{CONVENTIONS} was not shown to the reviewers: {error.message}"]
     return shown(CONVENTIONS, text or "").text, []
+
+
+async def _new_dependencies(
+    desk: Desk, files: Sequence[FileDiff], base_sha: str, head_sha: str, index_hosts: Collection[str]
+) -> tuple[ValidationResult, ...]:
+    """Look up what the manifests of the change name anew (SECURITY 23); one that cannot be read names nothing."""
+
+    async def texts(sha: str, paths: Mapping[str, str]) -> dict[str, bytes]:
+        return {path: (await read_text(desk.client, name, sha) or "").encode() for path, name in paths.items()}
+
+    manifests = [it for it in files if is_manifest(it.path) and it.status != "removed"][:MAX_MANIFESTS]
+    after = await texts(head_sha, {it.path: it.path for it in manifests})
+    before = await texts(base_sha, {it.path: it.previous_path or it.path for it in manifests})
+    return await check_new_dependencies(newly_declared(before, after), index_hosts)
 
 
 async def _is_of_a_run(desk: Desk, pull: PullRequestEnds, head_sha: str) -> bool:

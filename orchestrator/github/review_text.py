@@ -9,7 +9,7 @@ from orchestrator.diff_review import not_asked, opinions_of, summary
 from orchestrator.github.checks import CheckRun, Conclusion, annotations_for
 from orchestrator.github.inline import Remark, said
 from orchestrator.github.markdown import cell, code, duration, fit, one_line, table, usd
-from orchestrator.state import Finding, ProjectState, ProjectStatus
+from orchestrator.state import Finding, ProjectState, ProjectStatus, ValidationResult
 
 CHECK = "orchestrator/review"
 OFFLINE = (
@@ -64,13 +64,19 @@ def review_comment(state: ProjectState, head_sha: str, notes: Sequence[str] = ()
     return fit("\n\n".join(parts))
 
 
-def review_check(state: ProjectState) -> CheckRun:
-    """Return the check run of the head: success only when everybody who was asked approves of all that was shown."""
+def review_check(state: ProjectState, dependencies: Sequence[ValidationResult] = ()) -> CheckRun:
+    """Return the check run of the head: success only when everybody who was asked approves of all that was shown.
+
+    A new dependency that does not exist, or is days old, blocks whatever they say.
+    """
     opinions = opinions_of(state)
-    annotations = annotations_for([_plain(shared.finding) for shared in opinions.findings], "review")
+    blocking = [finding for it in dependencies for finding in it.findings]
+    annotations = annotations_for([*blocking, *(_plain(it.finding) for it in opinions.findings)], "review")
     text = review_text(opinions)
     summary_text = f"{OFFLINE}\n\n{text}" if state.offline else text
     conclusion, title = _conclusion(state, opinions)
+    if blocking:
+        conclusion, title = "failure", f"{title}; a new dependency does not exist or is days old"
     return CheckRun(CHECK, conclusion, title[:255], fit(summary_text), annotations, shared=True)
 
 

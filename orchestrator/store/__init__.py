@@ -1,5 +1,6 @@
 """The durable truth about runs, money, deliveries, effects and what is learned, on SQLAlchemy: SQLite or PostgreSQL."""
 
+from orchestrator.store.audit import AuditEntry, AuditStore
 from orchestrator.store.cancellations import CancellationStore
 from orchestrator.store.content import ContentStore
 from orchestrator.store.database import Database
@@ -16,6 +17,8 @@ from orchestrator.store.uninterrupted import finished
 
 __all__ = [
     "SCHEMA_VERSION",
+    "AuditEntry",
+    "AuditStore",
     "CancellationStore",
     "ContentStore",
     "Database",

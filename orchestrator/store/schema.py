@@ -7,6 +7,7 @@ column a `server_default`: a bot of the version before works on beside the new o
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Column,
     Float,
@@ -19,9 +20,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 """The number of the newest migration."""
 
 metadata = MetaData()
@@ -222,3 +224,38 @@ learned = Table(
     _run(),
     Column("observations", Text, nullable=False),
 )
+
+# What was decided, by whom and about what; no run need be there. The database refuses all but new rows.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(120), nullable=False),
+    Column("delivery", String(80), nullable=False),
+    Column("actor", String(100), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("facts", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("audit_by_run", "run_id", "id"),
+)
+
+APPEND_ONLY = {
+    "sqlite": (
+        "CREATE TRIGGER audit_keeps_rows BEFORE DELETE ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+        "CREATE TRIGGER audit_keeps_values BEFORE UPDATE ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit is append-only'); END",
+    ),
+    "postgresql": (
+        "CREATE OR REPLACE FUNCTION audit_is_kept() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'the audit is append-only'; END $$",
+        "CREATE TRIGGER audit_keeps_rows BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+        "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_kept()",
+    ),
+}
+"""What keeps a database from changing rows of the audit, by dialect."""
+
+for _dialect, _statements in APPEND_ONLY.items():
+    for _statement in _statements:
+        keeping = DDL(_statement)  # type: ignore[no-untyped-call] # SQLAlchemy's own
+        event.listen(audit, "after_create", keeping.execute_if(dialect=_dialect))

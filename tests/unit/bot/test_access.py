@@ -83,7 +83,18 @@ def test_sec_05_no_header_however_strange_gets_in_or_fails(headers: dict[str, st
     assert decide(WORLD, Asking("192.0.2.1", headers, token, NOW)) is not Verdict.LET_IN
 
 
-PATHS = ["/", "/runs/r-1", "/api/runs", "/api/runs/r-1", "/metrics", "/dashboard.css", "/setup", "/docs", "/no/such"]
+PATHS = [
+    "/",
+    "/runs/r-1",
+    "/api/runs",
+    "/api/runs/r-1",
+    "/api/runs/r-1/audit",
+    "/metrics",
+    "/dashboard.css",
+    "/setup",
+    "/docs",
+    "/no/such",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from orchestrator.github.live import show_round
 from orchestrator.github.publisher import Publisher
 from orchestrator.github.sanitize import Redactor
 from orchestrator.state import ProjectStatus
-from orchestrator.store import Delivery, DeliveryStore, EffectStore, RunStore
+from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, RunStore
 from orchestrator.store.schema import accounts
 from tests.unit.bot.deliveries import NOW, issue_comment
 
@@ -245,3 +246,35 @@ async def test_what_was_within_its_limits_once_is_delivered_though_it_used_them_
     assert status.startswith("Done: ")
     assert "`octo` has started 1 runs within an hour, and the limit is 1" in refused
     assert asked.own_run_id in status
+
+
+async def test_sec_37_the_audit_tells_who_asked_what_github_answered_and_what_came_of_it(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("max_usd: 1\n")
+    async with opened_scene(tmp_path) as scene:
+        asked, delivery = await scene.kept()
+        await scene.workshop.work(delivery)
+        told = {it.kind: it for it in await AuditStore(scene.workshop.plane.database, asked.own_run_id).entries()}
+        (pull,) = scene.hub.pull_requests("octo/demo")
+    assert {(it.actor, it.delivery) for it in told.values()} == {("octocat", delivery.id)}
+    assert (told["delivery"].facts["command"], told["delivery"].facts["repository"]) == ("run", "octo/demo")
+    assert told["access"].facts["detail"] == "octocat has the role admin"
+    assert re.fullmatch(r"0 findings, sha256 [0-9a-f]{64}", told["spec"].facts["detail"])
+    handled = told["handled"].facts
+    assert (handled["status"], handled["cost_usd"], handled["pull_request"]) == ("completed", 0.0, pull["number"])
+    assert handled["head"] == pull["head"]["sha"]
+    assert [it.partition("/")[0] for it in handled["models"]] == ["offline"]
+    assert "limiter/__init__.py" in handled["files"]
+
+
+async def test_sec_37_a_stranger_who_is_denied_is_in_the_audit_and_no_secret_is(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("max_usd: 1\n")
+    async with opened_scene(tmp_path) as scene:
+        scene.comment = scene.hub.comment("octo/demo", 1, "/orchestrate", user="mallory")
+        asked, delivery = await scene.kept(actor="mallory")
+        await scene.workshop.work(delivery)
+        entries = await AuditStore(scene.workshop.plane.database, asked.own_run_id).entries()
+        token = scene.workshop.github.given_token
+    assert [it.actor for it in entries] == ["mallory"] * len(entries)
+    assert entries[-1].facts["status"] == "denied"
+    assert token
+    assert token not in str(entries)

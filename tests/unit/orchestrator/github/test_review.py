@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,7 @@ from orchestrator.providers.scripted import Scripted
 from orchestrator.store import EffectStore
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 from tests.unit.orchestrator.models import Models
+from tests.unit.orchestrator.test_dependencies import index
 
 LIMITED = {"message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}
 CODE = "def mean(values):\n    return sum(values) / 0\n"
@@ -161,3 +163,24 @@ async def test_a_commit_of_a_run_of_ours_keeps_its_own_check(scene: Scene, tmp_p
     handled = await _reviewed(scene, trigger, _models(), tmp_path)
     assert scene.hub.check_runs(REPO, head) == []
     assert "its own run's, and stays as it is" in handled.report
+
+
+async def test_sec_23_a_review_lists_what_a_strangers_change_newly_depends_on_and_days_old_names_fail_it(
+    scene: Scene, tmp_path: Path
+) -> None:
+    def approve(_: CompletionRequest) -> Scripted:
+        return json.dumps({"score": 0.9, "verdict": "approve", "findings": []})
+
+    trigger, number, _ = await _pull(scene)
+    head = await scene.hub.commit("stranger/demo", {"requirements.txt": "requests-ai\n"}, branch="mean")
+    released = {"info": {"version": "0.1", "license": "MIT"}, "releases": {"0.1": [{"upload_time_iso_8601": "X"}]}}
+    document = json.loads(json.dumps(released).replace("X", datetime.now(UTC).isoformat()))
+    async with index({"/pypi/requests-ai/json": document}) as (host, asked):
+        (tmp_path / "config.yaml").write_text(f"index_hosts: ['{host}']\n")
+        await _reviewed(scene, trigger, Models(say={"review": approve}), tmp_path)
+    (check,) = [it for it in scene.hub.check_runs(REPO, head) if it["name"] == "orchestrator/review"]
+    assert check["conclusion"] == "failure"
+    assert "a new dependency does not exist or is days old" in check["output"]["title"]
+    said = [it["body"] for it in scene.hub.comments(REPO, number) if it["user"]["type"] == "Bot"]
+    assert "New dependency: requests-ai (PyPI) 0.1: first released" in said[-1]
+    assert len(asked) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -9,8 +10,9 @@ from sqlalchemy import Connection, create_engine, insert, inspect, make_url, sel
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
+from orchestrator.errors import StoreError
 from orchestrator.state import ProjectStatus
-from orchestrator.store import Database, DeliveryStore, RunStore
+from orchestrator.store import AuditStore, Database, DeliveryStore, RunStore
 from orchestrator.store.migrations import configuration, head
 from orchestrator.store.schema import SCHEMA_VERSION, metadata, versions
 
@@ -91,3 +93,13 @@ def test_every_migration_can_be_followed_by_the_version_before_it() -> None:
     added = [column for name in FIRST for column in metadata.tables[name].columns if column.name not in first[name]]
     assert added
     assert [column.name for column in added if not column.nullable and column.server_default is None] == []
+
+
+async def test_sec_37_a_database_that_was_migrated_refuses_to_change_its_audit_too(database_url: str) -> None:
+    with plain_engine(database_url).begin() as connection:
+        command.upgrade(configuration(connection), "0002")
+    async with Database.open(database_url) as database:
+        await AuditStore(database, "r").add("d", "ada", "access", {})
+        with pytest.raises(StoreError, match="the audit is append-only"):
+            async with database.transaction() as writing:
+                await writing.execute(text("DELETE FROM audit"))
