@@ -17,8 +17,8 @@ def remove_tree(folder: Path) -> None:
     """Remove a folder with all that is in it: at any depth, closed folders included, no link followed.
 
     What lies very deep is first moved to the top, so that neither its path nor the descriptors on the way to it grow
-    with the depth. A folder that is not there counts as removed. One that cannot be removed, because somebody still writes
-    there or owns it, is logged: nobody's result depends on it.
+    with the depth. A folder that is not there counts as removed. One that cannot be removed, because somebody still
+    writes there or owns it, is logged: nobody's result depends on it.
     """
     try:
         _empty(folder)
