@@ -286,8 +286,12 @@ def main() -> None:
     """Read the order from the command line, carry it out in a child, and end after all that came of it."""
     spec = json.loads(sys.argv[1])
 
+    launcher = os.getpid()
+
     def act() -> int | None:
         end_with_parent()
+        if os.getppid() != launcher:
+            raise OSError("the launcher ended before the sandbox was built")
         if spec["mode"] == "become":
             become_bubblewrap(spec)
         if os.geteuid() == 0:

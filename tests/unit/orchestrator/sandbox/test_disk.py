@@ -69,7 +69,7 @@ def test_the_watch_looks_when_much_was_written_and_sees_it(tmp_path: Path) -> No
     watch = DiskWatch(tmp_path, 4 * MIB, 1000)
     before = watch.due()
     with open(tmp_path / "file", "wb") as stream:
-        stream.write(os.urandom(64 * MIB))
+        stream.write(os.urandom(16 * MIB))
         os.fsync(stream.fileno())
 
     due, passed = watch.due(), watch.passed(())
