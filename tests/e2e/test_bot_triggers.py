@@ -196,7 +196,7 @@ async def test_revise_findings_is_the_command_revise_with_what_the_check_found(h
     assert "Description:\nFix what the check orchestrator/review found: 1 of 1 tasks approved\n" in job_of(plan.prompt)
     assert (await house.bot.report(round_))["status"] == "completed"
     _, mended = await messages(asked)
-    assert mended.rstrip().endswith(f"Orchestrator-Run: {asked.run_id}\nOrchestrator-Round: {round_}")
+    assert f"\nOrchestrator-Run: {asked.run_id}\nOrchestrator-Round: {round_}\n" in mended
     files = await scene.hub.files(scene.repository, asked.pull["head"]["ref"])
     assert b"ROUND = " in files[PART]
     assert scene.checks(first) == scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS
