@@ -12,13 +12,9 @@ from tests.loopback import Script
 
 pytestmark = pytest.mark.slow
 
-MOMENTS = [
-    ("POST", r"/git/commits$"),
-    ("(POST|PATCH)", r"/git/refs.*$"),
-    ("(POST|PATCH)", r"/pulls(/\d+)?$"),
-    ("POST", r"/check-runs$"),
-    ("PATCH", r"/issues/comments/\d+$"),
-]
+_ALWAYS = [("POST", r"/git/commits$"), ("POST", r"/check-runs$"), ("PATCH", r"/issues/comments/\d+$")]
+OPENING = [*_ALWAYS, ("POST", r"/git/refs$"), ("POST", r"/pulls$")]
+GOING_ON = [*_ALWAYS, ("PATCH", r"/git/refs/.*$"), ("PATCH", r"/pulls/\d+$")]
 KINDS: list[Literal["drop_before", "drop_after"]] = ["drop_before", "drop_after"]
 
 
@@ -55,7 +51,7 @@ async def _assert_one_of_everything(stage: Stage, run: Asked, asked: Asked, ende
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("method", "path"), MOMENTS)
+@pytest.mark.parametrize(("method", "path"), OPENING)
 async def test_a_bot_killed_while_it_builds_an_approved_plan_builds_it_once(
     stage: Stage, method: str, path: str, kind: Literal["drop_before", "drop_after"]
 ) -> None:
@@ -75,7 +71,7 @@ async def test_a_bot_killed_while_it_builds_an_approved_plan_builds_it_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("method", "path"), MOMENTS)
+@pytest.mark.parametrize(("method", "path"), GOING_ON)
 async def test_a_bot_killed_while_it_resumes_a_run_resumes_it_once(
     stage: Stage, method: str, path: str, kind: Literal["drop_before", "drop_after"]
 ) -> None:
@@ -99,7 +95,7 @@ async def test_a_bot_killed_while_it_resumes_a_run_resumes_it_once(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("method", "path"), MOMENTS)
+@pytest.mark.parametrize(("method", "path"), GOING_ON)
 async def test_a_bot_killed_while_it_delivers_a_cancelled_round_delivers_it_once(
     stage: Stage, method: str, path: str, kind: Literal["drop_before", "drop_after"]
 ) -> None:
