@@ -19,6 +19,7 @@ _WRITES = ("POST", "PATCH", "PUT", "DELETE")
 _NUMBER = re.compile(r"/(?:[0-9a-f]{40}|[0-9]+)(?=/|$)")
 _MASKS = (
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "SHA"),
+    (re.compile(r"\br-[a-z2-7]{16}\b"), "RUN"),
     (re.compile(r"\b(run[= /]|Orchestrator-Run: |/runs/)[\w-]+"), r"\1RUN"),
     (re.compile(r"127\.0\.0\.1:[0-9]+"), "HOST"),
     (re.compile(r"\b(octo[0-9]*|stranger)/demo-[0-9]+"), r"REPOSITORY"),

@@ -17,7 +17,7 @@ from tests.e2e.revising import (
     revisable,
     said,
 )
-from tests.e2e.stage import BOT, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, House, Stage, until
+from tests.e2e.stage import BOT, CHECKS, GOOD_CHECKS, MAINTAINER, SPEC, STRANGER, House, Stage, until
 from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -127,6 +127,8 @@ async def test_a_head_that_moves_while_the_round_works_is_not_overwritten_and_th
     house.stage.models.hold_after(2)
     round_ = await said(asked, "/orchestrate revise Name the constant.")
     await until(lambda: len(house.stage.models.journal) == before + 3, "the third question")
+    first = asked.pull["head"]["sha"]
+    await until(lambda: scene.checks(first) == dict.fromkeys(CHECKS), "four check runs in progress")
     theirs = await scene.hub.commit(scene.repository, {PART: "X = 1\n"}, branch=branch, user=MAINTAINER)
     house.stage.models.release()
     await round_.reacted("confused")
@@ -137,6 +139,7 @@ async def test_a_head_that_moves_while_the_round_works_is_not_overwritten_and_th
     assert "Comment `/orchestrate revise` again: the next round works on the new head." in note
     (status,) = scene.ours(asked.issue)
     assert status.startswith(f"Not pushed: the branch `{branch}` has moved from ")
+    assert scene.checks(first) == GOOD_CHECKS
 
     again = await said(asked, "/orchestrate revise Name the constant.")
     await again.reacted("rocket")

@@ -57,6 +57,26 @@ async def test_a_review_and_a_comment_on_a_line_that_begin_with_the_command_are_
     assert len(house.stage.rows(f"SELECT id FROM runs WHERE source = '{scene.repository}'")) == 1
 
 
+async def test_the_label_is_the_command_run_and_the_apps_name_may_stand_before_a_command(house: House) -> None:
+    scene = await house.scene()
+    issue = scene.issue()
+    for label in ("bug", "orchestrate"):
+        await _api(scene, "POST", f"/issues/{issue}/labels", {"labels": [label]})
+    answers = await answers_about(scene, "issues")
+    (run_id,) = (it["run_id"] for status, it in answers if (status, it["status"]) == (202, "queued"))
+    status = await scene.answered(issue, scene.comment(issue, "@orchestrator /orchestrate status"))
+    await status.reacted("rocket")
+    await status.settled()
+
+    assert (200, {"status": "ignored", "reason": "only the label orchestrate counts"}) in answers
+    assert status.answer == {"status": "queued", "run_id": run_id}
+    assert (await house.bot.report(run_id))["status"] == "completed"
+    assert f"Closes #{issue}" in status.pull["body"]
+    assert scene.checks() == GOOD_CHECKS
+    reactions = await _api(scene, "GET", f"/issues/{issue}/reactions")
+    assert [it["content"] for it in reactions] == ["eyes", "rocket"]
+
+
 async def test_a_second_run_is_refused_while_a_plan_waits_and_while_its_pull_request_is_open(house: House) -> None:
     scene = await house.scene()
     plan = await scene.command("/orchestrate plan")
@@ -176,7 +196,7 @@ async def test_revise_findings_is_the_command_revise_with_what_the_check_found(h
     assert "Description:\nFix what the check orchestrator/review found: 1 of 1 tasks approved\n" in job_of(plan.prompt)
     assert (await house.bot.report(round_))["status"] == "completed"
     _, mended = await messages(asked)
-    assert mended.rstrip().endswith(f"Orchestrator-Run: {asked.run_id}\nOrchestrator-Round: {round_}")
+    assert f"\nOrchestrator-Run: {asked.run_id}\nOrchestrator-Round: {round_}\n" in mended
     files = await scene.hub.files(scene.repository, asked.pull["head"]["ref"])
     assert b"ROUND = " in files[PART]
     assert scene.checks(first) == scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS

@@ -39,10 +39,11 @@ ALONE: list[Scenario] = [plan_approve_cancel_and_resume]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A house in which one maintainer may start as many runs as there are faults."""
+    """A house in which one maintainer may start as many runs as there are faults, for as many owners."""
     folder = tmp_path_factory.mktemp("house")
     config = folder / "operator.yaml"
-    config.write_text("runs_per_hour: 1000\n")
+    owners = ", ".join(f"octo{number}" for number in range(1, 1000))
+    config.write_text(f"runs_per_hour: 10000\ninstallations: [{owners}]\n")
     async with open_stage(folder) as opened, opened.bot({"ORCHESTRATOR_CONFIG": str(config)}) as bot:
         yield House(opened, bot)
 

@@ -1,13 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from orchestrator.github.checks import Annotation, CheckRun
 from orchestrator.github.command import Command
 from orchestrator.github.desk import Earlier
 from orchestrator.github.publisher import MemoryEffects
-from orchestrator.github.rerun import concluded, findings_of, give_up_rerun
+from orchestrator.github.rerun import concluded, findings_of, give_up_rerun, rerun
 from orchestrator.github.trigger import Trigger
+from orchestrator.state import ValidationResult
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
-from tests.unit.orchestrator.github.states import completed
+from tests.unit.orchestrator.github.states import completed, failing
+from tests.unit.orchestrator.github.test_revise import UNHELD, Rounds, began
 
 VALIDATION = "orchestrator/validation"
 
@@ -69,3 +76,39 @@ async def test_sec_36_a_re_run_that_keeps_failing_concludes_the_runs_own_checks_
         "orchestrator/budget": ("failure", "The sandbox did not start."),
         "orchestrator/spec": (None, ""),
     }
+
+
+class Validating(Rounds):
+    """Rounds whose validators can be run again."""
+
+    async def validate(self, run_id: str, root: Path) -> tuple[ValidationResult, ...]:
+        return self.states[run_id].validation
+
+
+@pytest.mark.parametrize(("of_ours", "concluded_as"), [(True, "failure"), (False, "success")])
+async def test_a_re_run_on_the_head_of_a_round_is_concluded_by_that_round_and_by_no_run_that_a_message_names(
+    scene: Scene, of_ours: bool, concluded_as: str
+) -> None:
+    opened = await began(scene, plane=Validating())
+    handled = await opened.said("/orchestrate revise Twice as fast.")
+    opened.plane.states[handled.run_id] = failing()
+    (review,) = (it["id"] for it in scene.hub.check_runs(REPO, handled.head_sha) if it["name"] == "orchestrator/review")
+    scene.hub.rerequest_check_run(REPO, review, user="maria")
+
+    async def round_of(run_id: str) -> Earlier:
+        return replace(opened.earlier, run_id=run_id, root=opened.earlier if of_ours else None)
+
+    assert isinstance(opened.plane, Validating)
+    await rerun(
+        _trigger(scene, handled.head_sha, "orchestrator/review"),
+        opened.earlier,
+        "there is no more of it today",
+        github=scene.github,
+        plane=opened.plane,
+        effects=MemoryEffects(),
+        operator=UNHELD,
+        round_of=round_of,
+    )
+
+    shown = {it["name"]: it["conclusion"] for it in scene.hub.check_runs(REPO, handled.head_sha)}
+    assert shown["orchestrator/review"] == concluded_as

@@ -85,9 +85,11 @@ class Opened:
         return [it.message for it in commits[::-1]]
 
 
-async def _opened(scene: Scene, author: str = "maria", operator: OperatorConfig = UNHELD) -> Opened:
+async def began(
+    scene: Scene, author: str = "maria", operator: OperatorConfig = UNHELD, plane: Rounds | None = None
+) -> Opened:
     issue = scene.hub.create_issue(REPO, "Rate limiter", "Implement a token bucket.", user=author)
-    trigger, plane, effects = scene.trigger(issue, "/orchestrate --budget 2"), Rounds(), MemoryEffects()
+    trigger, plane, effects = scene.trigger(issue, "/orchestrate --budget 2"), plane or Rounds(), MemoryEffects()
     command = parse_command(trigger.comment)
     assert command is not None
     handled = await handle(trigger, command, github=scene.github, plane=plane, effects=effects, operator=operator)
@@ -100,7 +102,7 @@ async def _opened(scene: Scene, author: str = "maria", operator: OperatorConfig 
 async def test_a_round_handled_twice_makes_one_commit_whether_or_not_the_store_knows_the_run(
     scene: Scene, known: bool
 ) -> None:
-    opened = await _opened(scene)
+    opened = await began(scene)
     trigger = scene.trigger(opened.number, "/orchestrate revise Twice as fast.")
 
     first = await opened.handled(trigger, known=known)
@@ -120,7 +122,7 @@ async def test_a_round_handled_twice_makes_one_commit_whether_or_not_the_store_k
 
 
 async def test_a_round_is_refused_where_the_branch_or_the_run_is_not_ours_to_go_on_with(scene: Scene) -> None:
-    opened = await _opened(scene)
+    opened = await began(scene)
     run = opened.earlier.run_id
 
     opened.plane.states[run] = replace(completed(), status=ProjectStatus.RUNNING)
@@ -137,7 +139,7 @@ async def test_a_round_is_refused_where_the_branch_or_the_run_is_not_ours_to_go_
 
 
 async def test_a_round_that_writes_what_is_there_already_makes_no_commit(scene: Scene) -> None:
-    opened = await _opened(scene)
+    opened = await began(scene)
     opened.plane.text = b"RATE = 1\n"
 
     handled = await opened.said("/orchestrate revise Keep it.")
@@ -149,7 +151,7 @@ async def test_a_round_that_writes_what_is_there_already_makes_no_commit(scene: 
 async def test_sec_27_a_strangers_words_hold_the_round_back_and_without_the_store_they_reach_no_model(
     scene: Scene,
 ) -> None:
-    opened = await _opened(scene, author="stranger", operator=OperatorConfig())
+    opened = await began(scene, author="stranger", operator=OperatorConfig())
     held = await opened.said("/orchestrate revise Twice as fast.", operator=OperatorConfig())
     assert held.status == "completed"
     assert (await opened.messages())[-1].rstrip().endswith("skip-checks: true")
@@ -173,7 +175,7 @@ async def test_sec_27_a_repository_switches_the_hold_off_only_where_its_operator
     scene: Scene, spec: str, operator: OperatorConfig, held: bool
 ) -> None:
     await scene.hub.commit(REPO, {".orchestrator.yaml": f"version: 1\n{spec}"})
-    opened = await _opened(scene, author="stranger", operator=operator)
+    opened = await began(scene, author="stranger", operator=operator)
 
     assert ("skip-checks: true" in (await opened.messages())[0]) is held
 
@@ -181,7 +183,7 @@ async def test_sec_27_a_repository_switches_the_hold_off_only_where_its_operator
 async def test_sec_27_the_word_for_ci_given_twice_makes_one_commit_and_none_on_a_head_that_people_pushed(
     scene: Scene,
 ) -> None:
-    opened = await _opened(scene, author="stranger")
+    opened = await began(scene, author="stranger")
     trigger = scene.trigger(opened.number, "/orchestrate ci")
 
     first = await opened.handled(trigger)
@@ -204,7 +206,7 @@ async def test_sec_27_the_word_for_ci_given_twice_makes_one_commit_and_none_on_a
 async def test_a_token_that_may_not_see_checks_revises_and_lets_ci_run_with_statuses(scene: Scene) -> None:
     permissions = {"contents": "write", "issues": "write", "pull_requests": "write", "statuses": "write"}
     scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, permissions)
-    opened = await _opened(scene, author="stranger")
+    opened = await began(scene, author="stranger")
 
     round_ = await opened.said("/orchestrate revise Twice as fast.")
     word = await opened.said("/orchestrate ci")
