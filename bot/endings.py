@@ -50,7 +50,12 @@ class Endings:
             ended = await self._closed(closing)
         else:
             ended = await self._taken_away(closing)
-        log.info("ended", extra=fields(delivery=closing.delivery_id, kind=closing.kind, runs=len(ended)))
+        log.info(
+            "ended",
+            extra=fields(
+                delivery=closing.delivery_id, repository=closing.repository, kind=closing.kind, runs=len(ended)
+            ),
+        )
 
     async def obey_switch(self, change: SpecChange) -> None:
         """Have a repository's runs stop before their next call when its default branch says `enabled: false`.

@@ -238,7 +238,8 @@ class SharedJobs:
             for delivery_id in (await connection.scalars(_ORPHANS)).all():
                 delivery = await self._deliveries.queued(delivery_id, connection)
                 if delivery is not None:
-                    log.warning("taking over", extra=fields(delivery=delivery_id, run=delivery.run_id))
+                    about = fields(delivery=delivery_id, repository=delivery.repository, run=delivery.run_id)
+                    log.warning("taking over", extra=about)
                     await self._defer(connection, delivery)
 
     async def _deliver(self, context: JobContext, /, *, delivery: str, **_: Any) -> None:

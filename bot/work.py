@@ -205,8 +205,8 @@ class Workshop:
             secrets=self.secrets,
             previews=self.previews(delivery.run_id),
         )
-        about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
-        log.info("linted", extra=about)
+        about = {"delivery": delivery.id, "repository": delivery.repository, "run": delivery.run_id}
+        log.info("linted", extra=fields(**about, status=linted.status, detail=linted.reason))
 
     async def _rerun(self, delivery: Delivery, asked: Asked) -> None:
         earlier = await self._earlier(delivery, asked)

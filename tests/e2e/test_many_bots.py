@@ -147,6 +147,9 @@ async def test_a_bot_that_dies_or_falls_silent_in_the_middle_of_a_run_loses_it_t
         report = await taker.report(asked.run_id)
         # then
         assert report["status"] == "completed"
+        about = [it for bot in bots for it in bot.logged() if it.get("delivery") and it.get("event") != "delivery"]
+        assert [it for it in about if not it.get("run") or it.get("repository") != scene.repository] == []
+        assert {it["event"] for it in about if it["run"] == asked.run_id} >= {"working", "taking over", "step"}
         assert finished.isdisjoint(stage.generated(stage.models.journal[calls:]))
         assert report["budget"]["spent_usd"] >= billed_usd(stage.models.journal) > 0
         assert stage.reserved() == 0
