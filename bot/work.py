@@ -197,6 +197,8 @@ class Workshop:
             secrets=self.secrets,
             previews=self.previews(delivery.run_id),
         )
+        facts = {"repository": delivery.repository, "commit": change.head_sha, "status": linted.status}
+        await AuditStore(self.plane.database, delivery.run_id).add(delivery.id, change.actor, "linted", facts)
         about = fields(delivery=delivery.id, repository=delivery.repository, status=linted.status, detail=linted.reason)
         log.info("linted", extra=about)
 

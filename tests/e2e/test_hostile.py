@@ -271,6 +271,16 @@ async def test_sec_37_the_running_bot_tells_a_runs_audit_to_who_may_see_its_dash
     assert ended["cost_usd"] == report["budget"]["spent_usd"]
     assert ended["models"] == sorted({f"{it['provider']}/{it['model']}" for it in report["calls"]})
     assert (await house.bot.get("/api/runs/r-none/audit")).status_code == 404
+    plan = await scene.command("/orchestrate plan")
+    await plan.reacted("rocket")
+    await plan.settled()
+    scene.hub.close_issue(scene.repository, plan.issue, user=MAINTAINER)
+    await scene.hub.settled()
+    await plan.settled()
+    told_of_plan = (await house.bot.get(f"/api/runs/{plan.run_id}/audit")).json()["audit"]
+    (closed,) = [it for it in told_of_plan if it["kind"] == "closed"]
+    assert closed["facts"] == {"closed": "issue", "number": plan.issue}
+    assert closed["actor"].startswith(MAINTAINER)
     text = json.dumps(told)
     stage: Stage = house.stage
     assert [name for name, key in stage.environment().items() if name.endswith(("KEY", "SECRET")) and key in text] == []
