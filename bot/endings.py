@@ -20,7 +20,7 @@ from orchestrator.github.rehearsal import Previews
 from orchestrator.github.repository import read_text
 from orchestrator.github.spec_change import SpecChange
 from orchestrator.specs import SPEC_PATH, parse_spec
-from orchestrator.store import DeliveryStore, EffectStore, ObservationStore, RunStore
+from orchestrator.store import AuditStore, DeliveryStore, EffectStore, ObservationStore, RunStore
 
 DEFAULT_BRANCH = "HEAD"
 
@@ -73,7 +73,7 @@ class Endings:
         if enabled:
             return
         for run_id in await DeliveryStore(self.plane.database).unfinished_runs(repositories=(change.repository,)):
-            await self._cancel(run_id, f"{change.actor[:60]}, who set `enabled: false`")
+            await self._cancel(run_id, f"{change.actor[:60]}, who set `enabled: false`", change.delivery_id)
 
     async def _closed(self, closing: Closing) -> list[str]:
         store, runs = DeliveryStore(self.plane.database), dict[str, None]()
@@ -84,6 +84,8 @@ class Endings:
         if unfinished := await store.unfinished_run_of(closing.repository, closing.number):
             runs[unfinished] = None
         for run_id in runs:
+            closed = {"closed": closing.kind, "number": closing.number}
+            await AuditStore(self.plane.database, run_id).add(closing.delivery_id, closing.said, "closed", closed)
             earlier = await origin_of(self.plane.database, run_id, closing.repository, self.app_slug)
             if earlier is not None:
                 await close(
@@ -105,7 +107,7 @@ class Endings:
             account=closing.account if closing.kind != "removed" else "", repositories=closing.repositories
         )
         for run_id in runs:
-            await self._cancel(run_id, closing.said)
+            await self._cancel(run_id, closing.said, closing.delivery_id)
         async with asyncio.TaskGroup() as group:
             for run_id in runs:
                 group.create_task(self._stopped(run_id, closing.said))
@@ -115,9 +117,10 @@ class Endings:
             await RunStore(self.plane.database).forget_answers(closing.account)
         return list(runs)
 
-    async def _cancel(self, run_id: str, actor: str) -> None:
+    async def _cancel(self, run_id: str, actor: str, delivery_id: str) -> None:
         state = await self.plane.state(run_id)
         if state is None or not state.status.final:
+            await AuditStore(self.plane.database, run_id).add(delivery_id, actor, "cancelled", {})
             await self.plane.cancel(run_id, actor)
             if self.begin_now is not None:
                 await self.begin_now(run_id)

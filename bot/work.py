@@ -205,6 +205,8 @@ class Workshop:
             secrets=self.secrets,
             previews=self.previews(delivery.run_id),
         )
+        facts = {"repository": delivery.repository, "commit": change.head_sha, "status": linted.status}
+        await AuditStore(self.plane.database, delivery.run_id).add(delivery.id, change.actor, "linted", facts)
         about = {"delivery": delivery.id, "repository": delivery.repository, "run": delivery.run_id}
         log.info("linted", extra=fields(**about, status=linted.status, detail=linted.reason))
 

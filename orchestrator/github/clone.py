@@ -11,9 +11,11 @@ import base64
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -148,7 +150,7 @@ async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: 
     """Run git and return its standard output; stops it when what it writes passes the limit, or on cancellation."""
     import git
 
-    running = git.Git(str(into)).execute(["git", *arguments], env=environment, as_process=True)
+    running = git.Git(str(into)).execute(["git", *arguments], env=environment, as_process=True, start_new_session=True)
     process: subprocess.Popen[bytes] | None = running.proc
     if process is None:
         raise GitHubError(f"git {arguments[0]} did not start.", hint="Install git.")
@@ -158,16 +160,22 @@ async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: 
         while not (await asyncio.wait({finished}, timeout=_POLL_SECONDS))[0]:
             if limit and await asyncio.to_thread(_size_of, into) > limit.fetched_bytes:
                 too_large = True
-                process.kill()
+                _kill(process)
     finally:
         if not finished.done():
-            process.kill()
+            _kill(process)
     out, err = await finished
     if too_large and limit:
         raise GitHubError(f"The repository has more than {limit.fetched_bytes // 1024**2} MiB at this commit.")
     if process.returncode != 0:
         raise GitHubError(f"git {arguments[0]} failed: {_first_line(err)}", hint="Check the App's access to contents.")
     return out
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End git with all its helpers, each of which holds the token in its environment."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _first_line(message: bytes) -> str:

@@ -266,6 +266,14 @@ async def test_sec_37_the_audit_tells_who_asked_what_github_answered_and_what_ca
     assert "limiter/__init__.py" in handled["files"]
 
 
+async def test_sec_37_a_lint_is_in_the_audit_with_its_commit(scene: Scene) -> None:
+    delivery = await scene.pushed(await scene.hub.commit("octo/demo", {".orchestrator.yaml": "enabled: true\n"}))
+    await scene.workshop.work(delivery)
+    (entry,) = await AuditStore(scene.workshop.plane.database, delivery.run_id).entries()
+    assert (entry.kind, entry.delivery, entry.facts["repository"]) == ("linted", "d-2", "octo/demo")
+    assert len(entry.facts["commit"]) == 40
+
+
 async def test_sec_37_a_stranger_who_is_denied_is_in_the_audit_and_no_secret_is(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("max_usd: 1\n")
     async with opened_scene(tmp_path) as scene:
