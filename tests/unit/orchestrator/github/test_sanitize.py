@@ -114,6 +114,7 @@ def test_sec_31_a_secret_in_json_that_keeps_its_letters_is_redacted() -> None:
         "sk-proj-" + "x" * 60,
         "AIza" + "x" * 35,
         "AKIAABCDEFGHIJKLMNOP",
+        "AKIAABCDEFGHIJKLMNOPAKIAABCDEFGHIJKLMNOP",
         "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
         "-----BEGIN PRIVATE KEY-----\nnever closed",
     ],
