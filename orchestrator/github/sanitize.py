@@ -30,8 +30,8 @@ _MENTION = re.compile(r"(?<![A-Za-z0-9])@(?P<name>[A-Za-z0-9][A-Za-z0-9-]{0,38}(
 _IN_ADDRESS = re.compile(r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/[^\s<>()\[\]]{0,200}\Z")
 _SLASH_COMMAND = re.compile(r"^(?P<lead>[ \t>*+-]*)(?P<command>/[A-Za-z][^\s]*)", re.MULTILINE)
 _CLOSING = re.compile(
-    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>[\s:]{1,8})"
-    r"(?P<target>(?:[\w.-]{1,100}/[\w.-]{1,100})?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
+    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>(?:\\?[\s:]){1,8})"
+    r"(?P<target>(?:[\w.\\-]{1,100}/[\w.\\-]{1,100})?\\?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
     re.IGNORECASE,
 )
 _IMAGE = re.compile(r"!(?=\[)")

@@ -61,6 +61,7 @@ def test_sec_29_removing_hidden_text_again_changes_nothing(text: str) -> None:
         ("__@joe__ and _@joe_", f"__@{JOINER}joe__ and _@{JOINER}joe_"),
         ("a/@joe", f"a/@{JOINER}joe"),
         ("https://medium.com/@joe", "https://medium.com/@joe"),
+        ("closes \\#3, fixes\\: #4", f"closes {JOINER}\\#3, fixes\\: {JOINER}#4"),
         ("_fixes #12_", f"_fixes {JOINER}#12_"),
         ("&#64;joe &commat;joe &amp;", "&amp;#64;joe &amp;commat;joe &amp;"),
         ("<pre>\n```\n</pre>\n```\n@joe", f"<{JOINER}pre>\n```\n</pre>\n```\n@{JOINER}joe"),
