@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
 from bot.dashboard.routes import Report, dashboard_routes
+from bot.described import described
 from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
@@ -97,14 +98,15 @@ def create_app(
         rendered = metrics.render(runs, spent, waiting=waiting, working=len(jobs.working), finished=jobs.finished)
         return Response(rendered, media_type=CONTENT_TYPE)
 
-    app.add_api_route("/webhook", webhook, methods=["POST"])
+    app.add_api_route("/webhook", webhook, **described("/webhook", ["POST"]))
     answers: dict[str, Callable[[], Awaitable[Response]]] = {
         "/healthz": healthz,
         "/readyz": readyz,
         "/metrics": metrics_text,
     }
     for path, answer in answers.items():
-        app.add_api_route(path, answer, methods=["GET", "HEAD"])
+        for method in ("GET", "HEAD"):
+            app.add_api_route(path, answer, **described(path, [method]))
     app.include_router(dashboard_routes(database, jobs, report))
     return Gate(app, settings)
 

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from bot.dashboard.access import host_is_ours, same
 from bot.dashboard.pages import registered_page, setup_page
+from bot.described import NOT_READY, described
 from bot.settings import Settings
 from orchestrator.errors import OrchestratorError
 from orchestrator.github.registration import RegisteredApp, manifest, new_app_url, register
@@ -149,12 +150,13 @@ def create_setup_app(settings: Settings, token: str, registered: Registered) -> 
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    app.add_api_route("/healthz", healthz, methods=["GET", "HEAD"])
-    app.add_api_route("/readyz", not_ready, methods=["GET", "HEAD"])
-    app.add_api_route("/webhook", not_ready, methods=["POST"])
-    app.add_api_route("/setup", set_up.page, methods=["GET"])
-    app.add_api_route("/setup/organization", set_up.organization, methods=["POST"])
-    app.add_api_route("/setup/registered", set_up.registered, methods=["GET"])
+    for method in ("GET", "HEAD"):
+        app.add_api_route("/healthz", healthz, **described("/healthz", [method]))
+        app.add_api_route("/readyz", not_ready, **described("/readyz", [method], NOT_READY))
+    app.add_api_route("/webhook", not_ready, **described("/webhook", ["POST"], NOT_READY))
+    app.add_api_route("/setup", set_up.page, **described("/setup", ["GET"]))
+    app.add_api_route("/setup/organization", set_up.organization, **described("/setup/organization", ["POST"]))
+    app.add_api_route("/setup/registered", set_up.registered, **described("/setup/registered", ["GET"]))
     return app
 
 

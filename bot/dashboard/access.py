@@ -103,14 +103,14 @@ class Gate:
     """Lets a request through to the routes, or answers it; puts the security headers on every answer."""
 
     def __init__(self, app: ASGIApp, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        self._app = app
+        self.app = app
         self._settings = settings
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -121,7 +121,7 @@ class Gate:
             await send(message)
 
         answer = None if scope["path"] in OPEN_PATHS else self._answer(scope)
-        await (answer or self._app)(scope, receive, send_with_headers)
+        await (answer or self.app)(scope, receive, send_with_headers)
 
     def _answer(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)

@@ -20,6 +20,7 @@ from bot.dashboard.pages import (
     stylesheet,
     unknown_page,
 )
+from bot.described import described
 from bot.jobs import Jobs
 from bot.shared_jobs import SharedJobs
 from orchestrator.github.preview import Preview, shown
@@ -97,7 +98,8 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
         "/dashboard.css": style,
     }
     for path, answer in answers.items():
-        router.add_api_route(path, answer, methods=["GET", "HEAD"])
+        for method in ("GET", "HEAD"):
+            router.add_api_route(path, answer, **described(path, [method]))
     return router
 
 

@@ -30,8 +30,8 @@ _MENTION = re.compile(r"(?<![A-Za-z0-9])@(?P<name>[A-Za-z0-9][A-Za-z0-9-]{0,38}(
 _IN_ADDRESS = re.compile(r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/[^\s<>()\[\]]{0,200}\Z")
 _SLASH_COMMAND = re.compile(r"^(?P<lead>[ \t>*+-]*)(?P<command>/[A-Za-z][^\s]*)", re.MULTILINE)
 _CLOSING = re.compile(
-    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>[\s:]{1,8})"
-    r"(?P<target>(?:[\w.-]{1,100}/[\w.-]{1,100})?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
+    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>(?:\\?[\s:]){1,8})"
+    r"(?P<target>(?:[\w.\\-]{1,100}/[\w.\\-]{1,100})?\\?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
     re.IGNORECASE,
 )
 _IMAGE = re.compile(r"!(?=\[)")
@@ -91,7 +91,7 @@ def _code_lines(lines: list[str]) -> set[int]:
 
 # what must never be told
 
-# An end without a limit: what is left of a key that is longer than expected would still be a part of a key.
+# What follows a key without a break goes with it: the rest of a longer one, or another key.
 _KEY_FORMATS = (
     r"gh[pousr]_[A-Za-z0-9._-]{20,}",  # GitHub's tokens; those of installations grow to 520 letters, with dots
     r"github_pat_[A-Za-z0-9_]{20,}",
@@ -107,7 +107,7 @@ _KEY_FORMATS = (
     r"hf_[A-Za-z0-9]{30,}",
     r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,}",
 )
-_KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")")
+_KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")[A-Za-z0-9_]*")
 _PERCENT = re.compile("%[0-9A-F]{2}")
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL

@@ -9,7 +9,7 @@ import sys
 
 import atheris  # comes with `make fuzz`, which installs its own requirements
 
-with atheris.instrument_imports(include=["orchestrator", "bot"]):
+with atheris.instrument_imports(include=["orchestrator", "bot", "markdown_it", "yaml"]):
     from tests.fuzz.targets import TARGETS
 
 

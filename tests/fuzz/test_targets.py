@@ -15,7 +15,7 @@ from tests.fuzz.targets import TARGETS
 
 ALL = pytest.mark.parametrize("target", [pytest.param(target, id=name) for name, target in TARGETS.items()])
 LINEAR = [target for target in TARGETS.values() if target.linear]
-TIMES = 50
+TIMES = 20
 FULL = os.environ.get("HYPOTHESIS_PROFILE") == "full"
 
 
@@ -46,7 +46,7 @@ def test_no_input_breaks_a_property(target: Target, data: st.DataObject) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [pytest.param(target, id=target.name) for target in LINEAR])
-@settings(max_examples=20)
+@settings(max_examples=5)
 @given(data=st.data())
 def test_work_grows_with_the_input_and_no_faster(target: Target, data: st.DataObject) -> None:
     piece = "".join(data.draw(st.lists(st.sampled_from(target.tokens), min_size=1, max_size=4)))[:60]
