@@ -83,6 +83,10 @@ ROUTES: dict[str, tuple[Responses, dict[str, Any]]] = {
         {200: _json("The run's report.", "project_id", "status"), 404: _json("There is none.", "error"), **_GATE},
         _RUN_ID,
     ),
+    "/api/runs/{run_id}/audit": (
+        {200: _json("What happened, the oldest first.", "audit"), 404: _json("There is none.", "error"), **_GATE},
+        _RUN_ID,
+    ),
     "/dashboard.css": ({200: _text("The style.", "text/css"), **_GATE}, {}),
     "/setup": (_SET_UP, {"parameters": [{"name": "token", "in": "query", "schema": {"type": "string"}}]}),
     "/setup/organization": (
