@@ -300,6 +300,7 @@ async def test_a_plan_of_one_job_is_approved_by_another_one_that_shares_its_data
     assert "a plan of this issue waits" in ours[1]
 
 
+@pytest.mark.slow
 async def test_a_pull_request_is_revised_by_a_job_that_shares_nothing_with_the_one_that_opened_it(
     tmp_path: Path, hub: LocalHub, models: ModelServer
 ) -> None:

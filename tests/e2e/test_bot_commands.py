@@ -21,6 +21,7 @@ async def _asked(house: House, count: int) -> None:
     await until(lambda: len(house.stage.models.journal) == count, f"question {count}")
 
 
+@pytest.mark.slow
 async def test_plan_approve_cancel_midway_and_resume_leave_one_branch_one_pull_request_and_one_status_comment(
     house: House,
 ) -> None:

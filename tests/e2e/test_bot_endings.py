@@ -72,6 +72,7 @@ async def test_closing_the_pull_request_cancels_the_run_that_goes_on_at_it(house
     assert len(house.stage.models.journal) == before + 2
 
 
+@pytest.mark.slow
 async def test_sec_12_enabled_false_on_the_default_branch_stops_the_repositorys_runs_before_their_next_call(
     house: House,
 ) -> None:
@@ -94,6 +95,7 @@ async def test_sec_12_enabled_false_on_the_default_branch_stops_the_repositorys_
     await resumed.reacted("rocket")
 
 
+@pytest.mark.slow
 async def test_a_repository_under_another_name_keeps_its_runs(house: House) -> None:
     scene = await house.scene()
     plan = await scene.command("/orchestrate plan")
@@ -111,6 +113,7 @@ async def test_a_repository_under_another_name_keeps_its_runs(house: House) -> N
     assert status.startswith(f"Done: #{plan.pull['number']} · 1/1 tasks · ")
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio(loop_scope="function")
 async def test_sec_32_and_35_suspending_or_uninstalling_cancels_and_uninstalling_forgets(stage: Stage) -> None:
     scene = await stage.scene()

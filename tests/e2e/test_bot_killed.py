@@ -116,6 +116,7 @@ async def scene(stage: Stage) -> Scene:
     return await stage.scene()
 
 
+@pytest.mark.slow
 async def test_a_bot_killed_right_after_it_accepted_the_delivery_takes_it_up_again(stage: Stage, scene: Scene) -> None:
     slow = scene.hub.faults.add(method="GET", path_regex=f"/repos/{scene.repository}", kind="delay", seconds=1.0)
 

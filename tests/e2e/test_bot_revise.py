@@ -23,6 +23,7 @@ from tests.loopback import Script
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+@pytest.mark.slow
 async def test_two_rounds_leave_one_branch_one_pull_request_one_of_each_comment_and_checks_on_every_head(
     house: House,
 ) -> None:
@@ -91,6 +92,7 @@ async def test_two_rounds_leave_one_branch_one_pull_request_one_of_each_comment_
     ]
 
 
+@pytest.mark.slow
 async def test_a_stranger_is_refused_silently_and_a_pull_request_that_is_not_ours_with_a_sentence(house: House) -> None:
     asked = await opened(house)
     scene, number, before = asked.scene, asked.pull["number"], len(house.stage.models.journal)
@@ -119,6 +121,7 @@ async def test_a_stranger_is_refused_silently_and_a_pull_request_that_is_not_our
     assert len(house.stage.models.journal) == before
 
 
+@pytest.mark.slow
 async def test_a_head_that_moves_while_the_round_works_is_not_overwritten_and_the_next_round_works_on_it(
     house: House,
 ) -> None:
@@ -189,6 +192,7 @@ async def test_a_round_that_is_cancelled_midway_goes_on_with_resume_and_the_run_
     assert status.startswith(f"Done: #{number} · 1/1 tasks · ")
 
 
+@pytest.mark.slow
 async def test_what_a_round_or_a_resume_completes_becomes_ready_and_closes_its_issue(house: House) -> None:
     for command, is_round in (("/orchestrate revise Finish it.", True), ("/orchestrate resume", False)):
         scene = await house.scene(f"{SPEC}github:\n  draft: false\n", half_done())

@@ -77,6 +77,7 @@ async def test_the_label_is_the_command_run_and_the_apps_name_may_stand_before_a
     assert [it["content"] for it in reactions] == ["eyes", "rocket"]
 
 
+@pytest.mark.slow
 async def test_a_second_run_is_refused_while_a_plan_waits_and_while_its_pull_request_is_open(house: House) -> None:
     scene = await house.scene()
     plan = await scene.command("/orchestrate plan")
@@ -114,6 +115,7 @@ async def _concluded(scene: Scene) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_what_is_run_again_is_concluded_again_by_the_validators_alone_whoever_pressed(house: House) -> None:
     scene = await house.scene()
     asked = await scene.command()
@@ -173,6 +175,7 @@ async def test_retry_failed_and_run_again_go_on_with_a_run_that_stopped_as_resum
     assert status.startswith(f"Done: #{number} · 3/3 tasks · ")
 
 
+@pytest.mark.slow
 async def test_revise_findings_is_the_command_revise_with_what_the_check_found(house: House) -> None:
     scene = await house.scene(script=revisable())
     asked = await scene.command()

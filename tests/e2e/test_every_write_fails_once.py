@@ -110,6 +110,7 @@ async def differences(
     return {fault: found for fault, task in tasks.items() if (found := task.result())}
 
 
+@pytest.mark.slow
 async def test_a_sample_of_writes_fails_once_and_the_end_is_the_same(house: House) -> None:
     expected, made = await undisturbed(house, run)
     assert [len(expected[part]) for part in ("branches", "pull requests", "check runs")] == [2, 1, 4]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.stage import MAINTAINER, SECRET, Stage, free_port, until
 from tests.loopback import Script
 
@@ -14,6 +16,7 @@ def _sweeps(stage: Stage) -> list[str]:
     return [it.path for it in stage.hub.requests if it.path.endswith("/app/hook/deliveries")]
 
 
+@pytest.mark.slow
 async def test_a_command_given_while_the_bot_was_down_runs_once_when_it_is_up_again(stage: Stage) -> None:
     stage.models.script = Script(tasks=1)
     scene = await stage.scene()

@@ -36,7 +36,17 @@ from tests.unit.bot.conftest import RULES, SETTINGS, Worker
 from tests.unit.bot.deliveries import NOW, headers, issue_comment
 
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
-PATHS = ("/", "/api/runs", "/api/runs/{run_id}", "/dashboard.css", "/healthz", "/metrics", "/readyz", "/runs/{run_id}")
+PATHS = (
+    "/",
+    "/api/runs",
+    "/api/runs/{run_id}",
+    "/api/runs/{run_id}/audit",
+    "/dashboard.css",
+    "/healthz",
+    "/metrics",
+    "/readyz",
+    "/runs/{run_id}",
+)
 SET_UP_PATHS = ("/setup", "/setup/registered", "/setup/organization", "/healthz", "/readyz", "/webhook")
 TRY = settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck))
 

@@ -98,6 +98,7 @@ async def began(
     return Opened(scene, plane, issue, trigger, handled.pull_request, earlier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_round_handled_twice_makes_one_commit_whether_or_not_the_store_knows_the_run(
     scene: Scene, known: bool
@@ -203,6 +204,7 @@ async def test_sec_27_the_word_for_ci_given_twice_makes_one_commit_and_none_on_a
     assert theirs.reason == "the head of this pull request is not ours: CI runs on what people push."
 
 
+@pytest.mark.slow
 async def test_a_token_that_may_not_see_checks_revises_and_lets_ci_run_with_statuses(scene: Scene) -> None:
     permissions = {"contents": "write", "issues": "write", "pull_requests": "write", "statuses": "write"}
     scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, permissions)
