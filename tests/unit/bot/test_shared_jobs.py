@@ -113,7 +113,8 @@ async def test_what_is_above_a_limit_on_all_processes_together_waits_and_others_
         for number, actor in ((1, "ada"), (2, "ada"), (3, "bob")):
             await first.keep(delivery(number, issue=number, actor=actor))
         await until(lambda: len(one.began + other.began) == 2)
-        assert sorted(one.began + other.began) == ["d-1", "d-3"]
+        # Whichever of Ada's two is admitted first, the other waits.
+        assert sorted(one.began + other.began) in (["d-1", "d-3"], ["d-2", "d-3"])
         for worker in (one, other):
             assert worker.gate is not None
             worker.gate.set()
