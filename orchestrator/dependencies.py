@@ -56,7 +56,10 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an index says of a package: its newest version, when its first one was released, and its licence."""
+    """What an index says of a package: its newest version, when its first one was released, and its licence.
+
+    Some mirrors leave times out: `released` is None there, although there is a version.
+    """
 
     version: str
     released: datetime | None
@@ -109,9 +112,14 @@ def judge(answers: Mapping[Dependency, Answer], now: datetime) -> ValidationResu
             findings.append(Finding(it.path, it.line, said, code=Code.DEPENDENCY_UNKNOWN))
             lines.append(f"{named}: does not exist")
             continue
-        since = f"first released {answer.released:%Y-%m-%d}" if answer.released else "never released"
+        since = "never released"
+        if answer.released is not None:
+            since = f"first released {answer.released:%Y-%m-%d}"
+        elif answer.version:
+            since = "its index does not say since when"
         lines.append(f"{named} {answer.version}: {since}, licence {answer.licence or 'not stated'}")
-        if answer.released is None or (now - answer.released).days < YOUNG_DAYS:
+        young = answer.released is not None and (now - answer.released).days < YOUNG_DAYS
+        if young or not answer.version:
             said = f"{named}: {since}, and only what is at least {YOUNG_DAYS} days old is taken. Name another one."
             findings.append(Finding(it.path, it.line, said, code=Code.DEPENDENCY_YOUNG))
     status = ValidationStatus.FAILED if findings else ValidationStatus.PASSED

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store import SCHEMA_VERSION
 from tests.e2e.stage import Scene, Stage, until
 
 pytestmark = pytest.mark.slow
@@ -65,7 +66,10 @@ async def test_where_all_is_well_every_line_is_ok_and_nothing_is_asked_of_a_mode
         "provider deepseek",
         "provider moonshot",
     ]
-    assert line(lines, "database") == f"ok    database: SQLite in {stage.database} can be written; its schema is 0002."
+    assert (
+        line(lines, "database")
+        == f"ok    database: SQLite in {stage.database} can be written; its schema is {SCHEMA_VERSION}."
+    )
     assert (stage.models.journal, scene.writes()) == ([], [])
 
 

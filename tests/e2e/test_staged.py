@@ -98,7 +98,7 @@ async def test_a_staged_run_that_is_killed_goes_on_and_shows_nothing_twice(stage
     assert _writes(scene) == []
     kinds = [kind for kind, _ in _previews(page)]
     assert {kind: kinds.count(kind) for kind in sorted(set(kinds))} == {
-        "branch": 1, "check run": 4, "comment": 2, "pull request": 1, "reaction": 2,
+        "branch": 1, "check run": 4, "comment": 2, "pull request": 1, "reaction": 2, "review request": 1,
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.store import SCHEMA_VERSION
 from tests.e2e.stage import GOOD_CHECKS, Stage, billed_usd, until
 from tests.loopback import Script
 
@@ -51,7 +52,7 @@ async def test_a_run_that_the_first_release_has_begun_is_ended_by_this_version_o
         await asked.reacted("rocket")
         await asked.settled()
         report = await bot.report(asked.run_id)
-    assert stage.rows("SELECT version_num FROM alembic_version") == [("0002",)]
+    assert stage.rows("SELECT version_num FROM alembic_version") == [(SCHEMA_VERSION,)]
     assert report["status"] == "completed"
     assert [(task["id"], task["status"]) for task in report["tasks"]] == [
         ("part-1", "completed"),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.checks import Checker
-from orchestrator.dependencies import Dependency, Ecosystem, declared_in, judge, look_up, new_dependencies
+from orchestrator.dependencies import Dependency, Ecosystem, Known, declared_in, judge, look_up, new_dependencies
 from orchestrator.github.report import review_section
 from orchestrator.sandbox import Sandbox, open_sandbox
 from orchestrator.sections import ValidationSpec
@@ -119,6 +119,20 @@ async def test_sec_23_a_run_s_check_of_the_whole_asks_the_operators_index_whatev
     assert (results[-1].validator, found.path, found.line) == ("new_dependencies", "requirements.txt", 2)
     assert found.code == "dependency_young"
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "status", "said"),
+    [
+        (Known("19.3.1", None, "MIT"), "passed", "react (npm) 19.3.1: its index does not say since when, licence MIT"),
+        (Known("", None, ""), "failed", "react (npm) : never released, licence not stated"),
+    ],
+)
+def test_sec_23_a_mirror_that_leaves_times_out_is_said_and_blocks_nothing_that_was_released(
+    known: Known, status: str, said: str
+) -> None:
+    judged = judge({Dependency(Ecosystem.NPM, "react", "package.json", 3): known}, NOW)
+    assert (judged.status.value, judged.detail) == (status, said)
 
 
 def test_only_what_the_base_did_not_name_is_new_in_folders_too(tmp_path: Path) -> None:
