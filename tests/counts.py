@@ -6,13 +6,16 @@ import re
 from collections import Counter
 
 COUNTS: Counter[str] = Counter()
+DELIVERIES = "deliveries"
+FAULTS = "faults injected"
 INPUTS = "inputs tried"
+KILLS = "kills"
 
 _EXAMPLES = re.compile(r"([0-9]+) (?:passing|failing|invalid)\b")
 
 
 def count(name: str, n: int = 1) -> None:
-    """Add to the count of a name, such as "faults injected", "kills", "deliveries" or "inputs tried"."""
+    """Add to the count of a name."""
     COUNTS[name] += n
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.counts import KILLS, count
 from tests.loopback import Answer, Asked, ModelServer, Script
 from tests.loopback.library import plan
 from tests.reports import read_report
@@ -132,6 +133,7 @@ def ended(process: subprocess.Popen[str]) -> Ended:
 
 def killed(process: subprocess.Popen[str]) -> None:
     """Kill a process as the system does when memory runs out."""
+    count(KILLS)
     process.kill()
     process.communicate(timeout=SECONDS)
 

@@ -24,6 +24,7 @@ import psycopg
 from bot.localhub import LocalHub
 from bot.localhub.faults import RecordedRequest
 from tests.certificates import certificates
+from tests.counts import DELIVERIES, FAULTS, KILLS, count
 from tests.e2e.endorsements import endorsements
 from tests.loopback import Call, ModelServer, Script
 from tests.reports import valid
@@ -74,6 +75,7 @@ class Bot:
 
     async def kill(self) -> None:
         """End it as a power cut would."""
+        count(KILLS)
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
@@ -392,6 +394,8 @@ async def open_stage(
         app_id, key = hub.create_app("Orchestrator", None, SECRET)
         with ModelServer(script or Script()) as models:
             yield Stage(folder, hub, models, app_id, key, postgresql)
+        count(FAULTS, sum(fault.hits for fault in hub.faults.waiting))
+        count(DELIVERIES, len(hub.deliveries))
         assert endorsements(hub.requests) == []
 
 

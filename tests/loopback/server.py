@@ -13,6 +13,7 @@ from types import TracebackType
 
 import h11
 
+from tests.counts import FAULTS, count
 from tests.loopback import answers, requests
 from tests.loopback.journal import Call, Journal
 from tests.loopback.requests import PROVIDERS, Rejected
@@ -238,8 +239,8 @@ class ModelServer:
 
     async def _serve(self, call: Call, asked: Asked, action: str, reader: asyncio.StreamReader) -> _Reply:
         if action == "count":
-            count = requests.input_tokens(asked)
-            return _Reply(body=json.dumps({"input_tokens": count, "totalTokens": count}).encode())
+            total = requests.input_tokens(asked)
+            return _Reply(body=json.dumps({"input_tokens": total, "totalTokens": total}).encode())
         turn = self._turns.get(asked.purpose, 0)
         self._turns[asked.purpose] = turn + 1
         asked = Asked(**{name: getattr(asked, name) for name in Asked.__slots__} | {"turn": turn})
@@ -248,6 +249,7 @@ class ModelServer:
         call.could_bill_input = requests.input_tokens(asked)
         self._log.add(call)
         said = self.script(asked)
+        count(FAULTS, isinstance(said, Fault))
         if isinstance(said, Answer) and said.delay:
             await asyncio.sleep(said.delay)
         await self._admit(billed=isinstance(said, Answer) or said.kind not in _UNBILLED)
