@@ -47,7 +47,7 @@ def conversable() -> Script:
     return Script(
         tasks=2,
         answers={
-            "decompose": lambda it: plans(it) if FEEDBACK in it.prompt else Answer(library.plan(2, 1)),
+            "decompose": lambda it: plans(it) if FEEDBACK in it.prompt else Answer(library.plan(2, 1, tested=False)),
             "generate": writes,
             "review": reviews,
         },

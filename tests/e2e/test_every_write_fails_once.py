@@ -66,7 +66,7 @@ class Turn:
 
 async def set_up(house: House, scenario: Scenario) -> Scene:
     """Make a repository of a new owner: what models did is learned for an owner, and changes what is asked of them."""
-    script = Script(tasks=1) if scenario in (run, plan_approve_and_ask) else conversable()
+    script = Script(tasks=1, tested=False) if scenario in (run, plan_approve_and_ask) else conversable()
     return await house.scene(script=script, owner=f"octo{len(house.stage.scenes) + 1}")
 
 

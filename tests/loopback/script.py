@@ -92,10 +92,10 @@ Answerer: TypeAlias = Callable[[Asked], Said]
 class Script:
     """Answers every purpose as a model that builds a small Python library would.
 
-    The plan has `tasks` tasks in `chains` independent chains. `answers` overrides a purpose by a callable, which may
-    return `script.default(asked)`. `faults` gives a purpose, or "*" for all, what its first requests meet; None in
-    that list means the usual answer. `delay` in seconds passes before every answer; `full_output` bills every answer
-    at its whole output limit.
+    The plan has `tasks` tasks in `chains` independent chains, each with a test unless `tested` says otherwise.
+    `answers` overrides a purpose by a callable, which may return `script.default(asked)`. `faults` gives a purpose, or
+    "*" for all, what its first requests meet; None in that list means the usual answer. `delay` in seconds passes
+    before every answer; `full_output` bills every answer at its whole output limit.
     """
 
     def __init__(
@@ -107,9 +107,11 @@ class Script:
         faults: Mapping[str, Sequence[Fault | None]] | None = None,
         delay: float = 0.0,
         full_output: bool = False,
+        tested: bool = True,
     ) -> None:
         self.tasks = tasks
         self.chains = chains
+        self.tested = tested
         self.delay = delay
         self.full_output = full_output
         self._answers = dict(answers or {})
@@ -134,7 +136,7 @@ class Script:
             case "architecture":
                 return library.ARCHITECTURE
             case "decompose":
-                return library.plan(self.tasks, self.chains)
+                return library.plan(self.tasks, self.chains, tested=self.tested)
             case "generate" | "revise":
                 return library.changes(asked.prompt, asked.turn)
             case "review":
