@@ -66,14 +66,16 @@ async def ended(scene: Scene) -> None:
 
 
 def write_of(scene: Scene, request: RecordedRequest) -> str | None:
-    """Return the shape of a write to GitHub that is about the scene, or None for any other request."""
+    """Return the shape of a write of ours to GitHub that is about the scene, or None for any other request."""
     if request.method not in _WRITES:
         return None
     hub = scene.hub
     repo = hub.repository(scene.repository)
     here = [it for it in hub.state.installations.values() if repo.id in it.repositories]
+    token = hub.state.tokens.get(request.headers.get("authorization", "").rpartition(" ")[2])
+    if token is not None and token.installation is None:
+        return None  # a person's
     if request.path.endswith("/graphql"):
-        token = hub.state.tokens.get(request.headers.get("authorization", "").rpartition(" ")[2])
         about = b"mutation" in request.body and token is not None and token.installation in here
     else:
         about = f"/repos/{scene.repository}/" in request.path or any(
