@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bot.logs import fields
-from orchestrator.github.spec_change import is_lint
+from orchestrator.github.triggers.spec_change import is_lint
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 
 Work = Callable[[Delivery], Awaitable[object]]
