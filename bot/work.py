@@ -15,7 +15,7 @@ from bot.origins import origin_of
 from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects
 from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.rendering.notes import failure_comment
 from orchestrator.github.rendering.sanitize import Redactor
@@ -158,13 +158,8 @@ class Workshop:
         previews = self.previews(delivery.run_id)
         if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
             theirs = StagedEffects(theirs)
-        publisher = Publisher(
-            client,
-            run_id=in_name_of,
-            redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=theirs,
-            login=await self.github.login(client),
-            requester=asked.trigger.actor,
+        publisher = await self.github.publisher(
+            client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
         )
         body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
         await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,9 @@ from orchestrator.errors import GitHubError, UsageError
 from orchestrator.github.api.client import MINUTE_SECONDS, Allowed, RepositoryClient, Session, Sleep
 from orchestrator.github.api.etags import read_conditionally
 from orchestrator.github.api.limits import Clock, Limits, MemoryRoom, Room
+from orchestrator.github.api.publisher import Effects, Publisher
 from orchestrator.github.rendering.permissions import WORKFLOW_LOGIN
+from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.staging.stage import Stage
 from orchestrator.github.staging.staged import StagedGithub
 
@@ -161,6 +163,27 @@ class GitHubConnection:
         if self._slug is None:
             self._slug = await client.read_api("say whose token this is", _login_of_token)
         return self._slug
+
+    async def publisher(
+        self,
+        client: RepositoryClient,
+        *,
+        run_id: str,
+        effects: Effects,
+        secrets: Iterable[str] = (),
+        requester: str = "",
+        buttons: bool = False,
+    ) -> Publisher:
+        """Return who writes for a run in our name; neither `secrets` nor the token we were given get into a text."""
+        return Publisher(
+            client,
+            run_id=run_id,
+            redactor=Redactor([*secrets, self.given_token]),
+            effects=effects,
+            login=await self.login(client),
+            requester=requester,
+            buttons=buttons,
+        )
 
     def integration(self) -> GithubIntegration:
         """Return a client that acts as the App itself, to be closed by the caller; raises `ValueError` for a token."""

@@ -86,6 +86,16 @@ class Publisher:
         self._in_progress: dict[tuple[str, str], tuple[int, str]] = {}
 
     @property
+    def client(self) -> RepositoryClient:
+        """The repository that is written to."""
+        return self._client
+
+    @property
+    def redactor(self) -> Redactor:
+        """What keeps secrets out of what is written."""
+        return self._redactor
+
+    @property
     def login(self) -> str:
         """The account that writes, as REST names it."""
         return self._login

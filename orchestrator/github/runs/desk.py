@@ -163,6 +163,31 @@ class Desk:
     payer: str = ""
     root: Root | None = None
 
+    @classmethod
+    def of(
+        cls,
+        trigger: Trigger,
+        command: Command,
+        publisher: Publisher,
+        plane: Plane,
+        *,
+        tell: Callable[[Progress], Awaitable[None]] | None = None,
+        resumable: bool = False,
+    ) -> Desk:
+        """Return the desk of a command whose run has no root: `publisher` writes in its own name."""
+        return cls(
+            trigger=trigger,
+            command=command,
+            run_id=publisher.run_id,
+            client=publisher.client,
+            publisher=publisher,
+            plane=plane,
+            effects=publisher.effects,
+            redactor=publisher.redactor,
+            tell=tell,
+            resumable=resumable,
+        )
+
     @property
     def marks(self) -> str:
         """The id of the run in whose name everything about the pull request is published."""

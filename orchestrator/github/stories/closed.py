@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.repository import head_of
-from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.stories.follow import cancel, why_not_cancelled
@@ -40,17 +39,11 @@ async def close(
     if (state is not None and state.status.final) or why_not_cancelled(state, asked):
         return HandledRun(earlier.run_id, "ignored", "the run has ended", state)
     client = github.repository(closing.repository, closing.installation_id)
-    redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
         if await rehearse_where_asked(client, github, previews or MemoryPreviews(), closing.installation_id):
             effects, earlier = StagedEffects(effects), earlier.staged()
-        publisher = Publisher(
-            client,
-            run_id=closing.id,
-            redactor=redactor,
-            effects=effects,
-            login=await github.login(client),
-            requester=earlier.trigger.actor,
+        publisher = await github.publisher(
+            client, run_id=closing.id, effects=effects, secrets=secrets, requester=earlier.trigger.actor
         )
         trigger = Trigger(
             delivery_id=closing.delivery_id,
@@ -64,7 +57,7 @@ async def close(
             actor_type="User",
             installation_id=closing.installation_id,
         )
-        desk = Desk(trigger, Command("cancel"), closing.id, client, publisher, plane, effects, redactor, None, True)
+        desk = Desk.of(trigger, Command("cancel"), publisher, plane, resumable=True)
         head = await head_of(client, closing.default_branch)
         spec, _ = await read_spec(client, SPEC_PATH, head, operator)
         return await cancel(desk, spec, earlier, operator, begin_now)

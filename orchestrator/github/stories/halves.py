@@ -75,7 +75,7 @@ async def generate(
     async with aclosing(client):
         # Nobody reads this publisher's login: it never writes.
         publisher = Publisher(client, run_id=run_id, redactor=redactor, effects=effects, login="")
-        desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress)
+        desk = Desk.of(trigger, asked, publisher, plane, tell=progress)
 
         # 1. The same rules and the same gate as in one job, before anything is spent.
         default_head = await head_of(client, trigger.default_branch)

@@ -14,17 +14,16 @@ from dataclasses import replace
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
-from orchestrator.github.api.access import may_command
+from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.repository import (
     head_of,
     read_text,
 )
 from orchestrator.github.rendering.notes import help_comment
 from orchestrator.github.rendering.permissions import TO_DELIVER, cannot_deliver, lacking
-from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.status import Links, status_comment
 from orchestrator.github.runs import answers, obstacles
 from orchestrator.github.runs.desk import (
@@ -87,7 +86,6 @@ async def handle(
     asked = command if isinstance(command, Command) else Command("help")
     run_id = run_id_for(trigger.repository_id, trigger.source, name)
     client = github.repository(trigger.repository, trigger.installation_id)
-    redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
         # 1. The rules come from the default branch as it is now, through the API.
         default_head = await head_of(client, trigger.default_branch)
@@ -97,16 +95,11 @@ async def handle(
             await rehearse(client, github, previews or MemoryPreviews(), trigger.installation_id)
             effects = StagedEffects(effects)
             earlier = earlier.staged() if earlier else None
-        publisher = Publisher(
-            client,
-            run_id=run_id,
-            redactor=redactor,
-            effects=effects,
-            login=await github.login(client),
-            requester=trigger.actor,
-            buttons=resumable and github.app is not None,
+        buttons = resumable and github.app is not None
+        publisher = await github.publisher(
+            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
         )
-        desk = Desk(trigger, asked, run_id, client, publisher, plane, effects, redactor, progress, resumable)
+        desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable)
         await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -118,49 +111,79 @@ async def handle(
         await desk.react("eyes")
         await desk.said("accepted", name)
 
-        # 3. What needs no run is answered at once.
+        # 3. What needs no run is answered at once, and what cannot become one is refused before it costs anything.
         if isinstance(command, Refusal):
             return await refuse(desk, command.message, code=command.code)
         if command.name == "help":
             return await answer(desk, help_comment())
         if command.name == "status":
-            known = await plane.state(earlier.run_id) if earlier else None
-            links = Links(resumable=resumable)
-            told = status_comment(known, links) if known else await answers.status(publisher, plane, trigger)
-            return await answer(desk, told)
+            return await answer(desk, await _standing(desk, earlier))
         if command.name == "cancel":
             return await cancel(desk, spec, earlier, operator, begin_now)
         if findings:
             return await refuse_spec(desk, findings, default_head)
-        refusal = answers.refusal(command, spec, default_head, trigger)
-        if refusal is None and command.name in ("run", "plan"):
-            refusal = await not_begun(desk, spec, earlier)
-        if refusal is None and command.name in DELIVERING and not on_stage:
-            refusal = await _undeliverable(desk)
-        if refusal is not None:
+        if refusal := await _refusal(desk, spec, default_head, earlier, on_stage=on_stage, previews=previews):
             return await refuse(desk, refusal.message, code=refusal.code)
 
-        if command.name in ("approve", "resume") and not on_stage and previews and await previews.kept():
-            said = "the run was staged, and what it decided is not there. Give the command anew."
-            return await refuse(desk, said, code=Code.NO_RUN)
-
         # 4. Everything else is a run, or writes as one does: its failures are said on GitHub too.
-        if command.name == "approve":
-            return await approve(desk, spec, earlier, operator)
-        if command.name == "resume":
-            return await resume(desk, spec, earlier, operator)
-        try:
-            if command.name == "ci":
-                return await let_ci_run(desk, earlier)
-            if command.name == "revise":
-                return await revise(desk, spec, earlier, operator, access)
-            if command.name == "review":
-                return await review(desk, job_of(spec, trigger, command, operator), operator.index_hosts)
-            return await build(desk, job_of(spec, trigger, command, operator), access)
-        except (Unreachable, RunLost):
-            raise
-        except OrchestratorError as error:
-            return await fail(desk, error)
+        return await _run(desk, spec, earlier, operator, access)
+
+
+async def _standing(desk: Desk, earlier: Earlier | None) -> str:
+    """Return what `status` is answered: the run that it is about, else what the issue's comments say."""
+    known = await desk.plane.state(earlier.run_id) if earlier else None
+    if known is not None:
+        return status_comment(known, Links(resumable=desk.resumable))
+    return await answers.status(desk.publisher, desk.plane, desk.trigger)
+
+
+async def _refusal(
+    desk: Desk,
+    spec: JobSpec,
+    default_head: str | None,
+    earlier: Earlier | None,
+    *,
+    on_stage: bool,
+    previews: Previews | None,
+) -> Refusal | None:
+    """Return why a command becomes no run, or None; the first reason is told."""
+    name = desk.command.name
+    if refusal := answers.refusal(desk.command, spec, default_head, desk.trigger):
+        return refusal
+    if name in ("run", "plan") and (refusal := await not_begun(desk, spec, earlier)):
+        return refusal
+    if on_stage:
+        return None
+    if name in DELIVERING and (refusal := await _undeliverable(desk)):
+        return refusal
+    if name in ("approve", "resume") and previews and await previews.kept():
+        said = "the run was staged, and what it decided is not there. Give the command anew."
+        return Refusal(said, code=Code.NO_RUN)
+    return None
+
+
+async def _run(
+    desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig, access: Access
+) -> HandledRun:
+    """Tell the story of a command that is a run, or writes as one does."""
+    name = desk.command.name
+    if name == "approve":
+        return await approve(desk, spec, earlier, operator)
+    if name == "resume":
+        return await resume(desk, spec, earlier, operator)
+    try:
+        if name == "ci":
+            return await let_ci_run(desk, earlier)
+        if name == "revise":
+            return await revise(desk, spec, earlier, operator, access)
+        job = job_of(spec, desk.trigger, desk.command, operator)
+        if name == "review":
+            return await review(desk, job, operator.index_hosts)
+        return await build(desk, job, access)
+    except (Unreachable, RunLost):
+        raise
+    except OrchestratorError as error:
+        return await fail(desk, error)
 
 
 async def not_begun(desk: Desk, spec: JobSpec, earlier: Earlier | None) -> Refusal | None:

@@ -21,7 +21,6 @@ from orchestrator.github.api.client import NotFound, Refused, RepositoryClient, 
 from orchestrator.github.api.publisher import Effects, Publisher
 from orchestrator.github.api.repository import read_text
 from orchestrator.github.rendering.checks import SPEC_CHECK, CheckRun
-from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.spec_lint import MAX_FILE_BYTES, LintedFile, lint_file, spec_lint_check, unreadable
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.triggers.spec_change import POLICY_FOLDER, SpecChange, is_linted
@@ -72,7 +71,7 @@ async def lint(
     async with aclosing(client):
         if await rehearse_where_asked(client, github, previews or MemoryPreviews(), change.installation_id):
             effects = StagedEffects(effects)
-        publisher = await _publisher(change, client, github, effects, secrets)
+        publisher = await github.publisher(client, run_id=change.id, effects=effects, secrets=secrets)
 
         # 1. What touches no such file gets nothing; asking again needs a check run of ours, and the permission.
         if not await _is_due(change, client, publisher):
@@ -112,25 +111,13 @@ async def give_up_lint(
         if await rehearse_where_asked(client, github, previews or MemoryPreviews(), change.installation_id):
             effects = StagedEffects(effects)
         state, _ = await effects.begin("lint", "due")
-        publisher = await _publisher(change, client, github, effects, secrets)
+        publisher = await github.publisher(client, run_id=change.id, effects=effects, secrets=secrets)
         if state != "done":
             waiting = await publisher.find_check_run(change.head_sha, SPEC_CHECK, shared=True) if change.again else None
             if waiting is None or waiting.status == "completed":
                 return
         check = CheckRun(SPEC_CHECK, "failure", "The spec could not be checked", reason, shared=True)
         await publisher.upsert_check_run(change.head_sha, check)
-
-
-async def _publisher(
-    change: SpecChange,
-    client: RepositoryClient,
-    github: GitHubConnection,
-    effects: Effects,
-    secrets: Iterable[str],
-) -> Publisher:
-    redactor = Redactor([*secrets, github.given_token])
-    login = await github.login(client)
-    return Publisher(client, run_id=change.id, redactor=redactor, effects=effects, login=login)
 
 
 # is it touched?

@@ -15,10 +15,9 @@ from orchestrator.github.api.access import may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient
 from orchestrator.github.api.clone import clone
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.repository import CI_TRAILER, ROUND_TRAILER, head_of, trailer
 from orchestrator.github.rendering.checks import SPEC_CHECK, CheckRun
-from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.summaries import check_runs
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
@@ -66,16 +65,14 @@ async def rerun(
     """
     run_id = run_id_for(trigger.repository_id, trigger.source, "resume")
     client = github.repository(trigger.repository, trigger.installation_id)
-    redactor = Redactor([*secrets, github.given_token])
     async with aclosing(client):
         staged = await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id)
         if staged:
             effects, earlier = StagedEffects(effects), earlier.staged()
-        login = await github.login(client)
-        publisher = Publisher(
-            client, run_id=run_id, redactor=redactor, effects=effects, login=login, requester=trigger.actor
+        publisher = await github.publisher(
+            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor
         )
-        desk = Desk(trigger, Command("resume"), run_id, client, publisher, plane, effects, redactor, None, True)
+        desk = Desk.of(trigger, Command("resume"), publisher, plane, resumable=True)
         theirs = publisher.of_run(earlier.run_id, earlier.effects)
 
         # 1. Which check runs wait to be concluded.
@@ -126,9 +123,7 @@ async def give_up_rerun(
     async with aclosing(client):
         if await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id):
             earlier = earlier.staged()
-        redactor = Redactor([*secrets, github.given_token])
-        login = await github.login(client)
-        publisher = Publisher(client, run_id=earlier.run_id, redactor=redactor, effects=earlier.effects, login=login)
+        publisher = await github.publisher(client, run_id=earlier.run_id, effects=earlier.effects, secrets=secrets)
         names = [trigger.check_name] if trigger.check_name else await _own_names(client, trigger.head_sha, earlier)
         for name in names:
             check = CheckRun(name, "failure", "It could not be run again", reason)
