@@ -1,4 +1,4 @@
-"""Code on GitHub through its API: reading a file, our branch, verified commits, the pull request.
+"""Code on GitHub through its API: reading a file, our branch, and verified commits on it.
 
 Everything is looked up before it is written, and a head that somebody else moved is never overwritten.
 """
@@ -7,50 +7,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from github import InputGitTreeElement
 from github.ContentFile import ContentFile
 from github.GitCommit import GitCommit
-from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
-from orchestrator.github.rendering.template import kept
+from orchestrator.github.rendering.commits import is_ours
 
-SLUG_LETTERS = 40
 MAX_TEXT_BYTES = 1024 * 1024
-RUN_TRAILER = "Orchestrator-Run"
-ROUND_TRAILER = "Orchestrator-Round"
-CI_TRAILER = "Orchestrator-Ci"
-SKIP_CHECKS = "skip-checks: true"
-PULL_REQUEST_SETTING = "Allow GitHub Actions to create and approve pull requests"
-TITLE_LETTERS = 256
-
-
-def slug(title: str) -> str:
-    """Return a title as `[a-z0-9-]`, at most 40 letters cut at a word, or `build` when nothing is left."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if len(words) > SLUG_LETTERS:
-        cut = words[: SLUG_LETTERS + 1].rpartition("-")[0]
-        words = (cut or words[:SLUG_LETTERS]).strip("-")
-    return words or "build"
-
-
-def branch_name(prefix: str, issue: int | None, title: str, run_id: str, *, round_: int = 1) -> str:
-    """Return our branch: `{prefix}{issue}-{slug}`, without an issue `{prefix}{slug}-{run}`, `-2` for a second round."""
-    if not re.fullmatch(r"[A-Za-z0-9._/-]{0,60}", prefix) or ".." in prefix or prefix.startswith(("-", "/", ".")):
-        raise GitHubError(f"The branch prefix {prefix!r} has letters that no branch of ours may have.")
-    suffix = f"-{round_}" if round_ > 1 else ""
-    name = f"{issue}-{slug(title)}" if issue is not None else f"{slug(title)}-{run_id.removeprefix('r-')}"
-    return f"{prefix}{name}{suffix}"
 
 
 async def head_of(client: RepositoryClient, branch: str) -> str | None:
@@ -113,48 +83,6 @@ async def read_text(client: RepositoryClient, path: str, ref: str) -> str | None
 
 class Moved(GitHubError):
     """A branch holds commits that are not a run's, which stay as they are."""
-
-
-def commit_message(
-    title: str,
-    body: str,
-    run_id: str,
-    *,
-    skip_checks: bool,
-    round_id: str = "",
-    ci_id: str = "",
-    trailers: Sequence[str] = (),
-) -> str:
-    """Return a commit's message, our trailers after the given ones.
-
-    `round_id` and `ci_id` name the round, or the command that lets CI run, that the commit is of.
-
-    `skip_checks` keeps GitHub from running the repository's CI:
-    https://docs.github.com/en/pull-requests/collaborating-with-pull-requests/collaborating-on-repositories-with-code-quality-features/about-status-checks#skipping-and-requesting-checks-for-individual-commits
-    """
-    subject = " ".join(title.split())[:72] or "Build"
-    text = f"{subject}\n\n{body.strip()}" if body.strip() else subject
-    named = {RUN_TRAILER: run_id, ROUND_TRAILER: round_id, CI_TRAILER: ci_id}
-    listed = "\n".join([*trailers, *(f"{name}: {value}" for name, value in named.items() if value)])
-    if skip_checks:
-        return f"{text}\n\n\n{listed}\n{SKIP_CHECKS}\n"
-    return f"{text}\n\n{listed}\n"
-
-
-def is_ours(message: str, run_id: str) -> bool:
-    """Tell whether a commit message carries the trailer of a run, or of a round of that id, in its last paragraph."""
-    return run_id in (trailer(message, RUN_TRAILER), trailer(message, ROUND_TRAILER))
-
-
-def trailer(message: str, name: str) -> str:
-    """Return what a trailer in a commit message's last paragraph says, or an empty string."""
-    last = message.rstrip().split("\n\n")[-1].strip().splitlines()
-    return next((line.partition(": ")[2] for line in last if line.startswith(f"{name}: ")), "")
-
-
-def holds_ci(message: str) -> bool:
-    """Tell whether a commit's message keeps the repository's CI from running (SECURITY 27)."""
-    return trailer(message, "skip-checks") == "true"
 
 
 async def commit_files(
@@ -314,103 +242,3 @@ def _moved(branch: str) -> Moved:
         f"The branch {branch} holds commits that are not this run's; it was left as it is.",
         hint="Rename or delete that branch, or merge its pull request, and ask again.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedPullRequest:
-    """The pull request of a branch; `number` is None where GitHub forbids to open one, and `url` compares instead."""
-
-    number: int | None
-    url: str
-    draft: bool
-    note: str = ""
-
-
-async def open_pull_request(
-    client: RepositoryClient, *, head: str, base: str, title: str, body: str, draft: bool
-) -> OpenedPullRequest:
-    """Return the open pull request of a branch, made if there is none; its text is brought up to date.
-
-    Where drafts are not to be had it is opened as ready; where the token may not open any, the answer compares.
-    """
-    title = " ".join(title.split())[:TITLE_LETTERS] or head
-    found = await find_pull_request(client, head=head)
-    if found is not None:
-        return await updated(client, found, title, body)
-    try:
-        return await _create(client, head, base, title, body, draft)
-    except AmbiguousWrite:
-        found = await find_pull_request(client, head=head)
-        return opened(found) if found is not None else await _create(client, head, base, title, body, draft)
-    except Refused as error:
-        if error.status == 422:
-            found = await find_pull_request(client, head=head)
-            if found is not None:
-                return opened(found)
-            if draft and "draft" in error.said.lower():
-                return await _create(client, head, base, title, body, draft=False)
-        if error.status == 403 and "not permitted to create" in error.said.lower():
-            return _compared(client, head, base)
-        raise
-
-
-async def find_pull_request(client: RepositoryClient, *, head: str, state: str = "open") -> PullRequest | None:
-    """Return the oldest pull request of a branch of this repository in a state: open, closed or all."""
-
-    def read(repository: Repository) -> PullRequest | None:
-        # GitHub ignores a `head` that it cannot read and lists everything: the branch is compared again here.
-        listed = repository.get_pulls(state=state, head=f"{client.owner}:{head}", sort="created", direction="asc")
-        ours = (
-            pull for pull in listed
-            if pull.head.ref == head and pull.head.repo and pull.head.repo.full_name.lower() == client.name.lower()
-        )  # fmt: skip
-        return next(ours, None)
-
-    return await client.read("list pull requests", read)
-
-
-async def _create(
-    client: RepositoryClient, head: str, base: str, title: str, body: str, draft: bool
-) -> OpenedPullRequest:
-    made = await client.write(
-        "open a pull request",
-        lambda repository: repository.create_pull(base, head, title=title, body=body, draft=draft),
-    )
-    return opened(made)
-
-
-async def updated(client: RepositoryClient, pull: PullRequest, title: str, body: str) -> OpenedPullRequest:
-    """Bring the title of a pull request up to date, and our part of its text."""
-    body = kept(pull.body or "", body)
-    if (pull.title, (pull.body or "").replace("\r\n", "\n").strip()) != (title, body.strip()):
-        await client.write("edit the pull request", lambda _: pull.edit(title=title, body=body), idempotent=True)
-    return opened(pull)
-
-
-def opened(pull: PullRequest) -> OpenedPullRequest:
-    """Return what is told of a pull request."""
-    return OpenedPullRequest(pull.number, pull.html_url, bool(pull.draft))
-
-
-def _compared(client: RepositoryClient, head: str, base: str) -> OpenedPullRequest:
-    link = f"{client.server_url}/{client.name}/compare/{quote(base)}...{quote(head)}?expand=1"
-    return OpenedPullRequest(
-        None,
-        link,
-        draft=False,
-        note="This token may not open pull requests. Open it by hand from the link, or switch on "
-        f"“{PULL_REQUEST_SETTING}” under Settings → Actions → General.",
-    )
-
-
-async def add_labels(client: RepositoryClient, number: int, labels: tuple[str, ...]) -> None:
-    """Put labels on an issue or pull request; those that are there stay."""
-    if labels:
-        await client.write(
-            "label the pull request",
-            # GitHub recommends an object; PyGithub sends the bare list.
-            lambda repository: repository.requester.requestJsonAndCheck(
-                "POST", f"{repository.url}/issues/{number}/labels", input={"labels": list(labels)}
-            ),
-            idempotent=True,
-        )

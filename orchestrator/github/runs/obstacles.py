@@ -10,7 +10,7 @@ from github.Repository import Repository
 from orchestrator.codes import Code
 from orchestrator.github.api.client import Refused, RepositoryClient
 from orchestrator.github.api.publisher import Effects
-from orchestrator.github.api.repository import find_pull_request
+from orchestrator.github.api.pull_requests import find_pull_request
 from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.triggers.command import Refusal
 from orchestrator.state import ProjectStatus

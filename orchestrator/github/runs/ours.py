@@ -11,7 +11,7 @@ from github.PullRequest import PullRequest
 from github.Repository import Repository
 
 from orchestrator.github.api.client import NotFound
-from orchestrator.github.api.repository import CI_TRAILER, ROUND_TRAILER, RUN_TRAILER, holds_ci, trailer
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, RUN_TRAILER, holds_ci, trailer
 from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.runs.desk import Desk
 

@@ -19,20 +19,16 @@ from orchestrator.events import Event
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.client import Refused
 from orchestrator.github.api.clone import clone
-from orchestrator.github.api.repository import (
+from orchestrator.github.api.pull_requests import (
     OpenedPullRequest,
     add_labels,
-    branch_name,
-    branches_under,
-    commit_files,
-    commit_message,
     find_pull_request,
-    head_of,
-    is_commit_of,
     open_pull_request,
     opened,
 )
+from orchestrator.github.api.repository import branches_under, commit_files, head_of, is_commit_of
 from orchestrator.github.rendering.checks import check_names
+from orchestrator.github.rendering.commits import branch_name, commit_message
 from orchestrator.github.rendering.markdown import code, fit, one_line
 from orchestrator.github.rendering.marks import report_mark
 from orchestrator.github.rendering.report import pull_request_body, report_comment

@@ -8,8 +8,10 @@ from typing import cast, get_args
 from github.Repository import Repository
 
 from orchestrator.github.api.publisher import MemoryEffects
-from orchestrator.github.api.repository import Moved, advance, commit_message, commit_tree, updated, write_commit
+from orchestrator.github.api.pull_requests import updated
+from orchestrator.github.api.repository import Moved, advance, commit_tree, write_commit
 from orchestrator.github.rendering.checks import Annotation, CheckRun, Conclusion, Level
+from orchestrator.github.rendering.commits import commit_message
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, answer, refuse
 from orchestrator.github.runs.ours import Ours, ours

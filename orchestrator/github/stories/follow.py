@@ -13,15 +13,9 @@ from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.publisher import Publisher
-from orchestrator.github.api.repository import (
-    ROUND_TRAILER,
-    find_pull_request,
-    head_of,
-    is_commit_of,
-    is_ours,
-    message_of,
-    trailer,
-)
+from orchestrator.github.api.pull_requests import find_pull_request
+from orchestrator.github.api.repository import head_of, is_commit_of, message_of
+from orchestrator.github.rendering.commits import ROUND_TRAILER, is_ours, trailer
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.status import ENDINGS

@@ -18,10 +18,7 @@ from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
 from orchestrator.github.api.publisher import Effects
-from orchestrator.github.api.repository import (
-    head_of,
-    read_text,
-)
+from orchestrator.github.api.repository import head_of, read_text
 from orchestrator.github.rendering.notes import help_comment
 from orchestrator.github.rendering.permissions import TO_DELIVER, cannot_deliver, lacking
 from orchestrator.github.rendering.status import Links, status_comment

@@ -16,8 +16,9 @@ from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient
 from orchestrator.github.api.clone import clone
 from orchestrator.github.api.publisher import Effects
-from orchestrator.github.api.repository import CI_TRAILER, ROUND_TRAILER, head_of, trailer
+from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.checks import SPEC_CHECK, CheckRun
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, trailer
 from orchestrator.github.rendering.summaries import check_runs
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked

@@ -12,7 +12,8 @@ from orchestrator.dependencies import check_new_dependencies, is_manifest, newly
 from orchestrator.diff import FileDiff
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import Unreachable
-from orchestrator.github.api.repository import RUN_TRAILER, read_text
+from orchestrator.github.api.repository import read_text
+from orchestrator.github.rendering.commits import RUN_TRAILER
 from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.reviews.inline import Looked
 from orchestrator.github.reviews.line_comments import comment_on_lines

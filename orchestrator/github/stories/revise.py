@@ -8,7 +8,9 @@ from dataclasses import replace
 from orchestrator.context import ContextRules
 from orchestrator.github.api.access import Access
 from orchestrator.github.api.publisher import MemoryEffects
-from orchestrator.github.api.repository import Moved, commit_files, commit_message, head_of, opened, updated
+from orchestrator.github.api.pull_requests import opened, updated
+from orchestrator.github.api.repository import Moved, commit_files, head_of
+from orchestrator.github.rendering.commits import commit_message
 from orchestrator.github.rendering.markdown import code, fit, one_line
 from orchestrator.github.rendering.marks import note_mark
 from orchestrator.github.rendering.report import pull_request_body

@@ -11,7 +11,8 @@ import pytest
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.clone import CloneLimits, clone
-from orchestrator.github.api.repository import branch_name, head_of
+from orchestrator.github.api.repository import head_of
+from orchestrator.github.rendering.commits import branch_name
 from orchestrator.github.triggers.command import Command, parse_command
 from tests.e2e.stage import until
 from tests.unit.orchestrator.github.conftest import REPO, Scene

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from orchestrator.github.api.publisher import MemoryEffects
-from orchestrator.github.api.repository import commit_message, is_ours
+from orchestrator.github.rendering.commits import commit_message, is_ours
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.conventions import ask_for_review, pull_request_template, trailers
 from orchestrator.github.runs.desk import Desk

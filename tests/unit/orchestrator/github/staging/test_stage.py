@@ -10,17 +10,10 @@ from github.Repository import Repository
 
 from orchestrator.github.api.client import RepositoryClient
 from orchestrator.github.api.publisher import MemoryEffects, Publisher
-from orchestrator.github.api.repository import (
-    add_labels,
-    branches_under,
-    commit_files,
-    commit_message,
-    find_pull_request,
-    head_of,
-    is_commit_of,
-    open_pull_request,
-)
+from orchestrator.github.api.pull_requests import add_labels, find_pull_request, open_pull_request
+from orchestrator.github.api.repository import branches_under, commit_files, head_of, is_commit_of
 from orchestrator.github.rendering.checks import Annotation, CheckRun
+from orchestrator.github.rendering.commits import commit_message
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.rehearsal import MemoryPreviews, StagedEffects, rehearse, says_staged
 from orchestrator.github.staging.preview import Preview
