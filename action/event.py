@@ -10,9 +10,9 @@ from typing import Any
 from action.inputs import Inputs
 from orchestrator.codes import Code
 from orchestrator.errors import UsageError
-from orchestrator.github.command import Command, Refusal, parse_command
-from orchestrator.github.halves import HALVED
-from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
+from orchestrator.github.stories.halves import HALVED
+from orchestrator.github.triggers.command import Command, Refusal, parse_command
+from orchestrator.github.triggers.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.specs import title_of
 from orchestrator.store import Delivery
 

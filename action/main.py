@@ -32,15 +32,15 @@ from action.plane import InputPlane
 from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, SpecError, UsageError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.command import Command
-from orchestrator.github.follow import abandon
-from orchestrator.github.halves import generate, publish
-from orchestrator.github.handler import Earlier, HandledRun, Progress, handle
-from orchestrator.github.preview import Preview
-from orchestrator.github.rehearsal import MemoryPreviews, Previews
-from orchestrator.github.sanitize import Redactor
-from orchestrator.github.trigger import Ignored
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews
+from orchestrator.github.staging.preview import Preview
+from orchestrator.github.stories.follow import abandon
+from orchestrator.github.stories.halves import generate, publish
+from orchestrator.github.stories.handler import Earlier, HandledRun, Progress, handle
+from orchestrator.github.triggers.command import Command
+from orchestrator.github.triggers.trigger import Ignored
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig, load_operator_config, operator_config_path
 from orchestrator.output import OutputFolder

@@ -18,11 +18,11 @@ from typing import TextIO
 from orchestrator.budget import Budget
 from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
-from orchestrator.github.checks import Annotation, spec_check
-from orchestrator.github.handler import HandledRun
-from orchestrator.github.preview import Preview, markdown
-from orchestrator.github.sanitize import Redactor, inert
-from orchestrator.github.summaries import check_runs
+from orchestrator.github.rendering.checks import Annotation, spec_check
+from orchestrator.github.rendering.sanitize import Redactor, inert
+from orchestrator.github.rendering.summaries import check_runs
+from orchestrator.github.staging.preview import Preview, markdown
+from orchestrator.github.stories.handler import HandledRun
 from orchestrator.hidden import visible
 from orchestrator.report import report
 from orchestrator.state import ProjectState

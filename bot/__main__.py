@@ -29,8 +29,8 @@ from bot.shared_jobs import SharedJobs
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import OrchestratorError, UsageError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.registration import RegisteredApp
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.registration import RegisteredApp
 from orchestrator.report import report
 from orchestrator.store import ContentStore
 

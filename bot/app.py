@@ -24,7 +24,7 @@ from bot.metrics import CONTENT_TYPE, Metrics
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
-from orchestrator.github.trigger import Ignored, Trigger
+from orchestrator.github.triggers.trigger import Ignored, Trigger
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 from orchestrator.telemetry import Telemetry
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.settings import GITHUB_API_URL
 from orchestrator.errors import UsageError
-from orchestrator.github.registration import RegisteredApp
+from orchestrator.github.api.registration import RegisteredApp
 from orchestrator.operator_config import state_home
 
 FILE_NAME = "github-app.json"

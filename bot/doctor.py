@@ -24,10 +24,10 @@ from orchestrator.diagnosis import (
     warn,
 )
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.auth import PERMISSIONS, GitHubConnection
-from orchestrator.github.grants import Grants, grants_of_app, grants_of_installations, hook_of_app
-from orchestrator.github.hook import attempts_after
-from orchestrator.github.sanitize import Redactor
+from orchestrator.github.api.auth import PERMISSIONS, GitHubConnection
+from orchestrator.github.api.grants import Grants, grants_of_app, grants_of_installations, hook_of_app
+from orchestrator.github.api.hook import attempts_after
+from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.operator_config import OperatorConfig
 
 ANSWER_SECONDS = 5

@@ -12,13 +12,13 @@ from bot.logs import fields
 from bot.origins import origin_of
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import SpecError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.closed import close
-from orchestrator.github.closing import Closing
-from orchestrator.github.follow import stopped
-from orchestrator.github.rehearsal import Previews
-from orchestrator.github.repository import read_text
-from orchestrator.github.spec_change import SpecChange
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.repository import read_text
+from orchestrator.github.runs.rehearsal import Previews
+from orchestrator.github.stories.closed import close
+from orchestrator.github.stories.follow import stopped
+from orchestrator.github.triggers.closing import Closing
+from orchestrator.github.triggers.spec_change import SpecChange
 from orchestrator.specs import SPEC_PATH, parse_spec
 from orchestrator.store import AuditStore, DeliveryStore, EffectStore, ObservationStore, RunStore
 

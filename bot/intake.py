@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.github.closing import Closing, closing_from_event
-from orchestrator.github.command import Command, Refusal, parse_command
-from orchestrator.github.pressed import RERUN, command_of, pressed_from_event
-from orchestrator.github.spec_change import SpecChange, spec_change_from_event
-from orchestrator.github.trigger import Ignored, Trigger, run_id_for, trigger_from_event
+from orchestrator.github.triggers.closing import Closing, closing_from_event
+from orchestrator.github.triggers.command import Command, Refusal, parse_command
+from orchestrator.github.triggers.pressed import RERUN, command_of, pressed_from_event
+from orchestrator.github.triggers.spec_change import SpecChange, spec_change_from_event
+from orchestrator.github.triggers.trigger import Ignored, Trigger, run_id_for, trigger_from_event
 from orchestrator.store import Delivery
 
 MAX_DEPTH = 64

@@ -13,28 +13,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from bot.attempts import DEADLINE_SECONDS, PAUSES_SECONDS, Boundary, Finished, GiveUp, Work
 from bot.logs import fields
-from orchestrator.github.spec_change import is_lint
+from orchestrator.github.triggers.spec_change import is_lint
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 
-Work = Callable[[Delivery], Awaitable[object]]
-GiveUp = Callable[[Delivery, str], Awaitable[object]]
 AtOnce = Callable[[Delivery], Mapping[str, int]]
 
 RUNS_AT_ONCE = 4
 ANSWERS_AT_ONCE = 8
-DEADLINE_SECONDS = 6 * 3600.0
-"""As long as GitHub lets a job of its own run.
-
-Source: https://docs.github.com/en/actions/reference/limits
-"""
-PAUSES_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0)
-"""Together longer than most outages of GitHub: what a run has paid for is not thrown away because of one."""
-GIVE_UP_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +53,7 @@ def unlimited(_: Delivery) -> Mapping[str, int]:
 @dataclass(eq=False, slots=True)
 class _Job:
     delivery: Delivery
+    deliveries: DeliveryStore
     failures: int = 0
 
     @property
@@ -79,14 +71,18 @@ class _Job:
         """True for what needs its lane to itself."""
         return alone(self.delivery)
 
+    async def finish(self) -> None:
+        """Mark the delivery's work as done."""
+        await self.deliveries.finish(self.delivery.id)
 
-@dataclass(slots=True)
-class Finished:
-    """How many attempts ended in which way since the process started."""
+    async def fail(self) -> int:
+        """Count a failure; returns how many attempts have failed."""
+        self.failures += 1
+        return self.failures
 
-    done: int = 0
-    failed: int = 0
-    given_up: int = 0
+    async def is_lost(self, error: Exception | None = None) -> bool:
+        """Return False: nobody else works on this process's queue."""
+        return False
 
 
 class Jobs:
@@ -110,17 +106,19 @@ class Jobs:
     ) -> None:
         self._deliveries = DeliveryStore(database)
         self._work = work
-        self._give_up = give_up
         self._runs_at_once = runs_at_once
         self._at_once = at_once
-        self._deadline = deadline
-        self._pauses = tuple(pauses)
+        self._boundary = Boundary(self._do, give_up, deadline, tuple(pauses))
         self._waiting: list[_Job] = []
         self._pausing: set[_Job] = set()
         self._working: dict[_Job, asyncio.Task[None]] = {}
         self._lanes: set[str] = set()
         self._group: asyncio.TaskGroup | None = None
-        self.finished = Finished()
+
+    @property
+    def finished(self) -> Finished:
+        """How many attempts ended in which way since the process started."""
+        return self._boundary.finished
 
     @property
     def alive(self) -> bool:
@@ -143,7 +141,7 @@ class Jobs:
         async with asyncio.TaskGroup() as group:
             self._group = group
             for delivery in await self._deliveries.unfinished():
-                self._waiting.append(_Job(delivery))
+                self._waiting.append(_Job(delivery, self._deliveries))
             if self._waiting:
                 log.info("taking up what was left", extra=fields(deliveries=len(self._waiting)))
             self._begin_what_fits()
@@ -166,7 +164,7 @@ class Jobs:
     def offer(self, delivery: Delivery) -> None:
         """Work on a delivery that the store has just accepted; while draining it stays there for the next start."""
         if self.alive:
-            self._waiting.append(_Job(delivery))
+            self._waiting.append(_Job(delivery, self._deliveries))
             self._begin_what_fits()
 
     async def begin_now(self, run_id: str) -> None:
@@ -221,19 +219,18 @@ class Jobs:
         return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
 
     async def _run(self, job: _Job) -> None:
-        about = fields(delivery=job.delivery.id, repository=job.delivery.repository, run=job.delivery.run_id)
-        again = False
+        pause = None
         try:
-            again = not await self._attempt(job, about)
+            pause = await self._boundary.attempt(job)
         finally:
             del self._working[job]
-            if again:
-                self._pause(job)
+            if pause is not None:
+                self._pause(job, pause)
             elif job.alone:
                 self._lanes.discard(job.lane)
             self._begin_what_fits()
 
-    def _pause(self, job: _Job) -> None:
+    def _pause(self, job: _Job, seconds: float) -> None:
         """Put a job that failed back after its pause; it keeps its issue's lane, but no place among the runs."""
 
         def resume() -> None:
@@ -242,28 +239,7 @@ class Jobs:
             self._begin_what_fits()
 
         self._pausing.add(job)
-        asyncio.get_running_loop().call_later(self._pauses[job.failures - 1], resume)
-
-    async def _attempt(self, job: _Job, about: dict[str, object]) -> bool:
-        """Do the job's work once; returns whether the delivery is settled, done or given up."""
-        log.info("working", extra=about)
-        limit = asyncio.timeout(self._deadline)
-        try:
-            async with limit:
-                await self._do(job.delivery)
-            await self._deliveries.finish(job.delivery.id)
-        # The job boundary: whatever one delivery runs into, the others go on.
-        except Exception as error:
-            job.failures += 1
-            self.finished.failed += 1
-            log.exception("failed", extra=about)
-            if job.failures > len(self._pauses) or limit.expired():
-                await self._end(job, reason(error, self._deadline if limit.expired() else None), about)
-                return True
-            return False
-        self.finished.done += 1
-        log.info("done", extra=about)
-        return True
+        asyncio.get_running_loop().call_later(seconds, resume)
 
     async def _do(self, delivery: Delivery) -> None:
         try:
@@ -272,23 +248,3 @@ class Jobs:
             if self.alive:
                 raise RuntimeError("the work was cancelled from within") from error
             raise
-
-    async def _end(self, job: _Job, reason: str, about: dict[str, object]) -> None:
-        self.finished.given_up += 1
-        try:
-            try:
-                async with asyncio.timeout(GIVE_UP_SECONDS):
-                    await self._give_up(job.delivery, reason)
-            finally:
-                await self._deliveries.finish(job.delivery.id)
-        except Exception:
-            log.exception("giving up failed", extra=about)
-        log.error("given up", extra=about)
-
-
-def reason(error: Exception, deadline: float | None) -> str:
-    """Return why a delivery is given up, as it is told on GitHub; `deadline` is in seconds, where it was missed."""
-    if deadline is not None:
-        return f"The run did not end within {deadline:g} seconds and was stopped."
-    # Only the kind of an unforeseen error is told: its text may hold what was not meant for the public.
-    return f"The bot ran into an internal failure ({type(error).__name__}); its log says more."

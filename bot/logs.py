@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.github.sanitize import Redactor
+from orchestrator.github.rendering.sanitize import Redactor
 
 _FIELDS = "fields"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from bot.jobs import Finished
+from bot.attempts import Finished
 from orchestrator.prometheus import TelemetryCollector
 from orchestrator.state import ProjectStatus
 from orchestrator.telemetry import Telemetry

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.intake import asked_by
-from orchestrator.github.command import Command
-from orchestrator.github.handler import Earlier
-from orchestrator.github.trigger import Trigger
+from orchestrator.github.stories.handler import Earlier
+from orchestrator.github.triggers.command import Command
+from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.store import Database, DeliveryStore, EffectStore
 
 

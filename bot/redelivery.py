@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from bot.logs import fields
 from orchestrator.errors import GitHubError, StoreError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.client import Refused
-from orchestrator.github.hook import Attempt, ask_again, attempts_after, failed
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.client import Refused
+from orchestrator.github.api.hook import Attempt, ask_again, attempts_after, failed
 from orchestrator.store import Database, EffectStore
 
 SECONDS_BETWEEN_SWEEPS = 600.0

@@ -23,9 +23,9 @@ from bot.settings import Settings
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.preview import Preview, line, texts
-from orchestrator.github.trigger import Ignored
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.staging.preview import Preview, line, texts
+from orchestrator.github.triggers.trigger import Ignored
 from orchestrator.store import Delivery, DeliveryStore
 
 MAX_BYTES = 25 * 2**20

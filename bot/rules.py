@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bot.intake import REDELIVERY_SECONDS, REDELIVERY_SECONDS_ENTERPRISE, Rules
 from bot.settings import GITHUB_API_URL, Settings
-from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.operator_config import OperatorConfig
 
 

@@ -17,7 +17,7 @@ from bot.dashboard.pages import registered_page, setup_page
 from bot.described import NOT_READY, described
 from bot.settings import Settings
 from orchestrator.errors import OrchestratorError
-from orchestrator.github.registration import RegisteredApp, manifest, new_app_url, register
+from orchestrator.github.api.registration import RegisteredApp, manifest, new_app_url, register
 
 COOKIE = "orchestrator_setup"
 MAX_FORM_BYTES = 64 * 1024

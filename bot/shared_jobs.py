@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,22 +25,8 @@ from procrastinate.jobs import Job
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.jobs import (
-    ANSWERS_AT_ONCE,
-    DEADLINE_SECONDS,
-    GIVE_UP_SECONDS,
-    PAUSES_SECONDS,
-    RUNS_AT_ONCE,
-    AtOnce,
-    Finished,
-    GiveUp,
-    Work,
-    alone,
-    answers,
-    lane,
-    reason,
-    unlimited,
-)
+from bot.attempts import DEADLINE_SECONDS, PAUSES_SECONDS, Boundary, Finished, GiveUp, Work
+from bot.jobs import ANSWERS_AT_ONCE, RUNS_AT_ONCE, AtOnce, alone, answers, lane, unlimited
 from bot.logs import fields
 from orchestrator.errors import RunLost, StoreError
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
@@ -92,6 +79,31 @@ class _Retry(BaseRetryStrategy):
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    delivery: Delivery
+    deliveries: DeliveryStore
+
+    async def finish(self) -> None:
+        """Mark the delivery's work as done; raises `RunLost` where another process has taken it over."""
+        await self.deliveries.check(self.delivery)
+        await self.deliveries.finish(self.delivery.id)
+
+    async def fail(self) -> int:
+        """Count a failure, of whichever process; returns how many attempts have failed."""
+        return await self.deliveries.failed(self.delivery.id)
+
+    async def is_lost(self, error: Exception | None = None) -> bool:
+        """Tell whether a failure came of another process's attempt, whatever it looked like here."""
+        if isinstance(error, RunLost):
+            return True
+        try:
+            await self.deliveries.check(self.delivery)
+        except RunLost:
+            return True
+        return False
+
+
 class SharedJobs:
     """Works on accepted deliveries together with every other process on the same database.
 
@@ -114,19 +126,20 @@ class SharedJobs:
     ) -> None:
         self._database = database
         self._deliveries = DeliveryStore(database)
-        self._work = work
-        self._give_up = give_up
         self._runs_at_once = runs_at_once
         self._at_once = at_once
-        self._deadline = deadline
-        self._pauses = tuple(pauses)
+        self._boundary = Boundary(work, give_up, deadline, tuple(pauses))
         self._stalled_after = stalled_after
         self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
         self._working: dict[str, Delivery] = {}
         self._workers: asyncio.Task[None] | None = None
         self._stopping = False
-        self.finished = Finished()
+
+    @property
+    def finished(self) -> Finished:
+        """How many attempts ended in which way since the process started."""
+        return self._boundary.finished
 
     @property
     def alive(self) -> bool:
@@ -247,42 +260,13 @@ class SharedJobs:
         attempt = await self._admitted(delivery, context)
         if attempt is None:
             return
-        about = fields(delivery=delivery, repository=attempt.repository, run=attempt.run_id)
-        log.info("working", extra=about)
-        limit = asyncio.timeout(self._deadline)
         self._working[delivery] = attempt
         try:
-            async with limit:
-                await self._work(attempt)
-            await self._deliveries.check(attempt)
-            await self._deliveries.finish(delivery)
-        except RunLost:
-            log.warning("another process has taken over", extra=about)
-            return
-        # The job boundary: whatever one delivery runs into, the others go on.
-        except Exception as error:
-            if await self._is_lost(attempt):
-                log.warning("another process has taken over", extra=about)
-                return
-            self.finished.failed += 1
-            log.exception("failed", extra=about)
-            failures = await self._deliveries.failed(delivery)
-            if failures <= len(self._pauses) and not limit.expired():
-                raise _Again(self._pauses[failures - 1]) from error
-            await self._end(attempt, reason(error, self._deadline if limit.expired() else None), about)
-            return
+            pause = await self._boundary.attempt(_Attempt(attempt, self._deliveries))
         finally:
             del self._working[delivery]
-        self.finished.done += 1
-        log.info("done", extra=about)
-
-    async def _is_lost(self, attempt: Delivery) -> bool:
-        """Tell whether a failure came of another process's attempt, whatever it looked like here."""
-        try:
-            await self._deliveries.check(attempt)
-        except RunLost:
-            return True
-        return False
+        if pause is not None:
+            raise _Again(pause)
 
     async def _admitted(self, delivery_id: str, context: JobContext) -> Delivery | None:
         """Begin an attempt, where the limits on what is at work at once leave room; None for what is done already."""
@@ -298,16 +282,6 @@ class SharedJobs:
                 if any(held[holder] >= limit for holder, limit in self._at_once(delivery).items()):
                     raise _Again(NO_ROOM_SECONDS)
             return await self._deliveries.claim(delivery_id, connection, job=context.job.id)
-
-    async def _end(self, delivery: Delivery, why: str, about: dict[str, object]) -> None:
-        self.finished.given_up += 1
-        try:
-            async with asyncio.timeout(GIVE_UP_SECONDS):
-                await self._give_up(delivery, why)
-        finally:
-            if not await self._is_lost(delivery):
-                await self._deliveries.finish(delivery.id)
-            log.error("given up", extra=about)
 
     async def _make_tables(self) -> None:
         async with self._database.transaction() as connection:

@@ -14,22 +14,22 @@ from bot.logs import fields
 from bot.origins import origin_of
 from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.closing import Closing, is_closing
-from orchestrator.github.command import Command, Refusal
-from orchestrator.github.handler import Earlier, HandledRun, Progress, handle
-from orchestrator.github.lint import give_up_lint, lint
-from orchestrator.github.live import end_rounds
-from orchestrator.github.marks import status_mark
-from orchestrator.github.notes import failure_comment
-from orchestrator.github.pressed import RERUN
-from orchestrator.github.publisher import Effects, Publisher
-from orchestrator.github.rehearsal import Previews, StagedEffects, rehearse_where_asked
-from orchestrator.github.rerun import findings_of, give_up_rerun, rerun
-from orchestrator.github.sanitize import Redactor
-from orchestrator.github.spec_change import SpecChange, is_lint
-from orchestrator.github.status import ENDINGS
-from orchestrator.github.trigger import Trigger
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.publisher import Effects
+from orchestrator.github.rendering.marks import status_mark
+from orchestrator.github.rendering.notes import failure_comment
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.rendering.status import ENDINGS
+from orchestrator.github.runs.live import end_rounds
+from orchestrator.github.runs.rehearsal import Previews, StagedEffects, rehearse_where_asked
+from orchestrator.github.stories.handler import Earlier, HandledRun, Progress, handle
+from orchestrator.github.stories.lint import give_up_lint, lint
+from orchestrator.github.stories.rerun import findings_of, give_up_rerun, rerun
+from orchestrator.github.triggers.closing import Closing, is_closing
+from orchestrator.github.triggers.command import Command, Refusal
+from orchestrator.github.triggers.pressed import RERUN
+from orchestrator.github.triggers.spec_change import SpecChange, is_lint
+from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.state import Outcome, ProjectStatus
 from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore, RunStore
 
@@ -158,13 +158,8 @@ class Workshop:
         previews = self.previews(delivery.run_id)
         if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
             theirs = StagedEffects(theirs)
-        publisher = Publisher(
-            client,
-            run_id=in_name_of,
-            redactor=Redactor([*self.secrets, self.github.given_token]),
-            effects=theirs,
-            login=await self.github.login(client),
-            requester=asked.trigger.actor,
+        publisher = await self.github.publisher(
+            client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
         )
         body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
         await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)

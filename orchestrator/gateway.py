@@ -20,15 +20,11 @@ from typing import Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.bounds import (
-    LEAST_OUTPUT_TOKENS,
-    affordable_output,
     billed_cost,
     cached_part,
-    highest_cost,
-    input_bound,
     output_limit,
 )
-from orchestrator.budget import Budget, Reservation
+from orchestrator.budget import Budget
 from orchestrator.catalog import ModelProfile
 from orchestrator.errors import (
     BudgetExhausted,
@@ -43,10 +39,11 @@ from orchestrator.pace import Pace
 from orchestrator.persistence import Persistence
 from orchestrator.prompts import Rendered
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Provider, Usage
+from orchestrator.reservations import Held, Reservations
 from orchestrator.routing import Route
 from orchestrator.slots import Slots
 from orchestrator.state import Purpose
-from orchestrator.store import Ledger, LedgerCall, finished
+from orchestrator.store import Ledger, finished
 from orchestrator.wire import parse, schema_for
 
 Reply = TypeVar("Reply", bound=BaseModel)
@@ -141,8 +138,11 @@ class Gateway:
     advised_rates: Mapping[str, int] = field(default_factory=dict)
     may_call: Callable[[], None] | None = None
     overruns: dict[str, None] = field(init=False, default_factory=dict)
-    _resolved: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _reservations: Reservations = field(init=False)
     _down: dict[str, str] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots)
 
     async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
         """Return the first usable reply along the route.
@@ -251,7 +251,7 @@ class Gateway:
             resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
-                resolve = partial(self._release, held)
+                resolve = partial(self._reservations.release, held)
             if self.on_failed is not None:
                 retried = self.persistence.tries_again(attempt, error)
                 kind = _failure_kind(error)
@@ -263,7 +263,7 @@ class Gateway:
             await finished(resolve())
         return completion
 
-    async def _admitted(self, question: Question, request: CompletionRequest) -> _Held:
+    async def _admitted(self, question: Question, request: CompletionRequest) -> Held:
         """Reserve once the model may be called again; nothing is held while the call waits for its turn.
 
         The turn is taken last: a call that waited for money may find that others were called meanwhile.
@@ -274,116 +274,32 @@ class Gateway:
                     await self.pace.sleep(pause)
             if self.may_call is not None:
                 self.may_call()
-            held = await self._reserve(question, request)
+            held = await self._reservations.reserve(request, task_id=question.task_id, purpose=question.purpose)
             if self.pace.take(request.model.id, self.calls_per_minute):
                 self._note_overruns(request.model.id)
                 return held
-            await finished(self._release(held))
+            await finished(self._reservations.release(held))
 
     def _note_overruns(self, model: str) -> None:
         for policy, limit in self.advised_rates.items():
             if self.pace.count(model) > limit:
                 self.overruns[f"{policy}: {model} was called more than {limit} times in a minute"] = None
 
-    async def _reserve(self, question: Question, request: CompletionRequest) -> _Held:
-        """Set the call's upper bound aside, waiting for calls in flight when that may free enough money."""
-        bound = input_bound(request)
-        wanted = request.max_output_tokens
-        least = min(wanted, LEAST_OUTPUT_TOKENS)
-        while True:
-            resolved = self._resolved
-            # What the run alone is charged for, its own budget knows; accounts that others use are looked up.
-            room = await self.ledger.room(self.charged) if len(self.charged) > 1 else {}
-            if resolved is not self._resolved:
-                continue  # what was read may be older than what was resolved meanwhile
-            # From here to the reservation nothing is awaited: the budget stays as it is seen.
-            remaining = min([self.budget.remaining, *room.values()])
-            limit = affordable_output(request.model, bound, wanted, remaining, caching=request.stable > 0)
-            idle = self.budget.reserved == 0
-            if limit == wanted or (idle and limit >= least):
-                try:
-                    return await self._set_aside(question, request, bound, limit)
-                except BudgetExhausted:
-                    if not room:
-                        raise
-                    # Another run was faster at an account that both are charged to: look again at what is left.
-                    continue
-            if idle:
-                # The refusal says whose cap it is, and how much is missing.
-                return await self._set_aside(question, request, bound, least)
-            async with self.slots.given_back():
-                await resolved.wait()
-
-    async def _set_aside(self, question: Question, request: CompletionRequest, bound: int, limit: int) -> _Held:
-        """Reserve in the budget and on every account; raises `BudgetExhausted`, and leaves nothing reserved then."""
-        amount = highest_cost(request.model, bound, limit, caching=request.stable > 0)
-        reservation = self.budget.reserve(amount)
-        booking = asyncio.ensure_future(
-            self.ledger.reserve(
-                charged=self.charged,
-                task_id=question.task_id,
-                purpose=question.purpose,
-                provider=request.model.provider,
-                model=request.model.id,
-                amount=amount,
-                input_tokens=bound,
-                output_tokens=limit,
-            )
-        )
-        try:
-            return _Held(reservation, await finished(booking), limit)
-        except BaseException:
-            if booking.exception() is None:
-                # Cancelled while the ledger was at it: the call will never be made.
-                await finished(self._release(_Held(reservation, booking.result(), limit)))
-            else:
-                self.budget.release(reservation)
-                self._tell_waiters()
-            raise
-
     async def _settle(
-        self, held: _Held, question: Question, model: ModelProfile, completion: Completion, key: str, seconds: float
+        self, held: Held, question: Question, model: ModelProfile, completion: Completion, key: str, seconds: float
     ) -> None:
         usage = completion.usage
         cost = billed_cost(model, usage)
-        await self.ledger.settle(
-            held.call,
-            cost=cost,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            key=key,
-            answer=_COMPLETION.dump_json(completion).decode(),
-        )
-        self.budget.settle(held.reservation, cost)
-        self._tell_waiters()
+        await self._reservations.settle(held, cost, usage, key=key, answer=_COMPLETION.dump_json(completion).decode())
         await self._tell(BookedCall(question, model, cost, usage, seconds, completion.finish))
 
-    async def _lose(self, held: _Held, question: Question, model: ModelProfile, began: float) -> None:
-        amount = held.reservation.amount
-        await self.ledger.lose(held.call)
-        self.budget.settle(held.reservation, amount)
-        self._tell_waiters()
+    async def _lose(self, held: Held, question: Question, model: ModelProfile, began: float) -> None:
+        amount = await self._reservations.lose(held)
         await self._tell(BookedCall(question, model, amount, None, time.monotonic() - began))
-
-    async def _release(self, held: _Held) -> None:
-        await self.ledger.release(held.call)
-        self.budget.release(held.reservation)
-        self._tell_waiters()
 
     async def _tell(self, booked: BookedCall) -> None:
         if self.on_booked is not None:
             await self.on_booked(booked)
-
-    def _tell_waiters(self) -> None:
-        self._resolved.set()
-        self._resolved = asyncio.Event()
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    reservation: Reservation
-    call: LedgerCall
-    output_tokens: int
 
 
 _COMPLETION = TypeAdapter(Completion)

@@ -10,7 +10,7 @@ from importlib import resources
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from orchestrator.github.preview import Shown
+from orchestrator.github.staging.preview import Shown
 from orchestrator.state import ProjectState, ProjectStatus, Task, TaskResult, TaskStatus
 
 REFRESH_SECONDS = 5

@@ -23,8 +23,8 @@ from bot.dashboard.pages import (
 from bot.described import described
 from bot.jobs import Jobs
 from bot.shared_jobs import SharedJobs
-from orchestrator.github.preview import Preview, shown
-from orchestrator.github.spec_change import is_lint
+from orchestrator.github.staging.preview import Preview, shown
+from orchestrator.github.triggers.spec_change import is_lint
 from orchestrator.state import ProjectState, ProjectStatus, TaskStatus
 from orchestrator.store import AuditStore, Database, PreviewStore, RunRow, RunStore
 

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from bot.localhub import render
+from bot.localhub import render, render_apps
 from bot.localhub.call import Call, Routes, answer, not_found
 from bot.localhub.state import ALL_PERMISSIONS, JSON, App, Installation, State, User
 from bot.localhub.world import World
@@ -82,7 +82,7 @@ def tell_installation(world: World, installation: Installation, action: str) -> 
     fields = ("id", "node_id", "name", "full_name", "private")
     payload = {
         "action": action,
-        "installation": render.installation(world.base, installation),
+        "installation": render_apps.installation(world.base, installation),
         "repositories": [{name: render.repository(world.base, repo)[name] for name in fields} for repo in repos],
         "sender": render.user(world.base, installation.account),
     }

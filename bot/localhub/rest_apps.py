@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from bot.localhub import auth, render
+from bot.localhub import auth, render, render_apps
 from bot.localhub.call import ApiError, Call, Routes, answer, not_found
 from bot.localhub.rest_issues import texts
 from bot.localhub.state import JSON, App, Delivery, Installation, now
@@ -50,13 +50,13 @@ async def list_installations(call: Call) -> Response:
     """List where the App is installed."""
     app = _app(call)
     mine = [it for it in call.world.state.installations.values() if it.app is app]
-    return call.page(mine, lambda it: render.installation(call.base, it))
+    return call.page(mine, lambda it: render_apps.installation(call.base, it))
 
 
 @routes("GET", "/app/installations/{id:int}")
 async def get_installation(call: Call) -> Response:
     """Answer with one installation."""
-    return answer(render.installation(call.base, _installation(call)))
+    return answer(render_apps.installation(call.base, _installation(call)))
 
 
 @routes("GET", "/repos/{owner}/{repo}/installation")
@@ -67,7 +67,7 @@ async def get_repository_installation(call: Call) -> Response:
     found = call.world.state.installation_for(app, repo) if repo else None
     if found is None:
         raise not_found()
-    return answer(render.installation(call.base, found))
+    return answer(render_apps.installation(call.base, found))
 
 
 @routes("POST", "/app/installations/{id:int}/access_tokens")
@@ -91,7 +91,7 @@ async def create_token(call: Call) -> Response:
         )
     only = frozenset(repo.id for repo in wanted) if narrowed else None
     token = auth.mint(call.world.state, installation, permissions, only)
-    return answer(render.installation_token(call.base, token, wanted if narrowed else mine), 201)
+    return answer(render_apps.installation_token(call.base, token, wanted if narrowed else mine), 201)
 
 
 @routes("GET", "/installation/repositories")
@@ -151,7 +151,7 @@ async def list_deliveries(call: Call) -> Response:
         mine = [it for it in mine if cursor.isdigit() and it.id < int(cursor)]
     size = int(call.query("per_page")) if call.query("per_page").isdigit() else 30
     shown = mine[: min(max(size, 1), 100)]
-    response = answer([render.delivery(it) for it in shown])
+    response = answer([render_apps.delivery(it) for it in shown])
     if len(mine) > len(shown):
         url = f"{call.base}{call.request.url.path}?per_page={len(shown)}&cursor={shown[-1].id}"
         response.headers["Link"] = f'<{url}>; rel="next"'
@@ -164,7 +164,7 @@ async def get_delivery(call: Call) -> Response:
     it = _delivery(call)
     return answer(
         {
-            **render.delivery(it),
+            **render_apps.delivery(it),
             "url": it.app.webhook_url,
             "request": {"headers": it.request_headers, "payload": it.payload()},
             "response": {"headers": it.response_headers, "payload": it.response_body},

@@ -20,6 +20,9 @@ from orchestrator.store.uninterrupted import uninterrupted
 Stored = Literal["queued", "ignored", "duplicate"]
 Also = Callable[[AsyncConnection, "Delivery"], Awaitable[None]]
 _PRESSED = ("check_run", "check_suite")
+_LIVING = tuple(status.value for status in ProjectStatus if not status.final)
+_NEWEST = (runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
+"""The newest first, and runs that exist before those that were only asked for: these may still be refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +140,7 @@ class DeliveryStore:
 
     async def issue_of_run(self, run_id: str, connection: AsyncConnection) -> int | None:
         """Return the issue that a run was asked for on, within a transaction, or None when it is not known."""
-        issue: int | None = await connection.scalar(
-            select(deliveries.c.issue)
-            .where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
-            .order_by(deliveries.c.received_at, deliveries.c.id)
-            .limit(1)
-        )
+        issue: int | None = await connection.scalar(_asked_for(deliveries.c.issue, run_id).limit(1))
         return issue
 
     async def charge(self, delivery_id: str, actor: str) -> None:
@@ -172,15 +170,8 @@ class DeliveryStore:
 
         One that exists is preferred to one that was only asked for: that may still be refused.
         """
-        async with self._database.reading() as connection:
-            newest = await connection.execute(
-                select(deliveries.c.run_id)
-                .outerjoin(runs, runs.c.id == deliveries.c.run_id)
-                .where(deliveries.c.repository == repository, deliveries.c.issue == issue, deliveries.c.actor != "")
-                .order_by(runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
-                .limit(1)
-            )
-            return newest.scalar_one_or_none()
+        asked = select(deliveries.c.run_id).outerjoin(runs, runs.c.id == deliveries.c.run_id)
+        return await self._first(asked.where(_started_on(repository, issue)).order_by(*_NEWEST))
 
     async def run_about(self, repository: str, number: int, *, pull_request: bool, unfinished: bool) -> str | None:
         """Return the run that a command on an issue or pull request is about, or None.
@@ -204,52 +195,24 @@ class DeliveryStore:
         return await self._linked(select(effects.c.run_id), effects.c.key == run_id, runs.c.id == effects.c.run_id)
 
     async def _linked(self, wanted: Select[str], one: ColumnElement[bool], other: ColumnElement[bool]) -> str | None:
-        async with self._database.reading() as connection:
-            found = await connection.execute(
-                wanted.join(runs, other)
-                .where(effects.c.kind == "round", one)
-                .order_by(runs.c.created_at.desc(), runs.c.id.desc())
-                .limit(1)
-            )
-            return found.scalar_one_or_none()
+        rounds = wanted.join(runs, other).where(effects.c.kind == "round", one)
+        return await self._first(rounds.order_by(runs.c.created_at.desc(), runs.c.id.desc()))
 
     async def unfinished_run_of(self, repository: str, issue: int) -> str | None:
         """Return the newest run of the issue that has not ended for good, one that is only asked for at last."""
-        async with self._database.reading() as connection:
-            newest = await connection.execute(
-                select(deliveries.c.run_id)
-                .outerjoin(runs, runs.c.id == deliveries.c.run_id)
-                .where(
-                    deliveries.c.repository == repository,
-                    deliveries.c.issue == issue,
-                    deliveries.c.actor != "",
-                    or_(
-                        runs.c.status.in_([status.value for status in ProjectStatus if not status.final]),
-                        and_(runs.c.id.is_(None), deliveries.c.state == "queued"),
-                    ),
-                )
-                .order_by(runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
-                .limit(1)
-            )
-            return newest.scalar_one_or_none()
+        asked = select(deliveries.c.run_id).outerjoin(runs, runs.c.id == deliveries.c.run_id)
+        waits = and_(runs.c.id.is_(None), deliveries.c.state == "queued")
+        unfinished = asked.where(_started_on(repository, issue), or_(runs.c.status.in_(_LIVING), waits))
+        return await self._first(unfinished.order_by(*_NEWEST))
 
     async def standing_run_of(self, repository: str, issue: int, *, besides: str) -> str | None:
         """Return the newest run of the issue that exists and has not ended for good, other than `besides`."""
-        async with self._database.reading() as connection:
-            newest = await connection.execute(
-                select(runs.c.id)
-                .join(deliveries, deliveries.c.run_id == runs.c.id)
-                .where(
-                    deliveries.c.repository == repository,
-                    deliveries.c.issue == issue,
-                    deliveries.c.actor != "",
-                    runs.c.id != besides,
-                    runs.c.status.in_([status.value for status in ProjectStatus if not status.final]),
-                )
-                .order_by(runs.c.created_at.desc())
-                .limit(1)
-            )
-            return newest.scalar_one_or_none()
+        standing = (
+            select(runs.c.id)
+            .join(deliveries, deliveries.c.run_id == runs.c.id)
+            .where(_started_on(repository, issue), runs.c.id != besides, runs.c.status.in_(_LIVING))
+        )
+        return await self._first(standing.order_by(runs.c.created_at.desc()))
 
     async def unfinished_runs(self, *, account: str = "", repositories: Collection[str] = ()) -> tuple[str, ...]:
         """Return the runs in an account's repositories, or in these, that have not ended for good, asked for included.
@@ -262,9 +225,7 @@ class DeliveryStore:
             held = func.lower(column)
             return held.startswith(f"{account.lower()}/", autoescape=True) if account else held.in_(names)
 
-        living = [status.value for status in ProjectStatus if not status.final]
-        if not account:
-            living.remove(ProjectStatus.WAITING.value)
+        living = [status for status in _LIVING if account or status != ProjectStatus.WAITING.value]
         known = select(runs.c.id).where(of(runs.c.source), runs.c.status.in_(living)).order_by(runs.c.id)
         asked = (
             select(deliveries.c.run_id)
@@ -304,60 +265,31 @@ class DeliveryStore:
 
     async def run_of_pull_request(self, repository: str, number: int) -> str | None:
         """Return the run whose report stands on a pull request, or None: it is none of ours."""
-        async with self._database.reading() as connection:
-            found = await connection.execute(
-                select(runs.c.id)
-                .join(effects, effects.c.run_id == runs.c.id)
-                .where(
-                    runs.c.source == repository,
-                    effects.c.kind == "comment",
-                    effects.c.key.startswith(f"{number}:<!-- orchestrator:report ", autoescape=True),
-                )
-                .order_by(runs.c.created_at.desc())
-                .limit(1)
-            )
-            return found.scalar_one_or_none()
+        report = effects.c.key.startswith(f"{number}:<!-- orchestrator:report ", autoescape=True)
+        reported = _left_in(repository, effects.c.kind == "comment", report)
+        return await self._first(reported.order_by(runs.c.created_at.desc()))
 
     async def pull_request_of(self, run_id: str) -> int | None:
         """Return the number of the pull request on which a run's report stands, or None."""
-        async with self._database.reading() as connection:
-            found = await connection.execute(
-                select(effects.c.key).where(
-                    effects.c.run_id == run_id,
-                    effects.c.kind == "comment",
-                    effects.c.key.contains(":<!-- orchestrator:report ", autoescape=True),
-                )
-            )
-            key = found.scalars().first()
-            return None if key is None else int(key.partition(":")[0])
+        report = effects.c.key.contains(":<!-- orchestrator:report ", autoescape=True)
+        key = await self._first(
+            select(effects.c.key).where(effects.c.run_id == run_id, effects.c.kind == "comment", report)
+        )
+        return None if key is None else int(key.partition(":")[0])
 
     async def run_of_branch(self, repository: str, branch: str) -> str | None:
         """Return the run that builds on a branch, or None: it is none of ours."""
-        async with self._database.reading() as connection:
-            found = await connection.execute(
-                select(runs.c.id)
-                .join(effects, effects.c.run_id == runs.c.id)
-                .where(
-                    runs.c.source == repository,
-                    effects.c.kind == "branch",
-                    effects.c.remote_id == branch,
-                    effects.c.remote_id != "",
-                )
-                .order_by(runs.c.created_at)
-                .limit(1)
-            )
-            return found.scalar_one_or_none()
+        named = (effects.c.remote_id == branch, effects.c.remote_id != "")
+        building = _left_in(repository, effects.c.kind == "branch", *named)
+        return await self._first(building.order_by(runs.c.created_at))
 
     async def origin(self, run_id: str) -> str | None:
         """Return the payload of the delivery that asked for a run, or None when it is not known, or not any more."""
+        return await self._first(_asked_for(deliveries.c.payload, run_id)) or None
+
+    async def _first(self, wanted: Select[str]) -> str | None:
         async with self._database.reading() as connection:
-            first = await connection.execute(
-                select(deliveries.c.payload)
-                .where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
-                .order_by(deliveries.c.received_at, deliveries.c.id)
-                .limit(1)
-            )
-            return first.scalar_one_or_none() or None
+            return (await connection.execute(wanted.limit(1))).scalar_one_or_none()
 
     async def finish(self, delivery_id: str) -> None:
         """Mark a delivery's work as done; a button or a re-run may be pressed again then."""
@@ -365,6 +297,22 @@ class DeliveryStore:
         async with self._database.transaction() as connection:
             done = update(deliveries).where(deliveries.c.id == delivery_id)
             await connection.execute(done.values(state="done", command_key=key))
+
+
+def _started_on(repository: str, issue: int) -> ColumnElement[bool]:
+    """Return which deliveries started something on an issue or pull request."""
+    return and_(deliveries.c.repository == repository, deliveries.c.issue == issue, deliveries.c.actor != "")
+
+
+def _asked_for(column: ColumnElement[Any], run_id: str) -> Select[Any]:
+    """Return what the delivery that asked for a run says, the first of several first."""
+    asked = select(column).where(deliveries.c.run_id == run_id, deliveries.c.actor != "")
+    return asked.order_by(deliveries.c.received_at, deliveries.c.id)
+
+
+def _left_in(repository: str, *what: ColumnElement[bool]) -> Select[Any]:
+    """Return the runs that have left such an effect in a repository."""
+    return select(runs.c.id).join(effects, effects.c.run_id == runs.c.id).where(runs.c.source == repository, *what)
 
 
 def _delivery(row: Row[Any]) -> Delivery:

@@ -10,9 +10,8 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter
 from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
@@ -33,13 +32,11 @@ from orchestrator.state import (
     TaskStatus,
     ValidationResult,
 )
+from orchestrator.store.columns import columns_of, dump, load, must
 from orchestrator.store.database import Database
 from orchestrator.store.ledger import billed_calls
 from orchestrator.store.schema import artifacts, calls, runs, tasks, validations
 from orchestrator.store.uninterrupted import uninterrupted
-
-Value = TypeVar("Value")
-
 
 # Built once: building a statement costs as much as running it.
 _TASK = update(tasks).where(tasks.c.run_id == bindparam("of_run"), tasks.c.id == bindparam("task_id"))
@@ -137,17 +134,17 @@ class RunStore:
 
     async def save(self, run_id: str, fence: int, **columns: Any) -> None:
         """Checkpoint columns of the run; values that are not plain are stored as JSON."""
-        async with self._database.fenced(run_id, fence, columns=_columns(columns)):
+        async with self._database.fenced(run_id, fence, columns=columns_of(columns)):
             pass
 
     async def conclude(self, run_id: str, fence: int, **columns: Any) -> None:
         """Checkpoint how the run ended; tasks that were stopped in the middle are pending again, for a resume."""
-        async with self._database.fenced(run_id, fence, columns=_columns(columns)) as connection:
+        async with self._database.fenced(run_id, fence, columns=columns_of(columns)) as connection:
             await _put_back(connection, run_id)
 
     async def save_plan(self, run_id: str, fence: int, plan: Sequence[Task], forecast: Forecast) -> None:
         """Checkpoint the plan: a row per task."""
-        async with self._database.fenced(run_id, fence, columns={"forecast": _dump(forecast)}) as connection:
+        async with self._database.fenced(run_id, fence, columns={"forecast": dump(forecast)}) as connection:
             await connection.execute(delete(tasks).where(tasks.c.run_id == run_id))
             await connection.execute(
                 insert(tasks),
@@ -156,7 +153,7 @@ class RunStore:
                         "run_id": run_id,
                         "id": task.id,
                         "ordinal": ordinal,
-                        "definition": _dump(task),
+                        "definition": dump(task),
                         "status": TaskStatus.PENDING.value,
                         "round": 0,
                         "result": None,
@@ -197,13 +194,13 @@ class RunStore:
                 count = select(func.count()).select_from(tasks).where(tasks.c.run_id == run_id).scalar_subquery()
                 await connection.execute(
                     insert(tasks).values(
-                        run_id=run_id, id=added.id, ordinal=count, definition=_dump(added), status="", round=0
+                        run_id=run_id, id=added.id, ordinal=count, definition=dump(added), status="", round=0
                     )
                 )
             mine = (tasks.c.run_id == run_id, tasks.c.id == result.task_id)
             before = (await connection.execute(select(tasks.c.result, tasks.c.round).where(*mine))).one_or_none()
             result = _after(before.result, before.round, result) if before else result
-            ended = {"status": result.status.value, "result": _dump(result)}
+            ended = {"status": result.status.value, "result": dump(result)}
             await connection.execute(_TASK, {"of_run": run_id, "task_id": result.task_id, **ended})
             await _write_artifacts(connection, run_id, result.task_id, changes)
 
@@ -255,7 +252,7 @@ class RunStore:
                 await connection.execute(
                     insert(validations),
                     [
-                        {"run_id": run_id, "ordinal": ordinal, "result": _dump(result)}
+                        {"run_id": run_id, "ordinal": ordinal, "result": dump(result)}
                         for ordinal, result in enumerate(results)
                     ],
                 )
@@ -306,14 +303,14 @@ class RunStore:
                 budget=budget,
                 status=ProjectStatus(row.status),
                 app_type=row.app_type,
-                architecture=_load(ArchitectureDecision, row.architecture),
-                tasks=tuple(_must(Task, task.definition) for task in task_rows),
+                architecture=load(ArchitectureDecision, row.architecture),
+                tasks=tuple(must(Task, task.definition) for task in task_rows),
                 results={task.id: _result(task) for task in task_rows if task.status != TaskStatus.PENDING.value},
                 calls=billed,
-                validation=tuple(_must(ValidationResult, one.result) for one in validation_rows),
-                evaluation=_load(Evaluation, row.evaluation),
-                forecast=_load(Forecast, row.forecast),
-                outcome=_load(Outcome, row.outcome) or Outcome("", ""),
+                validation=tuple(must(ValidationResult, one.result) for one in validation_rows),
+                evaluation=load(Evaluation, row.evaluation),
+                forecast=load(Forecast, row.forecast),
+                outcome=load(Outcome, row.outcome) or Outcome("", ""),
                 files=tuple(written.scalars()),
                 sandbox=row.sandbox,
                 offline=any(call.provider == "offline" for call in billed),
@@ -386,7 +383,7 @@ async def _write_artifacts(
 
 
 def _run_row(row: Row[Any], spent: int) -> RunRow:
-    evaluation = _load(Evaluation, row.evaluation)
+    evaluation = load(Evaluation, row.evaluation)
     return RunRow(
         id=row.id,
         title=row.title,
@@ -400,46 +397,14 @@ def _run_row(row: Row[Any], spent: int) -> RunRow:
 
 def _result(row: Row[Any]) -> TaskResult:
     """Return a task's result; one that is being worked on anew keeps what its earlier rounds came to."""
-    result, status = _load(TaskResult, row.result), TaskStatus(row.status)
+    result, status = load(TaskResult, row.result), TaskStatus(row.status)
     return result if result and result.status is status else _after(row.result, row.round, TaskResult(row.id, status))
 
 
 def _after(before: str | None, round_: int, result: TaskResult) -> TaskResult:
     """Return a task's result in a round with the attempts before it, given what the row held of the last round."""
-    was = _load(TaskResult, before)
+    was = load(TaskResult, before)
     if was is None or was.code is None or not was.attempts:
         return result
     last = EarlierAttempt(round_ - 1, was.attempts, was.model, was.code, was.review, was.evaluation, was.validation)
     return replace(result, earlier=(*was.earlier, last, *result.earlier))
-
-
-_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
-
-
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    if kind not in _ADAPTERS:
-        _ADAPTERS[kind] = TypeAdapter(kind)
-    return _ADAPTERS[kind]
-
-
-def _dump(value: object) -> str:
-    return _adapter(type(value)).dump_json(value).decode()
-
-
-def _must(kind: type[Value], text: str) -> Value:
-    value: Value = _adapter(kind).validate_json(text)
-    return value
-
-
-def _load(kind: type[Value], text: str | None) -> Value | None:
-    return None if text is None else _must(kind, text)
-
-
-def _columns(values: Mapping[str, object]) -> dict[str, object]:
-    return {name: _column(value) for name, value in values.items()}
-
-
-def _column(value: object) -> object:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return json.dumps(value) if isinstance(value, list | tuple) else _dump(value)

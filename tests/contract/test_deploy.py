@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.jobs import Finished
+from bot.attempts import Finished
 from bot.metrics import Metrics
 from orchestrator.telemetry import Telemetry
 

@@ -55,14 +55,18 @@ def test_the_readme_lists_every_variable_that_the_code_reads() -> None:
 
 
 def test_the_readme_lists_the_commands_that_github_answers() -> None:
-    from orchestrator.github.answers import WORKING
+    from orchestrator.github.runs.answers import WORKING
 
     lines = [row[0] for row in table(README, "command")]
     named = r"`/orchestrate \[?(run|plan|approve|status|cancel|resume|revise|review|ci|help)\b"
     assert [re.findall(named, line)[0] for line in lines] == list(WORKING)
 
 
-@pytest.mark.parametrize("folder", ["orchestrator", "orchestrator/github", "bot", "action"])
+PACKAGES = sorted(path.parent for path in (ROOT / "orchestrator/github").glob("*/__init__.py"))
+GITHUB = [f"orchestrator/github/{package.name}" for package in PACKAGES]
+
+
+@pytest.mark.parametrize("folder", ["orchestrator", "orchestrator/github", *GITHUB, "bot", "action"])
 def test_the_architecture_page_has_a_row_for_every_file(folder: str) -> None:
     section = ARCHITECTURE.split(f"# `{folder}/`", 1)[1]
     documented = {row[0].strip("`") for row in table(section, "file")}

@@ -18,8 +18,8 @@ from orchestrator import cli
 from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.catalog import load_catalog
 from orchestrator.codes import Code
-from orchestrator.github.command import Command, parse_command
-from orchestrator.github.registration import APP_EVENTS, APP_PERMISSIONS
+from orchestrator.github.api.registration import APP_EVENTS, APP_PERMISSIONS
+from orchestrator.github.triggers.command import Command, parse_command
 from orchestrator.operator_config import Budgets, Limits, ModelOverride, _ConfigFile, parse_operator_config
 from orchestrator.policy import EnforcementMode
 from orchestrator.specs import parse_spec

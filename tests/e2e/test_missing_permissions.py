@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.github.registration import APP_PERMISSIONS
+from orchestrator.github.api.registration import APP_PERMISSIONS
 from tests.e2e.stage import CHECKS, GOOD_CHECKS, Bot, Scene, Stage, until
 from tests.loopback import Script
 

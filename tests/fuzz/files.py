@@ -14,8 +14,8 @@ from pathlib import Path
 from orchestrator.artifacts import WriteRules, apply_reply, check_changes, check_path
 from orchestrator.catalog import Catalog, load_catalog
 from orchestrator.errors import ChangeError, SpecError
-from orchestrator.github.bundle import Bundle, BundleError, read_bundle, write_bundle
-from orchestrator.github.sanitize import Redactor
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.stories.bundle import Bundle, BundleError, read_bundle, write_bundle
 from orchestrator.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES
 from orchestrator.policy_dsl import PolicyAnalyzer
 from orchestrator.policy_files import parse_policy_file

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from bot.dashboard.pages import run_page
 from bot.intake import Asked, CloseAsked, LintAsked, Rules, read_delivery, read_payload, repository_of
-from orchestrator.github.trigger import Ignored, Trigger
+from orchestrator.github.triggers.trigger import Ignored, Trigger
 from orchestrator.wire import REPLIES, parse
 from tests.fuzz.target import text_of
 from tests.unit.bot.test_dashboard import full_state

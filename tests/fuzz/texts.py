@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from orchestrator.diff import MAX_PARTS, PART_BYTES, FileDiff, cut, lines_of, rendered
-from orchestrator.github.command import NAMES, Command, Refusal, parse_command
-from orchestrator.github.markdown import cell, code, fit, one_line, table
-from orchestrator.github.sanitize import JOINER, REDACTED, Redactor, inert
+from orchestrator.github.rendering.markdown import cell, code, fit, one_line, table
+from orchestrator.github.rendering.sanitize import JOINER, REDACTED, Redactor, inert
+from orchestrator.github.triggers.command import NAMES, Command, Refusal, parse_command
 from orchestrator.hidden import locate, shown, visible
 from orchestrator.sections import APP_TYPES
 from tests.fuzz.target import text_of

@@ -7,8 +7,8 @@ import pytest
 from action.event import Asked, asked_by
 from action.inputs import Inputs
 from orchestrator.errors import UsageError
-from orchestrator.github.command import Command, Refusal
-from orchestrator.github.trigger import Ignored, run_id_for
+from orchestrator.github.triggers.command import Command, Refusal
+from orchestrator.github.triggers.trigger import Ignored, run_id_for
 
 REPOSITORY = {"id": 7, "full_name": "octo/demo", "default_branch": "trunk", "private": False}
 MARIA = {"login": "maria", "type": "User"}

@@ -24,8 +24,8 @@ from action.outputs import (
 from orchestrator.budget import Budget
 from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
-from orchestrator.github.handler import HandledRun
-from orchestrator.github.sanitize import Redactor
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.stories.handler import HandledRun
 from orchestrator.state import Outcome, ProjectState, ProjectStatus
 from tests.reports import read_report
 

@@ -7,7 +7,7 @@ import pytest
 
 from bot.credentials import environment, keep
 from orchestrator.errors import UsageError
-from orchestrator.github.registration import RegisteredApp
+from orchestrator.github.api.registration import RegisteredApp
 
 API = "https://api.github.com"
 APP = RegisteredApp("7", "orchestrator-1", "octo", "https://github.com/apps/orchestrator-1", "-----BEGIN K", "s" * 64)

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from bot.dashboard import pages
 from bot.dashboard.pages import run_page
 from orchestrator.budget import Budget
-from orchestrator.github.preview import Preview, Shown
+from orchestrator.github.staging.preview import Preview, Shown
 from orchestrator.state import (
     ArchitectureDecision,
     CallRecord,

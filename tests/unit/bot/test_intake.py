@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.intake import MAX_DEPTH, Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
-from orchestrator.github.trigger import Ignored
+from orchestrator.github.triggers.trigger import Ignored
 from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, issue_comment, signature
 
 VALUES = st.recursive(

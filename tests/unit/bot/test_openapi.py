@@ -29,7 +29,7 @@ from bot.dashboard.access import Gate
 from bot.jobs import Jobs
 from bot.settings import Settings
 from bot.setup_page import create_setup_app
-from orchestrator.github.registration import RegisteredApp
+from orchestrator.github.api.registration import RegisteredApp
 from orchestrator.report import report
 from orchestrator.store import Database
 from tests.unit.bot.conftest import RULES, SETTINGS, Worker

@@ -11,7 +11,7 @@ import pytest
 from bot.localhub import LocalHub
 from bot.redelivery import Redelivery
 from orchestrator.errors import GitHubError
-from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.store import Database
 
 DAY = 24 * 3600.0

@@ -9,7 +9,7 @@ import pytest
 from bot.localhub import LocalHub
 from bot.rules import rules_of
 from bot.settings import Settings
-from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.operator_config import OperatorConfig
 
 

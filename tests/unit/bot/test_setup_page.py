@@ -13,7 +13,7 @@ import pytest
 from bot.localhub import LocalHub
 from bot.settings import Settings
 from bot.setup_page import create_setup_app
-from orchestrator.github.registration import RegisteredApp
+from orchestrator.github.api.registration import RegisteredApp
 
 TOKEN = "the console's token"
 

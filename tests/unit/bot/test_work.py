@@ -14,11 +14,11 @@ from bot.localhub import LocalHub
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.client import Unreachable
-from orchestrator.github.live import show_round
-from orchestrator.github.publisher import Publisher
-from orchestrator.github.sanitize import Redactor
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.client import Unreachable
+from orchestrator.github.api.publisher import Publisher
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.runs.live import show_round
 from orchestrator.state import ProjectStatus
 from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, RunStore
 from orchestrator.store.schema import accounts

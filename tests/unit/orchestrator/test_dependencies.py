@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from orchestrator.checks import Checker
 from orchestrator.dependencies import Dependency, Ecosystem, Known, declared_in, judge, look_up, new_dependencies
-from orchestrator.github.report import review_section
+from orchestrator.github.rendering.report import review_section
 from orchestrator.sandbox import Sandbox, open_sandbox
 from orchestrator.sections import ValidationSpec
 from orchestrator.state import ValidationStatus

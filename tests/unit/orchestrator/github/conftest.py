@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from bot.localhub import LocalHub
-from orchestrator.github.auth import GitHubConnection
-from orchestrator.github.client import RepositoryClient
-from orchestrator.github.publisher import MemoryEffects, Publisher
-from orchestrator.github.sanitize import Redactor
-from orchestrator.github.trigger import Trigger, trigger_from_event
+from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.client import RepositoryClient
+from orchestrator.github.api.publisher import MemoryEffects, Publisher
+from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.triggers.trigger import Trigger, trigger_from_event
 
 REPO = "octo/demo"
 RUN = "r-aaaaaaaaaaaaaaaa"

@@ -1,0 +1,1 @@
+"""GitHub over HTTP and git: the only files that talk to it."""

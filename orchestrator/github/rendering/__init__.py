@@ -1,0 +1,1 @@
+"""What people read on GitHub, as texts and check runs; pure."""

@@ -1,0 +1,1 @@
+"""A small world laid over GitHub, in which writes are shown and not made."""

@@ -1,0 +1,1 @@
+"""What set something off, read once from the delivery; pure."""

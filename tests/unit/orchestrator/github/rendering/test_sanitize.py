@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.github.rendering.sanitize import JOINER, Redactor, inert
+from orchestrator.hidden import visible
+
+MARKUP = st.text("<!->`~@/#[]()\n abcfixes12\u200b\u202e\u2060\U000e0041", max_size=200)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a<!-- hidden -->b", "ab"),
+        ("a<!-- never closed", "a"),
+        ("<!-<!-- x -->- y -->z", "z"),
+        ("pa\u200bss\u202eword", "password"),
+        ("tag\U000e0068\U000e0069", "tag"),
+        ("soft\u00adhyphen \u2800\u3164.", "softhyphen ."),
+        ("line\r\nend\x00\x1b[0m", "line\nend[0m"),
+        ("plain ünïcödé 日本 ✅", "plain ünïcödé 日本 ✅"),
+    ],
+)
+def test_sec_29_hidden_text_is_removed(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+@given(st.text() | MARKUP)
+def test_sec_29_removing_hidden_text_again_changes_nothing(text: str) -> None:
+    shown = visible(text)
+    assert visible(shown) == shown
+    assert "<!--" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ask @joe and @octo/team", f"ask @{JOINER}joe and @{JOINER}octo/team"),
+        ("thanks @Maria", "thanks @Maria"),
+        ("mail a@b.org", "mail a@b.org"),
+        ("/lgtm", f"{JOINER}/lgtm"),
+        ("- /merge now", f"- {JOINER}/merge now"),
+        ("fixes #12 and closes octo/x#3", f"fixes {JOINER}#12 and closes {JOINER}octo/x#3"),
+        ("Closes #42", "Closes #42"),
+        ("Closes: #420", f"Closes: {JOINER}#420"),
+        ("![x](https://evil.example/p.png)", f"!{JOINER}[x](https://evil.example/p.png)"),
+        ('<img src="https://evil.example/p.png">', f'<{JOINER}img src="https://evil.example/p.png">'),
+        ("<!-- orchestrator:status run=r-x -->", f"<{JOINER}!-- orchestrator:status run=r-x -->"),
+        ("<details>\n<summary>More</summary>", "<details>\n<summary>More</summary>"),
+        ("```\n@app.get('/')\n```", "```\n@app.get('/')\n```"),
+        ("```\n/merge\n```", f"```\n{JOINER}/merge\n```"),
+        ("``` a`b\n@joe", f"``` a`b\n@{JOINER}joe"),
+        ("`\n` @joe `", f"`\n` @{JOINER}joe `"),
+        ("`@joe`", f"`@{JOINER}joe`"),
+        ("__@joe__ and _@joe_", f"__@{JOINER}joe__ and _@{JOINER}joe_"),
+        ("a/@joe", f"a/@{JOINER}joe"),
+        ("https://medium.com/@joe", "https://medium.com/@joe"),
+        ("closes \\#3, fixes\\: #4", f"closes {JOINER}\\#3, fixes\\: {JOINER}#4"),
+        ("_fixes #12_", f"_fixes {JOINER}#12_"),
+        ("&#64;joe &commat;joe &amp;", "&amp;#64;joe &amp;commat;joe &amp;"),
+        ("<pre>\n```\n</pre>\n```\n@joe", f"<{JOINER}pre>\n```\n</pre>\n```\n@{JOINER}joe"),
+    ],
+)
+def test_sec_30_what_is_published_does_nothing(text: str, expected: str) -> None:
+    assert inert(text, requester="maria", closes=42) == expected
+
+
+@given(MARKUP)
+def test_sec_30_making_inert_again_changes_nothing(text: str) -> None:
+    once = inert(text, requester="maria", closes=1)
+    assert inert(once, requester="maria", closes=1) == once
+
+
+SECRET = "s3cr3t/with+odd=letters&more"
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SECRET,
+        quote(SECRET, safe=""),
+        SECRET.encode().hex(),
+        base64.b64encode(SECRET.encode()).decode(),
+        base64.urlsafe_b64encode(b"user:" + SECRET.encode()).decode(),
+        base64.b64encode(b"x-access-token:" + SECRET.encode() + b"\n").decode(),
+        "s3cr3t%2fwith%2bodd%3dletters%26more",
+        "s3cr3t/with%2Bodd%3Dletters%26more",
+        "s3cr3t/with+odd=letters&amp;more",
+    ],
+)
+def test_sec_31_a_configured_secret_is_redacted_in_every_usual_encoding(form: str) -> None:
+    redacted = Redactor([SECRET])(f"before {form} after")
+    assert "[redacted]" in redacted
+    assert form not in redacted
+
+
+def test_sec_31_a_secret_in_json_that_keeps_its_letters_is_redacted() -> None:
+    assert Redactor(['pä"sswörd'])(json.dumps(['pä"sswörd'], ensure_ascii=False)) == '["[redacted]"]'
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ghs_" + "aB3." * 129,
+        "ghs_" + "a" * 5000,
+        "ghp_" + "a" * 36,
+        "github_pat_" + "A1_" * 20,
+        "sk-ant-api03-" + "x" * 90,
+        "sk-proj-" + "x" * 60,
+        "AIza" + "x" * 35,
+        "AKIAABCDEFGHIJKLMNOP",
+        "AKIAABCDEFGHIJKLMNOPAKIAABCDEFGHIJKLMNOP",
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nnever closed",
+    ],
+)
+def test_sec_31_known_key_formats_are_redacted(key: str) -> None:
+    assert Redactor()(f"key {key}") == "key [redacted]"
+
+
+def test_sec_31_a_file_that_holds_a_secret_is_found() -> None:
+    redactor = Redactor([SECRET, "short"])
+    assert redactor.finds(f"KEY = '{SECRET}'".encode())
+    assert not redactor.finds(b"KEY = os.environ['KEY']  # short \xff")
+
+
+@given(st.text(min_size=8, max_size=60).filter(lambda text: len(text.strip()) >= 8), st.text(max_size=20))
+def test_sec_31_no_configured_secret_survives(secret: str, around: str) -> None:
+    assert secret.strip() not in Redactor([secret])(f"{around}{secret}{around}").replace("[redacted]", "")

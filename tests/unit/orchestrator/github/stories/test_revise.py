@@ -1,0 +1,221 @@
+"""Rounds and `ci` at the handler: what is refused, what is found again, and whose words hold CI back."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from bot.localhub.git import Git
+from orchestrator.control_plane import Source
+from orchestrator.events import Event
+from orchestrator.github.api.publisher import MemoryEffects
+from orchestrator.github.runs.desk import Earlier
+from orchestrator.github.stories.handler import HandledRun, handle
+from orchestrator.github.triggers.command import parse_command
+from orchestrator.github.triggers.trigger import Trigger, run_id_for
+from orchestrator.operator_config import OperatorConfig
+from orchestrator.specs import JobSpec
+from orchestrator.state import ProjectState, ProjectStatus
+from tests.unit.orchestrator.github.conftest import REPO, Scene
+from tests.unit.orchestrator.github.states import completed
+from tests.unit.orchestrator.github.stories.test_handler import KnownPlane
+
+UNHELD = OperatorConfig(allow_unheld_ci=True)
+
+
+@dataclass
+class Rounds(KnownPlane):
+    """A plane whose every run completes: the first with one file, every round with a change of it."""
+
+    states: dict[str, ProjectState] = field(default_factory=dict)
+    text: bytes = b"RATE = 2\n"
+
+    async def submit(
+        self,
+        job: JobSpec,
+        *,
+        run_id: str,
+        source: Source | None = None,
+        plan_only: bool = False,
+        retry_failed: bool = False,
+        on_event: Callable[[Event], Awaitable[None]] | None = None,
+    ) -> ProjectState:
+        self.states[run_id] = await super().submit(job, run_id=run_id, source=source, on_event=on_event)
+        return self.states[run_id]
+
+    async def changes(self, run_id: str) -> dict[str, bytes | None]:
+        return {"limiter.py": self.text if self.jobs[-1].feedback else b"RATE = 1\n"}
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        return self.states.get(run_id)
+
+
+@dataclass
+class Opened:
+    """A pull request of ours, and what a command on it needs."""
+
+    scene: Scene
+    plane: Rounds
+    issue: int
+    first: Trigger
+    number: int
+    earlier: Earlier
+
+    async def said(self, text: str, *, known: bool = True, operator: OperatorConfig = UNHELD) -> HandledRun:
+        return await self.handled(self.scene.trigger(self.number, text), known=known, operator=operator)
+
+    async def handled(self, trigger: Trigger, *, known: bool = True, operator: OperatorConfig = UNHELD) -> HandledRun:
+        command = parse_command(trigger.comment, on_pull_request=True)
+        assert command is not None
+        return await handle(
+            trigger,
+            command,
+            github=self.scene.github,
+            plane=self.plane,
+            effects=MemoryEffects(),
+            operator=operator,
+            earlier=self.earlier if known else None,
+        )
+
+    async def messages(self) -> list[str]:
+        (pull,) = self.scene.hub.pull_requests(REPO)
+        commits = await Git(self.scene.hub.repository(REPO).path).log(f"{pull['base']['sha']}..{pull['head']['sha']}")
+        return [it.message for it in commits[::-1]]
+
+
+async def began(
+    scene: Scene, author: str = "maria", operator: OperatorConfig = UNHELD, plane: Rounds | None = None
+) -> Opened:
+    issue = scene.hub.create_issue(REPO, "Rate limiter", "Implement a token bucket.", user=author)
+    trigger, plane, effects = scene.trigger(issue, "/orchestrate --budget 2"), plane or Rounds(), MemoryEffects()
+    command = parse_command(trigger.comment)
+    assert command is not None
+    handled = await handle(trigger, command, github=scene.github, plane=plane, effects=effects, operator=operator)
+    assert handled.pull_request is not None
+    earlier = Earlier(handled.run_id, trigger, command, effects)  # type: ignore[arg-type]  # it is no refusal
+    return Opened(scene, plane, issue, trigger, handled.pull_request, earlier)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_round_handled_twice_makes_one_commit_whether_or_not_the_store_knows_the_run(
+    scene: Scene, known: bool
+) -> None:
+    opened = await began(scene)
+    trigger = scene.trigger(opened.number, "/orchestrate revise Twice as fast.")
+
+    first = await opened.handled(trigger, known=known)
+    again = await opened.handled(trigger, known=known)
+
+    assert (first.status, first.head_sha) == ("completed", again.head_sha)
+    assert first.run_id == run_id_for(trigger.repository_id, trigger.source, "revise")
+    _, mended = await opened.messages()
+    assert mended.splitlines()[0] == "Revise: Rate limiter"
+    assert mended.endswith(f"Orchestrator-Run: {opened.earlier.run_id}\nOrchestrator-Round: {first.run_id}")
+    assert len(scene.hub.check_runs(REPO)) == 8
+    job = opened.plane.jobs[-1]
+    assert (job.title, job.description) == ("Rate limiter", "Twice as fast.")
+    assert (job.budget.max_usd, "Implement a token bucket." in job.background) == (
+        (2.0, True) if known else (8.0, False)
+    )
+
+
+async def test_a_round_is_refused_where_the_branch_or_the_run_is_not_ours_to_go_on_with(scene: Scene) -> None:
+    opened = await began(scene)
+    run = opened.earlier.run_id
+
+    opened.plane.states[run] = replace(completed(), status=ProjectStatus.RUNNING)
+    unfinished = await opened.said("/orchestrate revise Go on.")
+    opened.plane.states[run] = completed()
+    scene.hub.close_issue(REPO, opened.number)
+    closed = await opened.said("/orchestrate revise Go on.")
+    merged_word = await opened.said("/orchestrate ci")
+
+    assert [it.status for it in (unfinished, closed, merged_word)] == ["refused"] * 3
+    assert unfinished.reason.startswith("the run of this pull request is not finished. Wait for its end, or comment ")
+    assert closed.reason == "the pull request is closed. Begin anew with `/orchestrate` on its issue."
+    assert len(opened.plane.jobs) == 1
+
+
+async def test_a_round_that_writes_what_is_there_already_makes_no_commit(scene: Scene) -> None:
+    opened = await began(scene)
+    opened.plane.text = b"RATE = 1\n"
+
+    handled = await opened.said("/orchestrate revise Keep it.")
+
+    assert len(await opened.messages()) == 1
+    assert handled.report.startswith("Nothing was changed: ")
+
+
+async def test_sec_27_a_strangers_words_hold_the_round_back_and_without_the_store_they_reach_no_model(
+    scene: Scene,
+) -> None:
+    opened = await began(scene, author="stranger", operator=OperatorConfig())
+    held = await opened.said("/orchestrate revise Twice as fast.", operator=OperatorConfig())
+    assert held.status == "completed"
+    assert (await opened.messages())[-1].rstrip().endswith("skip-checks: true")
+
+    await opened.said("/orchestrate ci")
+    opened.plane.text = b"RATE = 3\n"
+    await opened.said("/orchestrate revise Three times.", known=False, operator=OperatorConfig())
+    assert "skip-checks" not in (await opened.messages())[-1]
+    assert opened.plane.jobs[-1].background == ""
+
+
+@pytest.mark.parametrize(
+    ("spec", "operator", "held"),
+    [
+        ("github:\n  hold_ci: false\n", OperatorConfig(), True),
+        ("github:\n  hold_ci: false\n", UNHELD, False),
+        ("", UNHELD, True),
+    ],
+)
+async def test_sec_27_a_repository_switches_the_hold_off_only_where_its_operator_permits_it(
+    scene: Scene, spec: str, operator: OperatorConfig, held: bool
+) -> None:
+    await scene.hub.commit(REPO, {".orchestrator.yaml": f"version: 1\n{spec}"})
+    opened = await began(scene, author="stranger", operator=operator)
+
+    assert ("skip-checks: true" in (await opened.messages())[0]) is held
+
+
+async def test_sec_27_the_word_for_ci_given_twice_makes_one_commit_and_none_on_a_head_that_people_pushed(
+    scene: Scene,
+) -> None:
+    opened = await began(scene, author="stranger")
+    trigger = scene.trigger(opened.number, "/orchestrate ci")
+
+    first = await opened.handled(trigger)
+    again = await opened.handled(trigger)
+
+    assert (first.status, first.head_sha) == (again.status, again.head_sha)
+    _, word = await opened.messages()
+    assert word == (
+        "Let the repository's CI run\n\nAsked for by maria.\n\n"
+        f"Orchestrator-Run: {opened.earlier.run_id}\nOrchestrator-Ci: {first.run_id}"
+    )
+    assert len(scene.hub.check_runs(REPO, first.head_sha)) == 4
+
+    (pull,) = scene.hub.pull_requests(REPO)
+    await scene.hub.commit(REPO, {"x.py": "X = 1\n"}, branch=pull["head"]["ref"], user="maria")
+    theirs = await opened.said("/orchestrate ci")
+    assert theirs.reason == "the head of this pull request is not ours: CI runs on what people push."
+
+
+@pytest.mark.slow
+async def test_a_token_that_may_not_see_checks_revises_and_lets_ci_run_with_statuses(scene: Scene) -> None:
+    permissions = {"contents": "write", "issues": "write", "pull_requests": "write", "statuses": "write"}
+    scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, permissions)
+    opened = await began(scene, author="stranger")
+
+    round_ = await opened.said("/orchestrate revise Twice as fast.")
+    word = await opened.said("/orchestrate ci")
+
+    assert (round_.status, word.status) == ("completed", "answered")
+    assert "A workflow's own token starts no workflows" in word.report
+    said = {it["context"]: (it["state"], it["description"]) for it in scene.hub.statuses(REPO)[-4:]}
+    assert said["orchestrator/budget"] == ("success", "success: $1.84 of $5.00 spent")
+    assert len(said) == 4
+    assert len(scene.hub.statuses(REPO)) == 12
