@@ -27,7 +27,11 @@ LOOKS = 20
 
 async def settled(stage: Stage) -> None:
     """Wait until the bot has nothing left to do."""
-    await until(lambda: stage.delivery_states() == {"done"}, "the end of all work", 600)
+    await until(lambda: _is_done(stage), "the end of all work", 600)
+
+
+def _is_done(stage: Stage) -> bool:
+    return stage.delivery_states() <= {"done", "ignored"}
 
 
 async def health_ms(bot: Bot) -> float:
@@ -62,7 +66,7 @@ async def measure(folder: Path) -> None:
                 busy, alive = Held.by(bot.process.pid), await health_ms(bot)
                 stage.models.release()
                 peak = busy
-                while stage.delivery_states() != {"done"}:
+                while not _is_done(stage):
                     peak = max(peak, Held.by(bot.process.pid), key=lambda held: held.mib)
                     await asyncio.sleep(0.5)
                 ended = Held.by(bot.process.pid)
