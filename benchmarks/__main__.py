@@ -14,7 +14,14 @@ ALL = {
     "soak": soak.main,
 }
 
-if unknown := [name for name in sys.argv[1:] if name not in ALL]:
-    sys.exit(f"No benchmark is named {', '.join(unknown)}. There are {', '.join(ALL)}.")
-for name in sys.argv[1:] or ALL:
-    ALL[name]()
+
+def main() -> None:
+    """Run what the command line names, or all."""
+    if unknown := [name for name in sys.argv[1:] if name not in ALL]:
+        sys.exit(f"No benchmark is named {', '.join(unknown)}. There are {', '.join(ALL)}.")
+    for name in sys.argv[1:] or ALL:
+        ALL[name]()
+
+
+if __name__ == "__main__":
+    main()
