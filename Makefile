@@ -31,8 +31,9 @@ fuzz: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-fuzz.txt
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+# All of them, or some: `make bench ARGS="load soak"`.
 bench: $(VENV)/.ready
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # The generated tables of the documents, the public API and the codes as data, and the schema of the report.
 docs: $(VENV)/.ready

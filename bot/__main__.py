@@ -37,6 +37,12 @@ from orchestrator.store import ContentStore
 CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
 REQUESTS_CLOSE_SECONDS = 3
+SWITCH_SECONDS = 0.0005
+"""How long a thread computes before the event loop's turn: by default ten times as long, which every answer waits for.
+
+Calls to GitHub are made in threads, and the loop asks for its turn after each read and write of a socket.
+Source: https://docs.python.org/3.11/library/sys.html#sys.setswitchinterval
+"""
 INTERRUPTED_STATUS = 130
 USAGE = """usage: orchestrator-bot                                           serve webhooks, as the environment says
        orchestrator-bot doctor                                           check everything it needs, and change nothing
@@ -62,6 +68,7 @@ def main() -> int:
             return subcommands[arguments[0]](arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
+        sys.setswitchinterval(SWITCH_SECONDS)
         with _listen(settings) as listener:
             asyncio.run(_run(settings, env, listener))
     except OrchestratorError as error:

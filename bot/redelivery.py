@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bot.logs import fields
@@ -30,13 +30,15 @@ log = logging.getLogger(__name__)
 class Redelivery:
     """Sweeps over the deliveries of the App's hook; `window` is how long GitHub keeps them, in seconds.
 
-    What was seen is remembered in the store, so that each sweep begins where the last one ended.
+    What was seen is remembered in the store, so that each sweep begins where the last one ended; `sleep` passes the
+    time between two.
     """
 
     github: GitHubConnection
     database: Database
     window: float
     asked_a_sweep: int = ASKED_A_SWEEP
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def sweeps(self) -> None:
         """Sweep at once, then every ten minutes, until cancelled; one that fails is logged, and the next one tries."""
@@ -47,7 +49,7 @@ class Redelivery:
                     log.info("asked again for failed deliveries", extra=fields(deliveries=asked))
             except (GitHubError, StoreError):
                 log.exception("failed deliveries could not be asked for")
-            await asyncio.sleep(SECONDS_BETWEEN_SWEEPS)
+            await self.sleep(SECONDS_BETWEEN_SWEEPS)
 
     async def sweep(self) -> int:
         """Ask again for what failed since the last sweep and return how many deliveries that were.

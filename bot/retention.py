@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 
 from bot.logs import fields
 from orchestrator.errors import StoreError
@@ -14,8 +15,17 @@ SECONDS_BETWEEN_SWEEPS = 24 * 3600.0
 log = logging.getLogger(__name__)
 
 
-async def sweeps(database: Database, days: int) -> None:
-    """Forget at once, then every day, until cancelled; a sweep that fails is logged, and the next one tries."""
+async def sweeps(
+    database: Database,
+    days: float,
+    *,
+    between: float = SECONDS_BETWEEN_SWEEPS,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Forget at once, then every day, until cancelled; a sweep that fails is logged, and the next one tries.
+
+    `sleep` passes the seconds `between` two sweeps.
+    """
     while True:
         try:
             forgotten = await forget(database, days)
@@ -23,4 +33,4 @@ async def sweeps(database: Database, days: int) -> None:
                 log.info("forgotten", extra=fields(**forgotten))
         except StoreError:
             log.exception("what is old could not be forgotten")
-        await asyncio.sleep(SECONDS_BETWEEN_SWEEPS)
+        await sleep(between)

@@ -202,7 +202,10 @@ class SharedJobs:
             priority=-int(waiting) if where == RUNS else 0,
             connection=(await connection.get_raw_connection()).driver_connection,
         )
-        await task.defer_async(delivery=delivery.id, repository=delivery.repository, run=delivery.run_id)
+        try:
+            await task.defer_async(delivery=delivery.id, repository=delivery.repository, run=delivery.run_id)
+        except ConnectorException as error:
+            raise StoreError("The delivery could not be queued.", hint="See to the database.") from error
 
     # who works
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
@@ -168,16 +170,21 @@ async def look_up(
             for base in bases:
                 try:
                     async with asyncio.timeout(_SECONDS):
-                        document = await _asked(client, f"{base}{_place(it)}")
-                    if document is not None:
-                        return _READERS[it.ecosystem](document)
+                        body = await _asked(client, f"{base}{_place(it)}")
+                    if body is not None:
+                        return await asyncio.to_thread(_known, it.ecosystem, body)
                 except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
                     unasked = f"the index does not answer as it should ({type(error).__name__})"
         return unasked or None
 
     answers: dict[Dependency, Answer] = {}
     asked: dict[Dependency, asyncio.Task[Answer]] = {}
-    async with httpx2.AsyncClient(follow_redirects=False) as client, asyncio.TaskGroup() as group:
+    # To read all certificates takes long enough that every other run would wait for it.
+    certificates = await asyncio.to_thread(_certificates)
+    async with (
+        httpx2.AsyncClient(follow_redirects=False, verify=certificates) as client,
+        asyncio.TaskGroup() as group,
+    ):
         for number, it in enumerate(wanted):
             bases = indexes[it.ecosystem]
             if isinstance(bases, str) or number >= MAX_LOOK_UPS:
@@ -187,7 +194,14 @@ async def look_up(
     return {it: asked[it].result() if it in asked else answers[it] for it in wanted}
 
 
-async def _asked(client: Any, address: str) -> dict[str, Any] | None:
+@cache
+def _certificates() -> ssl.SSLContext:
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+async def _asked(client: Any, address: str) -> bytes | None:
     """Return what an index answers, None for a name that it does not know; raises `ValueError` for all else."""
     async with client.stream("GET", address, headers={"Accept": "application/json"}) as answer:
         if answer.status_code == 404:
@@ -199,10 +213,15 @@ async def _asked(client: Any, address: str) -> dict[str, Any] | None:
             body += chunk
             if len(body) > MAX_ANSWER_BYTES:
                 raise ValueError("the answer is too long")
-    document = json.loads(bytes(body))
+    return bytes(body)
+
+
+def _known(ecosystem: Ecosystem, body: bytes) -> Known:
+    """Return what an index knows by its answer, which may hold millions of letters; raises `ValueError` for none."""
+    document = json.loads(body)
     if not isinstance(document, dict):
         raise ValueError("no object")
-    return document
+    return _READERS[ecosystem](document)
 
 
 def _place(it: Dependency) -> str:

@@ -166,17 +166,19 @@ class Engine:
 
         async def watch() -> None:
             while True:
-                await self._runtime.stops.check(desk.run.id)
+                await stops.check(desk.run.id, within=SECONDS_BETWEEN_LOOKS / 2)
                 await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
-        await self._runtime.stops.check(desk.run.id)
+        stops = self._runtime.stops
+        await stops.check(desk.run.id)
         try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(watch())
-                try:
-                    return await work(desk, submission)
-                finally:
-                    watching.cancel()
+            with stops.watching(desk.run.id):
+                async with asyncio.TaskGroup() as group:
+                    watching = group.create_task(watch())
+                    try:
+                        return await work(desk, submission)
+                    finally:
+                        watching.cancel()
         except BaseExceptionGroup as failures:
             raise _first(failures) from failures
 

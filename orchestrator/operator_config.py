@@ -63,7 +63,7 @@ class Limits:
     """
 
     runs_per_hour: _Count | None = None
-    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=1_000)] | None = None
     usd_per_day: Usd | None = None
     usd_per_month: Usd | None = None
 
@@ -108,7 +108,7 @@ class _Settings:
     tasks_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 3
     usd_per_day: Usd | None = None
     content_writes_per_hour: Annotated[int, Field(strict=True, ge=30, le=1_000_000)] | None = None
-    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=100)] = 4
+    runs_at_once: Annotated[int, Field(strict=True, ge=1, le=1_000)] = 4
     takeover_seconds: Annotated[float, Field(strict=True, ge=2, le=300)] = 25.0
     per_user: Limits = Field(default_factory=Limits)
     per_repository: Limits = Field(default_factory=lambda: Limits(runs_at_once=3))
@@ -143,7 +143,7 @@ class OperatorConfig(_Settings):
     `per_user`, `per_repository` and `per_account` limit each of them; `repositories` and `accounts` name some for whom
     other limits hold where they set one. An account is whoever owns repositories, and installs the App.
     `takeover_seconds` is how long a process on PostgreSQL may be silent before others take over what it worked on.
-    After `keep_days` what ended runs were asked, answered and showed is forgotten; no shorter than GitHub redelivers.
+    After `keep_days` ended runs are forgotten with all that belongs to them; no shorter than GitHub redelivers.
     `content_writes_per_hour` is what an installation may write on GitHub, None as much as github.com allows. `sandbox`
     forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` are package indexes
     that installs may reach too. `protected_path_exceptions` may be written although built-in protection says no.

@@ -47,6 +47,14 @@ def month_of(now: float) -> str:
     return day_of(now)[:7]
 
 
+def is_past(account: str, at: float) -> bool:
+    """Tell whether an account of the ledger is that of a day or month which was over at a time; never a lasting one."""
+    found = _CALENDAR.match(account)
+    if not found:
+        return False
+    return account.rpartition("@")[2] < (day_of(at) if found["day"] else month_of(at))
+
+
 def named(account: str) -> str:
     """Return how a sentence names an account of the ledger: `octo/demo for 2026-11`, or the account as it is."""
     found = _CALENDAR.match(account)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import RunCancelled, UsageError
@@ -10,6 +15,15 @@ from orchestrator.operator_config import load_operator_config
 from orchestrator.store import CancellationStore, Database
 
 SWITCHED_OFF = "Stopped by the operator, who has switched the orchestrator off (`enabled: false`)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One question to the store about many runs: when it was asked, and who wants which of them to stop."""
+
+    run_ids: frozenset[str]
+    begun: float
+    actors: asyncio.Future[dict[str, str]]
 
 
 class Stops:
@@ -27,14 +41,33 @@ class Stops:
         self._read: tuple[int, int, int] | None = None
         self._enabled = True
         self._cancelled: dict[str, str] = {}
+        self._watched: set[str] = set()
+        self._look: _Look | None = None
 
-    async def check(self, run_id: str) -> None:
-        """Raise `RunCancelled` when a run must not go on, with who wants that; the store is asked."""
-        actor = await self._cancellations.actor(run_id)
-        if actor is None:
+    @contextmanager
+    def watching(self, run_id: str) -> Iterator[None]:
+        """Look after a run together with all others that are looked after until the block ends."""
+        self._watched.add(run_id)
+        try:
+            yield
+        finally:
+            self._watched.discard(run_id)
             self._cancelled.pop(run_id, None)
+
+    async def check(self, run_id: str, *, within: float = 0.0) -> None:
+        """Raise `RunCancelled` when a run must not go on, with who wants that; the store is asked.
+
+        What another run has asked it `within` so many seconds counts too, so that many runs cost no more than one.
+        """
+        look, now = self._look, time.monotonic()
+        if look is None or run_id not in look.run_ids or now - look.begun >= within:
+            asked = frozenset({*self._watched, run_id})
+            look = self._look = _Look(asked, now, asyncio.ensure_future(self._cancellations.actors(asked)))
+        actors = await asyncio.shield(look.actors)
+        if run_id in actors:
+            self._cancelled[run_id] = actors[run_id]
         else:
-            self._cancelled[run_id] = actor
+            self._cancelled.pop(run_id, None)
         self.recall(run_id)
 
     def recall(self, run_id: str) -> None:

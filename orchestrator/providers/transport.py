@@ -14,6 +14,9 @@ from orchestrator.providers.base import CompletionRequest, Usage
 if TYPE_CHECKING:
     import httpx2
 
+KEPT_CONNECTIONS = 20
+"""Idle ones to one vendor."""
+
 _IMPORTING = threading.Lock()
 # By x-stainless-raw-response the SDKs themselves recognise that the undecoded answer was asked for.
 _KEPT = frozenset(
@@ -56,7 +59,10 @@ def http_client(fixed: Mapping[str, str], kept: frozenset[str] = frozenset()) ->
                 del request.headers[name]
         request.headers.update(fixed)
 
-    return httpx2.AsyncClient(follow_redirects=False, event_hooks={"request": [only_ours]})
+    # How many calls are made at once is decided by the limits of runs and tasks: one that waited here for a connection
+    # would lose the time that it has for its answer.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=KEPT_CONNECTIONS)
+    return httpx2.AsyncClient(follow_redirects=False, limits=limits, event_hooks={"request": [only_ours]})
 
 
 def schema_text(request: CompletionRequest) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -34,7 +36,10 @@ class CancellationStore:
 
     async def actor(self, run_id: str) -> str | None:
         """Return who wants the run to stop, or None."""
+        return (await self.actors([run_id])).get(run_id)
+
+    async def actors(self, run_ids: Collection[str]) -> dict[str, str]:
+        """Return who wants which of the runs to stop; those are left out that nobody does."""
         async with self._database.reading() as connection:
-            found = await connection.execute(select(cancellations.c.actor).where(cancellations.c.run_id == run_id))
-            actor: str | None = found.scalar_one_or_none()
-            return actor
+            found = await connection.execute(select(cancellations).where(cancellations.c.run_id.in_(run_ids)))
+            return {row.run_id: row.actor for row in found}

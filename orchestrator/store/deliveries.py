@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Row
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from orchestrator.errors import RunLost
+from orchestrator.errors import RunLost, StoreError
 from orchestrator.state import ProjectStatus
 from orchestrator.store.database import Database
 from orchestrator.store.schema import deliveries, effects, runs
@@ -44,33 +46,100 @@ class Delivery:
     attempt: int = 0
 
 
+@dataclass(eq=False, slots=True)
+class _Arrived:
+    """A delivery that is to be kept, what is done with it, and how it ended: one of the two, once its group has."""
+
+    delivery: Delivery
+    also: Also | None
+    stored: Stored | None = None
+    error: StoreError | None = None
+
+    @property
+    def settled(self) -> bool:
+        """True once it is known how it ended."""
+        return self.stored is not None or self.error is not None
+
+    @property
+    def state(self) -> Literal["queued", "ignored"]:
+        """What it is kept as when it is new."""
+        return "queued" if self.delivery.run_id else "ignored"
+
+
 @uninterrupted
 class DeliveryStore:
     """Accepts deliveries and hands out the unfinished ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._arrived: list[_Arrived] = []
+        self._accepting = asyncio.Lock()
 
     async def accept(self, delivery: Delivery, *, also: Also | None = None) -> Stored:
         """Keep the delivery, once for its id and once for its command.
 
         A delivery with a run id is `queued`, one without is `ignored`; one that was seen before is a `duplicate`.
-        `also` is done for a queued one in the same transaction.
+        `also` is done for a queued one in the same transaction. What arrives while another one is written is kept
+        together in the next transaction: a flush of the disk takes as long for many as for one.
         """
-        state: Stored = "queued" if delivery.run_id else "ignored"
-        async with self._database.transaction(durable=True) as connection:
-            added = _values(delivery, state, self._database.clock(), connection.dialect.name)
-            fresh = await connection.execute(added.returning(deliveries.c.id))
-            if fresh.first() is None:
-                return "duplicate"
-            if also is not None and state == "queued":
-                await also(connection, delivery)
-            return state
+        mine = _Arrived(delivery, also)
+        self._arrived.append(mine)
+        async with self._accepting:
+            if not mine.settled:
+                await self._accept_arrived()
+        if mine.stored is None:
+            raise mine.error or AssertionError("a delivery was left out of its group")
+        return mine.stored
+
+    async def _accept_arrived(self) -> None:
+        """Keep all that has arrived; what the database refuses for its content keeps no other delivery out."""
+        group: list[_Arrived] = []
+        try:
+            async with self._database.transaction(durable=True) as connection:
+                group, self._arrived = self._arrived, []
+                stored = await self._added(connection, group)
+        except StoreError as error:
+            if not group:
+                group, self._arrived = self._arrived, []
+            await self._accept_each(group, error)
+        else:
+            for one, ended in zip(group, stored, strict=True):
+                one.stored = ended
+        finally:
+            # After an error of another kind, which the first one raises, the next one tries with the others.
+            self._arrived[:0] = [one for one in group[1:] if not one.settled]
+
+    async def _accept_each(self, group: Sequence[_Arrived], error: StoreError) -> None:
+        """Keep the deliveries of a group that failed one by one, unless the database as a whole cannot be used."""
+        for one in group:
+            if len(group) > 1 and not isinstance(error.__cause__, OperationalError):
+                try:
+                    async with self._database.transaction(durable=True) as connection:
+                        (one.stored,) = await self._added(connection, [one])
+                    continue
+                except StoreError as own:
+                    error = own
+            one.stored, one.error = None, error
+
+    async def _added(self, connection: AsyncConnection, group: Sequence[_Arrived]) -> list[Stored]:
+        now, add = self._database.clock(), _ADD_NEW[connection.dialect.name]
+        rows = [_row(one.delivery, one.state, now) for one in group]
+        fresh = set((await connection.execute(add, rows)).scalars())
+        stored: list[Stored] = []
+        for one in group:
+            new = one.delivery.id in fresh
+            # Of two with one id the first is new.
+            fresh.discard(one.delivery.id)
+            stored.append(one.state if new else "duplicate")
+            if new and one.also is not None and one.state == "queued":
+                await one.also(connection, one.delivery)
+        return stored
 
     async def record(self, delivery: Delivery) -> None:
         """Keep what somebody else works on, so that later commands find its run; once for its command."""
         async with self._database.transaction(durable=True) as connection:
-            await connection.execute(_values(delivery, "done", self._database.clock(), connection.dialect.name))
+            row = _row(delivery, "done", self._database.clock())
+            await connection.execute(_ADD[connection.dialect.name], [row])
 
     async def unfinished(self) -> tuple[Delivery, ...]:
         """Return the queued deliveries, the oldest first."""
@@ -329,23 +398,26 @@ def _delivery(row: Row[Any]) -> Delivery:
     )
 
 
-def _values(delivery: Delivery, state: str, now: float, dialect: str) -> sqlite.Insert | postgresql.Insert:
-    statement: sqlite.Insert | postgresql.Insert = (
-        (postgresql if dialect == "postgresql" else sqlite)
-        .insert(deliveries)
-        .values(
-            id=delivery.id,
-            event=delivery.event,
-            repository=delivery.repository,
-            command_key=delivery.command_key or None,
-            issue=delivery.issue,
-            actor=delivery.actor,
-            run_id=delivery.run_id or None,
-            payload=delivery.payload,
-            attempt=0,
-            failures=0,
-            state=state,
-            received_at=now,
-        )
-    )
-    return statement.on_conflict_do_nothing()
+# Built once: building a statement costs more than running it.
+_ADD: Mapping[str, sqlite.Insert | postgresql.Insert] = {
+    "sqlite": sqlite.insert(deliveries).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(deliveries).on_conflict_do_nothing(),
+}
+_ADD_NEW = {dialect: add.returning(deliveries.c.id) for dialect, add in _ADD.items()}
+
+
+def _row(delivery: Delivery, state: str, now: float) -> dict[str, object]:
+    return {
+        "id": delivery.id,
+        "event": delivery.event,
+        "repository": delivery.repository,
+        "command_key": delivery.command_key or None,
+        "issue": delivery.issue,
+        "actor": delivery.actor,
+        "run_id": delivery.run_id or None,
+        "payload": delivery.payload,
+        "attempt": 0,
+        "failures": 0,
+        "state": state,
+        "received_at": now,
+    }

@@ -1,53 +1,70 @@
-"""What is forgotten of runs that ended long ago: answers, payloads, previews and effects; ids, keys and money stay.
+"""What is forgotten of runs that ended long ago: all of them but the audit, and what budgets of later months need.
 
-A delivery's id and its command's key outlive the payload, so that nothing old is accepted again (SECURITY 4 and 33).
+A delivery's id and its command's key outlive the payload by as long again, so that nothing old is accepted twice
+(SECURITY 4 and 33): after that a comment is too old to be accepted at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Delete, Update, and_, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from orchestrator.quotas import is_past
 from orchestrator.state import ProjectStatus
 from orchestrator.store.database import Database
-from orchestrator.store.schema import calls, cancellations, deliveries, effects, previews, runs
+from orchestrator.store.schema import (
+    accounts,
+    cancellations,
+    content,
+    deliveries,
+    effects,
+    holds,
+    previews,
+    runs,
+)
 from orchestrator.store.uninterrupted import finished
 
 DAY_SECONDS = 24 * 3600.0
 # How far the redelivery of hooks has come: one row of an App, which the next sweep begins at.
 _MARK = and_(effects.c.run_id == "redelivery", effects.c.kind == "hook")
+_ACCOUNT_OF_RUN = "run:"
 
 
 async def forget(database: Database, days: float) -> Mapping[str, int]:
     """Forget what is older than so many days, and return how many rows of each table changed.
 
-    A run that has not ended for good keeps everything, however old; so does one whose last change is younger, the run
-    whose pull request it is a round of, and a delivery that waits.
+    With a run go its tasks, files, validations, calls and what it chose its models by. A run that has not ended for
+    good keeps everything, however old; so does one whose last change is younger, the run whose pull request it is a
+    round of, and a delivery that waits. Accounts of budgets that have no period stay, as does the audit.
     """
-    return await finished(_forget(database, database.clock() - days * DAY_SECONDS))
+    now = database.clock()
+    return await finished(_forget(database, now - days * DAY_SECONDS, now - 2 * days * DAY_SECONDS))
 
 
-async def _forget(database: Database, before: float) -> dict[str, int]:
+async def _forget(database: Database, before: float, long_before: float) -> dict[str, int]:
     async with database.transaction() as connection:
-        # Effects come last: by them rounds are told from other runs.
+        over = _is_over(deliveries.c.run_id, before)
+        done = and_(deliveries.c.state != "queued", or_(deliveries.c.run_id.is_(None), over))
+        # Runs go late: by them it is told what is over. Effects go before them, and by them rounds are told.
+        gone = (await connection.execute(select(runs.c.id).where(_is_over(runs.c.id, before)))).scalars().all()
         return {
-            "calls": await _changed(
+            "ids": await _changed(
                 connection,
-                update(calls)
-                .where(calls.c.answer.is_not(None), calls.c.created_at < before, _is_over(calls.c.run_id, before))
-                .values(key=None, answer=None),
+                # What asked for nothing is ignored again.
+                delete(deliveries).where(
+                    done,
+                    or_(
+                        deliveries.c.received_at < long_before,
+                        and_(deliveries.c.run_id.is_(None), deliveries.c.received_at < before),
+                    ),
+                ),
             ),
             "deliveries": await _changed(
                 connection,
                 update(deliveries)
-                .where(
-                    deliveries.c.payload != "",
-                    deliveries.c.state != "queued",
-                    deliveries.c.received_at < before,
-                    or_(deliveries.c.run_id.is_(None), _is_over(deliveries.c.run_id, before)),
-                )
+                .where(deliveries.c.payload != "", deliveries.c.received_at < before, done)
                 .values(payload=""),
             ),
             "previews": await _changed(
@@ -57,10 +74,22 @@ async def _forget(database: Database, before: float) -> dict[str, int]:
                 connection,
                 delete(cancellations).where(cancellations.c.at < before, _is_over(cancellations.c.run_id, before)),
             ),
+            "holds": await _changed(connection, delete(holds).where(holds.c.until < before)),
             "effects": await _changed(
                 connection, delete(effects).where(effects.c.at < before, ~_MARK, _is_over(effects.c.run_id, before))
             ),
+            "accounts": await _forget_accounts(connection, gone, before),
+            "content": await _changed(connection, delete(content).where(content.c.at < before)),
+            "runs": sum([await _changed(connection, delete(runs).where(runs.c.id == run_id)) for run_id in gone]),
         }
+
+
+async def _forget_accounts(connection: AsyncConnection, gone: Sequence[str], before: float) -> int:
+    """Remove the accounts of runs that go, and of days and months that were over by then."""
+    known = await connection.execute(select(accounts.c.id).where(accounts.c.id.contains("@"), accounts.c.reserved == 0))
+    past = [account for account in known.scalars() if is_past(account, before)]
+    ids = [*(f"{_ACCOUNT_OF_RUN}{run_id}" for run_id in gone), *past]
+    return sum([await _changed(connection, delete(accounts).where(accounts.c.id == one)) for one in ids])
 
 
 def _is_over(run_id: ColumnElement[str], before: float) -> ColumnElement[bool]:

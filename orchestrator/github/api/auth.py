@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
-from jwt import PyJWTError
+from jwt import PyJWTError, encode
+from jwt.algorithms import RSAAlgorithm
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
@@ -289,7 +290,22 @@ def _app(app_id: str, key: str) -> Auth.AppAuth:
                 hint="Give the text of the .pem file that GitHub made, or its path.",
             ) from error
     # A .env file and many secret stores keep line ends as two letters.
-    return Auth.AppAuth(int(app_id) if app_id.isdecimal() else app_id, key.replace("\\n", "\n"))
+    signer = _Signer(key.replace("\\n", "\n"))
+    return Auth.AppAuth(int(app_id) if app_id.isdecimal() else app_id, sign_func=signer.sign)
+
+
+class _Signer:
+    """Signs with a key that is read once: OpenSSL checks it each time, which takes longer than all else of a token."""
+
+    def __init__(self, pem: str) -> None:
+        self._pem = pem
+        self._key: Any = None
+
+    def sign(self, payload: dict[str, Any]) -> str:
+        """Return the signed token; raises `PyJWTError` when the key signs nothing."""
+        if self._key is None:
+            self._key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(self._pem)
+        return encode(payload, self._key, algorithm="RS256")
 
 
 def _address(environment: Mapping[str, str], name: str, default: str) -> str:

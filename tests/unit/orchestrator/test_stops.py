@@ -71,3 +71,25 @@ async def test_sec_36_an_operators_file_that_is_broken_or_gone_stops_everything(
         assert stops.switched_off() == "Stopped: the operator's configuration cannot be read any more"
         config.unlink()
         assert stops.switched_off() == "Stopped: the operator's configuration is gone"
+
+
+async def test_runs_that_are_watched_share_one_question_to_the_store_for_as_long_as_it_counts(tmp_path: Path) -> None:
+    async with Database.open(f"sqlite:///{tmp_path / 'state.db'}") as database:
+        stops, cancellations = Stops(database), CancellationStore(database)
+        with stops.watching("run-1"), stops.watching("run-2"):
+            # given: the store was asked for the first one, and the second one is cancelled afterwards
+            await stops.check("run-1")
+            await cancellations.ask("run-2", "maria")
+            # then: what was asked counts for both
+            await stops.check("run-2", within=60)
+            # and a new question is asked where it is too old, or was about others
+            await cancellations.ask("run-3", "paul")
+            with pytest.raises(RunCancelled, match="Cancelled by paul"):
+                await stops.check("run-3", within=60)
+            with pytest.raises(RunCancelled, match="Cancelled by maria"):
+                await stops.check("run-2", within=60)
+            with pytest.raises(RunCancelled, match="Cancelled by maria"):
+                stops.recall("run-2")
+            await cancellations.withdraw("run-2")
+            await stops.check("run-2")
+            stops.recall("run-2")

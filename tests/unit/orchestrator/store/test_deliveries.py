@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from orchestrator.errors import StoreError
 from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore
+from orchestrator.store.schema import runs
 from tests.unit.orchestrator.store.conftest import Clock
 
 
@@ -16,9 +24,9 @@ async def _kept(
         assert await DeliveryStore(database).accept(one) == "queued"
         return
     await DeliveryStore(database).record(one)
-    runs = RunStore(database)
-    await runs.create(run, title="t", job={}, source=repository, output_dir="")
-    await runs.save(run, await runs.claim(run), status=status)
+    store = RunStore(database)
+    await store.create(run, title="t", job={}, source=repository, output_dir="")
+    await store.save(run, await store.claim(run), status=status)
 
 
 async def test_beside_a_run_stand_those_of_its_issue_that_exist_and_have_not_ended(database: Database) -> None:
@@ -100,3 +108,54 @@ async def test_runs_are_counted_within_their_hour_by_repository_or_account(datab
     assert [await runs.begun_within(owner, 3600) for owner in ("Octo/demo", "octo", "oct")] == [1, 2, 0]
     clock.now += 700
     assert await runs.begun_within("octo", 3600) == 1
+
+
+def _new(number: int) -> Delivery:
+    return Delivery(f"n-{number}", "issue_comment", "octo/demo", "{}", f"r-{number}", f"33:comment:{number}", 5, "ada")
+
+
+async def test_deliveries_that_come_at_once_are_kept_together_and_of_two_alike_one_is_new(database: Database) -> None:
+    # given fifty commands, each delivered twice under its id and once more under another
+    store = DeliveryStore(database)
+    transactions: set[AsyncConnection] = set()
+
+    async def note(connection: AsyncConnection, _: Delivery) -> None:
+        transactions.add(connection)
+
+    commands = [_new(number) for number in range(50)]
+    others = [replace(one, id=f"other-{one.id}") for one in commands]
+    # when
+    ended = await asyncio.gather(*(store.accept(one, also=note) for one in (*commands, *commands, *others)))
+    # then
+    assert ended == ["queued"] * 50 + ["duplicate"] * 100
+    assert sorted(one.id for one in await store.unfinished()) == sorted(one.id for one in commands)
+    # and one transaction was enough
+    assert len(transactions) == 1
+
+
+async def test_what_the_database_refuses_keeps_nothing_out_that_came_with_it(database: Database) -> None:
+    store = DeliveryStore(database)
+
+    async def also(connection: AsyncConnection, one: Delivery) -> None:
+        if one.id == "n-3":
+            await connection.execute(insert(runs).values(id="r-3", title=None))
+
+    ended = await asyncio.gather(*(store.accept(_new(it), also=also) for it in range(6)), return_exceptions=True)
+
+    assert [type(it) if isinstance(it, Exception) else it for it in ended] == [
+        "queued", "queued", "queued", StoreError, "queued", "queued",
+    ]  # fmt: skip
+    assert sorted(one.id for one in await store.unfinished()) == ["n-0", "n-1", "n-2", "n-4", "n-5"]
+
+
+async def test_an_error_of_another_kind_leaves_nobody_waiting_that_came_with_it(database: Database) -> None:
+    store = DeliveryStore(database)
+
+    async def also(_: AsyncConnection, one: Delivery) -> None:
+        if one.id == "n-1":
+            raise ValueError(one.id)
+
+    ended = await asyncio.gather(*(store.accept(_new(it), also=also) for it in range(3)), return_exceptions=True)
+
+    # then it is raised by the first one, and the others try without it
+    assert [type(it) if isinstance(it, Exception) else it for it in ended] == [ValueError, ValueError, "queued"]

@@ -3,21 +3,35 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 
-from orchestrator.state import ProjectStatus, Purpose
+from orchestrator.bucket import content_bucket
+from orchestrator.state import (
+    Forecast,
+    ProjectStatus,
+    Purpose,
+    Task,
+    TaskResult,
+    TaskStatus,
+    TaskType,
+    ValidationResult,
+    ValidationStatus,
+)
 from orchestrator.store import (
+    AuditStore,
     CancellationStore,
+    ContentStore,
     Database,
     Delivery,
     DeliveryStore,
     EffectStore,
     Ledger,
+    ObservationStore,
     PreviewStore,
     RunStore,
     forget,
 )
-from orchestrator.store.schema import calls, deliveries, effects, previews
+from orchestrator.store.schema import accounts, calls, deliveries, effects, holds, metadata, previews
 from tests.unit.orchestrator.store.conftest import Clock
 
 DAY = 24 * 3600.0
@@ -84,27 +98,92 @@ EVERYTHING = {
 NOTHING = {"answer": None, "payload": "", "effect": None, "preview": None, "cancelled": None}
 
 
+NO_CHANGE = dict.fromkeys(
+    ("ids", "deliveries", "previews", "cancellations", "holds", "effects", "accounts", "content", "runs"), 0
+)
+
+
 @pytest.mark.parametrize("status", [status for status in ProjectStatus if status.final])
 async def test_sec_33_what_an_ended_run_was_asked_and_answered_is_forgotten_after_its_days(
     database: Database, clock: Clock, status: ProjectStatus
 ) -> None:
     run_id = await ended(database, 1, status)
     clock.now += 30 * DAY
-    assert await forget(database, 30) == {
-        "calls": 0, "deliveries": 0, "previews": 0, "cancellations": 0, "effects": 0,
-    }  # fmt: skip
+    assert await forget(database, 30) == NO_CHANGE
     assert await kept(database, run_id) == EVERYTHING
     # when the thirtieth day is over
     clock.now += 1
-    assert await forget(database, 30) == {
-        "calls": 1, "deliveries": 1, "previews": 1, "cancellations": 1, "effects": 1,
+    assert await forget(database, 30) == NO_CHANGE | {
+        "deliveries": 1, "previews": 1, "cancellations": 1, "effects": 1, "accounts": 1, "runs": 1,
     }  # fmt: skip
-    # then only the run itself is left, with what it cost
+    # then the run is gone with all that it held
     assert await kept(database, run_id) == NOTHING
-    state = await RunStore(database).state(run_id)
-    assert state is not None
-    assert (state.status, [call.cost_usd for call in state.calls]) == (status, [7e-12])
+    assert await RunStore(database).state(run_id) is None
     assert await DeliveryStore(database).origin(run_id) is None
+
+
+async def rows(database: Database) -> dict[str, int]:
+    """Return how many rows each table has that has any."""
+    async with database.reading() as connection:
+        counted = {
+            table.name: int(await connection.scalar(select(func.count()).select_from(table)) or 0)
+            for table in metadata.sorted_tables
+        }
+    return {name: count for name, count in counted.items() if count}
+
+
+async def test_sec_33_no_table_but_the_audit_keeps_a_row_of_what_ended_long_ago(
+    database: Database, clock: Clock
+) -> None:
+    # given a run with something in every table
+    run_id = await ended(database, 1, ProjectStatus.COMPLETED)
+    runs, fence = RunStore(database), await RunStore(database).claim("r-1")
+    task = Task("t", "T", TaskType.CODE_GENERATION, "d", (), ("a.py",))
+    await runs.save_plan(run_id, fence, [task], Forecast(0.0, 0.0, {}, {}))
+    await runs.finish_task(run_id, fence, TaskResult("t", TaskStatus.COMPLETED), {"a.py": b"a secret plan"}, 1.0)
+    await runs.save_validation(run_id, fence, [ValidationResult("ruff", ValidationStatus.PASSED)])
+    await ObservationStore(database, "octo", {}).freeze(run_id, fence, ())
+    await AuditStore(database, run_id).add("d-1", "ada", "handled", {})
+    await ContentStore(database, content_bucket()).take("octo", progress=False)
+    async with database.transaction() as connection:
+        await connection.execute(insert(holds).values(account="org", run_id=run_id, amount=1, until=clock.now))
+    assert sorted(await rows(database)) == [
+        "accounts", "artifacts", "audit", "calls", "cancellations", "content", "deliveries", "effects", "holds",
+        "learned", "previews", "runs", "tasks", "validations",
+    ]  # fmt: skip
+    # when
+    clock.now += 31 * DAY
+    await forget(database, 30)
+    # then what is left of it is the id and key of its delivery
+    assert await rows(database) == {"audit": 1, "deliveries": 1}
+    # and that goes once GitHub cannot deliver it again
+    clock.now += 30 * DAY
+    assert await forget(database, 30) == NO_CHANGE | {"ids": 1}
+    assert await rows(database) == {"audit": 1}
+
+
+async def test_accounts_of_past_days_and_months_go_and_those_that_still_count_stay(
+    database: Database, clock: Clock
+) -> None:
+    # given it is 2027-01-15, and budgets of now and of before
+    clock.now = 1_800_000_000.0
+    known = [
+        "org", "team:eng", "user:ada@2027-01-15", "user:ada@2026-12-16", "user:ada@2026-12-15", "repo:o/d@2026-12",
+        "repo:o/d@2026-11", "team:a@2020-01", "account:octo@2027-01",
+    ]  # fmt: skip
+    async with database.transaction() as connection:
+        await connection.execute(
+            insert(accounts), [{"id": one, "cap": 9, "spent": 3, "reserved": 0} for one in [*known, "user:bob@2020-01"]]
+        )
+        await connection.execute(
+            insert(accounts).values(id="user:eve@2020-01", cap=9, spent=3, reserved=1)  # a call is under way
+        )
+    # when
+    assert await forget(database, 30) == NO_CHANGE | {"accounts": 3}
+    # then
+    async with database.reading() as connection:
+        left = (await connection.execute(select(accounts.c.id))).scalars().all()
+    assert sorted(left) == sorted({*known, "user:eve@2020-01"} - {"user:ada@2026-12-15", "repo:o/d@2026-11"})
 
 
 async def test_sec_04_ids_and_keys_of_commands_outlive_what_is_forgotten(database: Database, clock: Clock) -> None:
@@ -172,10 +251,6 @@ async def test_what_is_no_run_is_forgotten_too_but_not_how_far_redelivery_has_co
     # when
     clock.now += 31 * DAY
     # then
-    assert await forget(database, 30) == {
-        "calls": 0, "deliveries": 2, "previews": 1, "cancellations": 0, "effects": 1,
-    }  # fmt: skip
+    assert await forget(database, 30) == NO_CHANGE | {"ids": 1, "deliveries": 1, "previews": 1, "effects": 1}
     assert await marks.begin("hook", "1") == ("done", "77")
-    assert await forget(database, 30) == dict.fromkeys(
-        ("calls", "deliveries", "previews", "cancellations", "effects"), 0
-    )
+    assert await forget(database, 30) == NO_CHANGE
