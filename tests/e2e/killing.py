@@ -163,6 +163,7 @@ class Line:
     def kill(self) -> None:
         """End the bot as a power cut would, here and now: it is dead when this returns. Any thread may call it."""
         count(KILLS)
+        self.up.clear()
         signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         select.select([self._pidfd], [], [])
 
@@ -174,8 +175,9 @@ class Line:
 
     async def stop(self) -> None:
         """End the bot as an operator would."""
-        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
-        await until(lambda: self.dead, "the end of the last bot", 30)
+        if not self.dead:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+            await until(lambda: self.dead, "the end of the last bot", 30)
         os.close(self._pidfd)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -290,7 +292,6 @@ async def converse(line: Line, talk: Talk, kill: Kill | None = None) -> Ending:
         try:
             await until(lambda: line.dead or talking.done(), "the kill")
             if kill and line.dead:
-                line.up.clear()
                 after_kill = len(stage.models.journal)
                 finished = {
                     str(task) for (task,) in _rows(scene, "SELECT id FROM tasks WHERE status = 'completed' AND {}")
