@@ -123,7 +123,8 @@ class SharedJobs:
         self._stalled_after = stalled_after
         self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
-        self._working: dict[str, Delivery] = {}
+        # By the queue's number of the attempt: a process that fell silent may take over its own delivery.
+        self._working: dict[int | None, Delivery] = {}
         self._workers: asyncio.Task[None] | None = None
         self._stopping = False
         self.finished = Finished()
@@ -250,7 +251,7 @@ class SharedJobs:
         about = fields(delivery=delivery, repository=attempt.repository, run=attempt.run_id)
         log.info("working", extra=about)
         limit = asyncio.timeout(self._deadline)
-        self._working[delivery] = attempt
+        self._working[context.job.id] = attempt
         try:
             async with limit:
                 await self._work(attempt)
@@ -272,7 +273,7 @@ class SharedJobs:
             await self._end(attempt, reason(error, self._deadline if limit.expired() else None), about)
             return
         finally:
-            del self._working[delivery]
+            del self._working[context.job.id]
         self.finished.done += 1
         log.info("done", extra=about)
 
