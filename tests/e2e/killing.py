@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 from bot.localhub.faults import RecordedRequest
 from tests.counts import KILLS, count
-from tests.e2e.attempts import READS
 from tests.e2e.end_state import EndState, end_state, ended, unlike, write_of
 from tests.e2e.revising import on_line
 from tests.e2e.stage import MAINTAINER, Asked, Scene, Stage, billed_usd, until
@@ -72,7 +71,7 @@ class Ending:
 
 
 _SENTENCE = r"- \d+ call\(s\) were in flight when a process died; each counts at its reservation\.\\n"
-_NOTE = re.compile(rf"### Notes\\n\\n{_SENTENCE}\\n(?=<!--)|{_SENTENCE}")
+_NOTE = re.compile(rf"### Notes\\n\\n{_SENTENCE}\\n(?=<!--|#)|{_SENTENCE}")
 _BUDGET = re.compile(r"Spent \$ of \$; \$ left; .*?\| Model \| Calls \|.*?(?=\\n\\n|\")")
 _TASK = re.compile(r"^Task: (\S+)$", re.MULTILINE)
 
@@ -254,8 +253,9 @@ class Watch:
 
     def _written(self, request: RecordedRequest) -> bool:
         shape = write_of(self._scene, request)
-        if shape is None or shape.endswith(READS):
-            return False
+        token = self._scene.hub.state.tokens.get(request.headers.get("authorization", "").rpartition(" ")[2])
+        if shape is None or token is None or token.installation is None:
+            return False  # what people do, and what the App does for a token, is no effect of the bot
         # The fault that this is asked for happens before the request has had its effect, or after it.
         before, after = (self._is_it(side, "write", shape) for side in SIDES)
         return before or after
@@ -327,7 +327,7 @@ def problems(expected: Ending, actual: Ending) -> list[object]:
     missing, more = expected.questions - actual.questions, actual.questions - expected.questions
     if missing or more.total() > actual.lost:
         found.append(("questions", missing, more, "lost", actual.lost))
-    if actual.lost > 1 or (actual.noted > 0) != (actual.lost > 0):
+    if (actual.noted > 0) != (actual.lost > 0):
         found.append(("lost calls", actual.lost, "told of", actual.noted))
     return found
 

@@ -49,7 +49,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 CONFIG = f"""\
 runs_per_hour: 10000
-takeover_seconds: 3
+takeover_seconds: 5
 installations: [{", ".join(f"octo{number}" for number in range(1, 1000))}]
 """
 QUESTIONS = ["architecture", "decompose", "generate", "review", "generate", "review", "evaluate"]
