@@ -132,7 +132,8 @@ class SharedJobs:
         self._stalled_after = stalled_after
         self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
-        self._working: dict[str, Delivery] = {}
+        # By the queue's number of the attempt: a process that fell silent may take over its own delivery.
+        self._working: dict[int | None, Delivery] = {}
         self._workers: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -263,11 +264,11 @@ class SharedJobs:
         attempt = await self._admitted(delivery, context)
         if attempt is None:
             return
-        self._working[delivery] = attempt
+        self._working[context.job.id] = attempt
         try:
             pause = await self._boundary.attempt(_Attempt(attempt, self._deliveries))
         finally:
-            del self._working[delivery]
+            del self._working[context.job.id]
         if pause is not None:
             raise _Again(pause)
 

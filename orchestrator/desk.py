@@ -68,16 +68,15 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One claimed run: its fence, the state it was found in, lost calls, what it learns, and the clock of this process.
+    """One claimed run: its fence, the state it was found in, what it learns, and the clock of this process.
 
-    `warnings` are the thresholds that the lost calls reached. `started` is monotonic, `before` are the seconds that
-    other processes spent on it.
+    `warnings` are the thresholds reached by calls that a dead process left in flight. `started` is monotonic, `before`
+    are the seconds that other processes spent on it.
     """
 
     run: Run
     fence: int
     state: ProjectState
-    lost: int
     experience: Experience
     warnings: tuple[BudgetWarning, ...]
     started: float
@@ -120,7 +119,8 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
     await ledger.open_accounts(caps)
     # A run that was just created has spent, lost, written and retried nothing: nothing is looked up for it.
     spent_before = {} if created else await ledger.spent_by_phase()
-    lost = 0 if created else await ledger.recover()
+    if not created:
+        await ledger.recover()
     state = await runs.state(run_id)
     if state is None:
         raise AssertionError(f"run {run_id} was claimed and must exist")
@@ -178,7 +178,6 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         run,
         fence,
         state,
-        lost,
         experience,
         tuple(warnings),
         started=time.monotonic(),

@@ -425,8 +425,6 @@ class Engine:
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
         notes = [*desk.state.notes, *desk.policy_notes()]
-        if desk.lost:
-            notes.append(f"{desk.lost} call(s) were in flight when a process died; each counts at its reservation.")
         await self._runs.conclude(
             desk.run.id,
             desk.fence,

@@ -45,6 +45,7 @@ class Fault:
     headers: dict[str, str]
     body: JSON
     when: Callable[[RecordedRequest], bool]
+    then: Callable[[], object]
     hits: int = 0
 
     def matches(self, request: RecordedRequest) -> bool:
@@ -72,18 +73,18 @@ class Faults:
         headers: Mapping[str, str] | None = None,
         body: JSON | None = None,
         when: Callable[[RecordedRequest], bool] = lambda _: True,
+        then: Callable[[], object] = lambda: None,
     ) -> Fault:
         """Break the next `times` requests whose path (as sent, with its prefix) contains `path_regex`
         and of which `when` is true.
 
         `status` answers so, with `headers` and `body`, without doing anything. `drop_before` closes the connection
-        without doing anything, `drop_after` does everything and closes it without an answer. `delay` waits `seconds`
-        first. Returns the fault, whose `hits` counts.
+        without doing anything, `drop_after` does everything and closes it without an answer; `then` is called right
+        before it is closed. `delay` waits `seconds` first. Returns the fault, whose `hits` counts.
         """
         answer = body or {"message": "Server Error", "documentation_url": "", "status": str(status)}
-        fault = Fault(
-            method.upper(), re.compile(path_regex), kind, status, times, seconds, dict(headers or {}), answer, when
-        )
+        regex = re.compile(path_regex)
+        fault = Fault(method.upper(), regex, kind, status, times, seconds, dict(headers or {}), answer, when, then)
         self.waiting.append(fault)
         return fault
 
@@ -157,6 +158,7 @@ class Gate:
         if fault and fault.kind in ("drop_before", "drop_after"):
             if fault.kind == "drop_after":
                 await self._app(scope, replay, _discard)
+            fault.then()
             await self._drop(scope, receive)
         elif fault and fault.kind == "status":
             await JSONResponse(fault.body, fault.status, fault.headers)(scope, replay, answer)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,11 +23,12 @@ from orchestrator.errors import BudgetExhausted
 from orchestrator.quotas import named, turns
 from orchestrator.state import CallRecord, Purpose, phase_of
 from orchestrator.store.database import Database
-from orchestrator.store.schema import accounts, calls
+from orchestrator.store.schema import accounts, calls, runs
 from orchestrator.store.uninterrupted import uninterrupted
 
 # More than any account holds: the cap of an account that was not opened with one.
 _NO_CAP = 2**63 - 1
+_LOST = re.compile(r"([0-9]+) call\(s\) were in flight when a process died; each counts at its reservation\.")
 # Statements of the hot path are built once: building one costs as much as running it.
 _TAKE = (
     update(accounts)
@@ -167,7 +169,10 @@ class Ledger:
             self._known = None
 
     async def recover(self) -> int:
-        """Count every call that a dead process left in flight as spent at its reservation; returns how many."""
+        """Count every call that a dead process left in flight as spent at its reservation; returns how many.
+
+        The run's notes say how many that were so far: each process that dies adds to it.
+        """
         async with self._database.fenced(self._run_id, self._fence) as connection:
             rows = await connection.execute(
                 select(calls.c.id, calls.c.task_id, calls.c.reserved, calls.c.accounts).where(
@@ -177,6 +182,11 @@ class Ledger:
             left = [LedgerCall(row.id, row.task_id, row.reserved, tuple(json.loads(row.accounts))) for row in rows]
             for call in left:
                 await _lose(connection, call)
+            if left:
+                own = runs.c.id == self._run_id
+                notes = json.loads((await connection.execute(select(runs.c.notes).where(own))).scalar_one())
+                noted = json.dumps(_with_lost(notes, len(left)))
+                await connection.execute(update(runs).where(own).values(notes=noted))
         self._known = None
         return len(left)
 
@@ -302,6 +312,13 @@ async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount
 
 async def _book(connection: AsyncConnection, charged: tuple[str, ...], reserved: int, cost: int) -> None:
     await connection.execute(_BOOK, [{"account": one, "held": reserved, "paid": cost} for one in sorted(charged)])
+
+
+def _with_lost(notes: Sequence[str], lost: int) -> list[str]:
+    """Return a run's notes with so many more calls that were in flight when a process died."""
+    before = sum(int(found[1]) for note in notes if (found := _LOST.fullmatch(note)))
+    others = [note for note in notes if not _LOST.fullmatch(note)]
+    return [*others, f"{before + lost} call(s) were in flight when a process died; each counts at its reservation."]
 
 
 async def _lose(connection: AsyncConnection, call: LedgerCall) -> None:

@@ -25,7 +25,7 @@ from bot.rules import rules_of
 from bot.settings import Settings
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
-from orchestrator.github.auth import GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.report import report
 
 HOUR_SECONDS = 3600.0

@@ -157,3 +157,11 @@ async def end_state(scene: Scene) -> EndState:
         ),
         "statuses": sorted((it.context, it.state) for it in repo.statuses),
     }
+
+
+def unlike(expected: object, actual: object) -> tuple[object, object]:
+    """Return what of two values is not alike, of lists the items that are not in both."""
+    if not isinstance(expected, list) or not isinstance(actual, list):
+        return expected, actual
+    missing, more = ([it for it in one if it not in other] for one, other in ((expected, actual), (actual, expected)))
+    return (missing, more) if missing or more else (expected, actual)

@@ -13,7 +13,6 @@ from tests.loopback import Script
 pytestmark = pytest.mark.slow
 
 _ALWAYS = [("POST", r"/git/commits$"), ("POST", r"/check-runs$"), ("PATCH", r"/issues/comments/\d+$")]
-OPENING = [*_ALWAYS, ("POST", r"/git/refs$"), ("POST", r"/pulls$")]
 GOING_ON = [*_ALWAYS, ("PATCH", r"/git/refs/.*$"), ("PATCH", r"/pulls/\d+$")]
 KINDS: list[Literal["drop_before", "drop_after"]] = ["drop_before", "drop_after"]
 
@@ -48,26 +47,6 @@ async def _assert_one_of_everything(stage: Stage, run: Asked, asked: Asked, ende
     assert report.endswith(f"<!-- orchestrator:report run={run.run_id} -->")
     assert scene.reactions(asked.comment) == ["eyes", ended]
     assert stage.reserved() == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("method", "path"), OPENING)
-async def test_a_bot_killed_while_it_builds_an_approved_plan_builds_it_once(
-    stage: Stage, method: str, path: str, kind: Literal["drop_before", "drop_after"]
-) -> None:
-    stage.models.script = Script(tasks=2)
-    scene = await stage.scene()
-    async with stage.bot():
-        plan = await scene.command("/orchestrate plan")
-        await plan.reacted("rocket")
-        await plan.settled()
-
-    approve = await _killed(stage, plan, "/orchestrate approve", kind, method, path)
-    await _assert_one_of_everything(stage, plan, approve)
-
-    assert len(await messages(plan)) == 1
-    assert scene.checks() == GOOD_CHECKS
-    assert stage.generated() == ["part-1", "part-2"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -116,16 +115,6 @@ async def scene(stage: Stage) -> Scene:
     return await stage.scene()
 
 
-@pytest.mark.slow
-async def test_a_bot_killed_right_after_it_accepted_the_delivery_takes_it_up_again(stage: Stage, scene: Scene) -> None:
-    slow = scene.hub.faults.add(method="GET", path_regex=f"/repos/{scene.repository}", kind="delay", seconds=1.0)
-
-    killed = await _killed_when(stage, scene, lambda: slow.hits, "the first request to GitHub")
-
-    assert (killed.calls, scene.writes()) == (0, [])
-    await _assert_it_ends_as_if_undisturbed(stage, killed, lost=0)
-
-
 async def _killed_after_answers(stage: Stage, scene: Scene, count: int) -> Killed:
     """Kill the bot when `count` answers have arrived and it waits for the next one."""
     stage.models.hold_after(count)
@@ -142,14 +131,6 @@ async def test_a_bot_killed_in_the_middle_of_building_goes_on_with_the_next_task
     await _assert_it_ends_as_if_undisturbed(stage, killed, lost=1)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("answers", [1, 2, 3, 5, 6])
-async def test_a_bot_killed_after_any_other_answer_goes_on_from_there(stage: Stage, scene: Scene, answers: int) -> None:
-    killed = await _killed_after_answers(stage, scene, answers)
-
-    await _assert_it_ends_as_if_undisturbed(stage, killed, lost=1)
-
-
 async def test_a_bot_killed_after_opening_the_pull_request_and_before_its_checks_finds_it_again(
     stage: Stage, scene: Scene
 ) -> None:
@@ -161,43 +142,6 @@ async def test_a_bot_killed_after_opening_the_pull_request_and_before_its_checks
     assert len(scene.hub.pull_requests(scene.repository)) == 1
     assert scene.checks() == {}
     await _assert_it_ends_as_if_undisturbed(stage, killed, lost=0)
-
-
-@pytest.mark.slow
-async def test_a_bot_killed_before_it_learns_that_the_pull_request_is_open_opens_no_second_one(
-    stage: Stage, scene: Scene
-) -> None:
-    dropped = scene.hub.faults.add(method="POST", path_regex=r"/pulls$", kind="drop_after")
-
-    killed = await _killed_when(
-        stage, scene, lambda: dropped.hits and scene.hub.pull_requests(scene.repository), "the opening"
-    )
-
-    await _assert_it_ends_as_if_undisturbed(stage, killed, lost=0)
-
-
-WRITES = [
-    ("POST", r"/reactions$"),
-    ("POST", r"/issues/\d+/comments$"),
-    ("POST", r"/git/commits$"),
-    ("POST", r"/git/refs$"),
-    ("POST", r"/check-runs$"),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-@pytest.mark.parametrize(("method", "path"), WRITES)
-async def test_a_bot_killed_at_any_other_write_makes_nothing_twice(
-    stage: Stage, scene: Scene, method: str, path: str, kind: Literal["drop_before", "drop_after"]
-) -> None:
-    dropped = scene.hub.faults.add(method=method, path_regex=path, kind=kind)
-
-    killed = await _killed_when(stage, scene, lambda: dropped.hits, f"{method} {path}")
-
-    # A question may have been on its way to a model, beside the first comment.
-    lost = len(stage.rows("SELECT id FROM calls WHERE state = 'reserved'"))
-    await _assert_it_ends_as_if_undisturbed(stage, killed, lost=lost)
 
 
 @pytest.mark.slow

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal
 
 import pytest
 
@@ -77,27 +76,3 @@ async def test_a_bot_killed_while_a_rounds_models_answer_goes_on_with_what_was_o
     assert [it.purpose for it in calls].count("architecture") == 1
     assert len({it.prompt for it in calls if it.purpose == "decompose"}) == 1
     assert not any("And this." in it.prompt for it in calls)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", r"/git/commits$"),
-        ("PATCH", r"/git/refs/.*$"),
-        ("PATCH", r"/pulls/\d+$"),
-        ("POST", r"/comments/\d+/replies$"),
-        ("POST", r"/check-runs$"),
-    ],
-)
-async def test_a_bot_killed_at_any_write_of_a_round_makes_nothing_twice(
-    stage: Stage, method: str, path: str, kind: Literal["drop_before", "drop_after"]
-) -> None:
-    asked = await _opened(stage)
-    await on_line(asked, MAINTAINER, "Say what it adds.")
-    dropped = asked.scene.hub.faults.add(method=method, path_regex=path, kind=kind)
-
-    round_ = await _killed(stage, asked, lambda: dropped.hits, f"{method} {path}")
-
-    await _assert_it_ends_once(stage, asked, round_)

@@ -11,7 +11,17 @@ import pytest_asyncio
 
 from bot.localhub.faults import RecordedRequest
 from tests.e2e.conversing import conversable, plan_approve_cancel_and_resume, revise_twice_and_review
-from tests.e2e.end_state import EndState, Scenario, Write, end_state, plan_approve_and_ask, run, write_of, writes
+from tests.e2e.end_state import (
+    EndState,
+    Scenario,
+    Write,
+    end_state,
+    plan_approve_and_ask,
+    run,
+    unlike,
+    write_of,
+    writes,
+)
 from tests.e2e.stage import House, Scene, open_stage
 from tests.loopback import Script
 
@@ -83,14 +93,6 @@ async def disturbed(scene: Scene, scenario: Scenario, write: Write, kind: str) -
     await scenario(scene)
     assert fault.hits == 1, f"{write} never came"
     return await end_state(scene)
-
-
-def unlike(expected: object, actual: object) -> tuple[object, object]:
-    """Return what of two values is not alike, of lists the items that are not in both."""
-    if not isinstance(expected, list) or not isinstance(actual, list):
-        return expected, actual
-    missing, more = ([it for it in one if it not in other] for one, other in ((expected, actual), (actual, expected)))
-    return (missing, more) if missing or more else (expected, actual)
 
 
 async def differences(

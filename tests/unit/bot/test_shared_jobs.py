@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import GitHubError
@@ -245,3 +246,25 @@ async def test_what_was_accepted_without_a_queue_is_taken_up_at_the_start(databa
     worker = Worker()
     async with process(database, worker):
         await until(lambda: worker.done == ["d-1"])
+
+
+async def test_a_process_that_only_seemed_dead_takes_its_own_work_over_and_ends_it_once(database: Database) -> None:
+    # given: a process at work whose last heartbeat is long ago
+    worker = Worker(gate=asyncio.Event())
+    assert worker.gate is not None
+    async with process(database, worker, runs_at_once=2, stalled_after=300) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: worker.began == ["d-1"])
+        async with database.transaction() as connection:
+            await connection.execute(text("UPDATE procrastinate_workers SET last_heartbeat = 'epoch'"))
+        # when: another one that starts queues the work again, and leaves
+        async with process(database, Worker(gate=asyncio.Event())):
+            pass
+        await until(lambda: worker.began == ["d-1", "d-1"])
+        working = len(jobs.working)
+        worker.gate.set()
+        await until(lambda: jobs.working == ())
+        # then
+        assert working == 2
+        assert await left(database) == []
+        assert (jobs.finished.done, jobs.finished.failed) == (1, 0)

@@ -94,3 +94,24 @@ async def test_a_fault_may_wait_for_a_request_of_its_own(hub: LocalHub) -> None:
 
     assert [answer.status_code for answer in answers] == [201, 502, 201]
     assert fault.hits == 1
+
+
+@pytest.mark.parametrize(("kind", "written"), [("drop_before", 0), ("drop_after", 1)])
+async def test_what_comes_with_a_dropped_connection_comes_before_the_client_knows(
+    hub: LocalHub, kind: Kind, written: int
+) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    seen = []
+
+    async with http(hub) as client:
+        asked = asyncio.ensure_future(client.post(COMMENTS, json={"body": "x"}))
+        hub.faults.add(
+            method="POST",
+            path_regex="/comments$",
+            kind=kind,
+            then=lambda: seen.append((asked.done(), len(hub.comments("octo/demo")))),
+        )
+        with pytest.raises(httpx2.TransportError):
+            await asked
+
+    assert seen == [(False, written)]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
 from orchestrator.errors import BudgetExhausted
 from orchestrator.state import Purpose
 from orchestrator.store import Database, Ledger, LedgerCall, RunStore
+from orchestrator.store.schema import runs
 
 PICO = 10**12
 
@@ -77,3 +80,22 @@ async def test_a_run_keeps_under_the_cap_that_a_later_run_lowers(database: Datab
     await opened(database, "low", {"org": 2 * PICO})
     with pytest.raises(BudgetExhausted, match=r"the budget of org has \$2\.0000 of \$2\.00 left"):
         await reserved(high, "high", 3 * PICO)
+
+
+async def test_a_run_notes_how_many_calls_all_processes_that_died_have_left_in_flight(database: Database) -> None:
+    notes = []
+    # given: two processes that die one after the other, the first with two calls in flight
+    for calls in (2, 1, 0):
+        ledger = await opened(database, "r", {"org": 100 * PICO})
+        # when
+        await ledger.recover()
+        # then
+        async with database.reading() as connection:
+            notes.append(json.loads((await connection.execute(select(runs.c.notes))).scalar_one()))
+        for number in range(calls):
+            await reserved(ledger, "r", 10, f"t{number}")
+    assert notes == [
+        [],
+        ["2 call(s) were in flight when a process died; each counts at its reservation."],
+        ["3 call(s) were in flight when a process died; each counts at its reservation."],
+    ]
