@@ -18,7 +18,7 @@ from jwt import PyJWTError
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
 from orchestrator.github.client import MINUTE_SECONDS, Allowed, RepositoryClient, Session, Sleep
-from orchestrator.github.etags import read_conditionally
+from orchestrator.github.etags import connected
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.permissions import WORKFLOW_LOGIN
 from orchestrator.github.stage import Stage
@@ -166,7 +166,7 @@ class GitHubConnection:
         """Return a client that acts as the App itself, to be closed by the caller; raises `ValueError` for a token."""
         if self.app is None:
             raise ValueError("a token acts, and no App")
-        return GithubIntegration(auth=self.app, **self._settings())
+        return connected(GithubIntegration(auth=self.app, **self._settings()), self.api_url)
 
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
@@ -185,7 +185,7 @@ class GitHubConnection:
             integration.close()
 
     def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
-        integration = GithubIntegration(auth=app, **self._settings())
+        integration = connected(GithubIntegration(auth=app, **self._settings()), self.api_url)
         try:
             found = integration.get_app()
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
@@ -204,7 +204,7 @@ class GitHubConnection:
             integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
-        return read_conditionally(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
+        return connected(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
 
     def _settings(self) -> dict[str, Any]:
         return {
