@@ -17,7 +17,17 @@ from jwt import PyJWTError
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.client import MINUTE_SECONDS, Allowed, RepositoryClient, Session, Sleep
+from orchestrator.github.client import (
+    ATTEMPTS,
+    MINUTE_SECONDS,
+    Allowed,
+    RepositoryClient,
+    Session,
+    Sleep,
+    Unreachable,
+    backoff,
+    is_limited,
+)
 from orchestrator.github.etags import connected
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.permissions import WORKFLOW_LOGIN
@@ -141,12 +151,19 @@ class GitHubConnection:
     async def app_slug(self) -> str | None:
         """Return the App's own name, as in `@name`; None for a token.
 
-        Raises `GitHubError` when GitHub does not say.
+        Raises `GitHubError` when GitHub does not say, also when asked again.
         """
         if self.app is None:
             return None
-        if self._slug is None:
-            self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+        attempt = 0
+        while self._slug is None:
+            attempt += 1
+            try:
+                self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+            except Unreachable:
+                if attempt == ATTEMPTS:
+                    raise
+                await self.sleep(backoff(attempt))
         return self._slug
 
     async def app_owner(self) -> str | None:
@@ -196,7 +213,8 @@ class GitHubConnection:
                 hint="Set GITHUB_APP_PRIVATE_KEY to the whole .pem file that GitHub made.",
             ) from error
         except (GithubException, requests.RequestException) as error:
-            raise GitHubError(
+            refused = isinstance(error, GithubException) and error.status < 500 and not is_limited(error)
+            raise (GitHubError if refused else Unreachable)(
                 f"GitHub did not say which App this is ({type(error).__name__}).",
                 hint="Check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY and GITHUB_API_URL.",
             ) from error

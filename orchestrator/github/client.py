@@ -262,7 +262,7 @@ class RepositoryClient:
 
         A limit holds for every other call of the installation too.
         """
-        limited = _limited(error)
+        limited = is_limited(error)
         if not limited and error.status < 500:
             return None
         wait = _asked_for(error) if limited else _seconds(_headers(error).get("retry-after"))
@@ -294,7 +294,7 @@ def _age(session: Session) -> float:
     return time.monotonic() - session.minted_at
 
 
-def _limited(error: GithubException) -> bool:
+def is_limited(error: GithubException) -> bool:
     """Tell whether GitHub refused a call for its primary or a secondary limit."""
     headers = _headers(error)
     return error.status == 429 or (
@@ -335,7 +335,7 @@ def _translated(what: str, error: GithubException, *, ambiguous: bool) -> GitHub
     said = _said(error)
     if ambiguous:
         return AmbiguousWrite(f"GitHub answered {error.status} while we tried to {what}; it may have happened.")
-    if error.status >= 500 or _limited(error):
+    if error.status >= 500 or is_limited(error):
         return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=LATER)
     return NotFound(what, 404, said) if error.status == 404 else Refused(what, error.status, said)
 

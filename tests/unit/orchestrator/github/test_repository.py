@@ -110,6 +110,7 @@ async def test_sec_20_a_clone_slower_than_its_limit_is_stopped(scene: Scene, tmp
         await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=token, limits=CloneLimits(seconds=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["info/refs", "git-upload-pack"])
 @pytest.mark.parametrize(
     ("kind", "status"),
