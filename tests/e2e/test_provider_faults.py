@@ -15,7 +15,8 @@
 | no JSON                   | completed   | `no_model`: sent an answer from … that cannot be decoded            |
 | hang                      | completed   | `no_model`: gave no answer from … within … seconds                  |
 
-Each once, for ever, and for ever while another provider may be asked, which then does all: by the real SDKs over HTTP.
+Each once, for ever, and (but for the slow and the hanging, which take minutes) for ever while two others may be asked,
+which then do all: by the real SDKs over HTTP.
 All providers of a row run at once, each in a database of its own.
 """
 
@@ -50,12 +51,14 @@ version: 1
 project: {title: Sample library, description: A sample library., success_criteria: Every part has a test.}
 validation: {validators: [python_syntax]}
 """
-CALL_SECONDS = 2.0
+CALL_SECONDS = 4.0
 TRIES = 2
 ANSWERS = 2
 PATIENCE = Persistence(tries=TRIES, first_wait=0.01, longest_wait=2.0, answers=ANSWERS, call_seconds=60.0)
 SHORT = Persistence(tries=TRIES, first_wait=0.01, longest_wait=2.0, answers=ANSWERS, call_seconds=CALL_SECONDS)
 UNDISTURBED = ("architecture", "decompose", "generate", "review", "evaluate")
+EVERYBODY = ("openai", "anthropic", "deepseek")
+"""Two are left when one is down: whoever writes does not review."""
 LONGEST_SECONDS = 240.0
 """Far more than any row takes; without a deadline of its own a run that hangs would go on for ever."""
 NO_MODEL = (
@@ -92,7 +95,7 @@ def _status(code: int) -> Row:
 LIMITS = r"{provider} limits the rate of calls to {model}: the script says so"
 BROKE = r"{provider} could not serve {model}: the connection broke before the whole answer came"
 CUT = r"{provider}'s {model}: it was cut off at the output limit"
-NO_ANSWER = r"{provider} gave no answer from {model} within 2 seconds"
+NO_ANSWER = r"{provider} gave no answer from {model} within 4 seconds"
 ROWS: dict[str, Row] = {
     "slow within the deadline": Row(Answer("", delay=0.5), once=1),
     "slow beyond the deadline": Row(Answer("", delay=CALL_SECONDS + 1), NO_ANSWER, short=True),
@@ -238,7 +241,7 @@ async def test_a_fault_that_stays_ends_the_run_and_says_which_provider_did_what(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [name for name, row in ROWS.items() if row.tells])
+@pytest.mark.parametrize("fault", [name for name, row in ROWS.items() if row.tells and not row.short])
 async def test_where_another_provider_may_be_asked_it_does_what_the_first_one_cannot(
     tmp_path: Path, fault: str
 ) -> None:
@@ -253,14 +256,13 @@ async def test_where_another_provider_may_be_asked_it_does_what_the_first_one_ca
 
         # when
         async with asyncio.timeout(LONGEST_SECONDS):
-            patience = SHORT if row.short else PATIENCE
-            ended = await run(server, tmp_path / "home", ("openai", "anthropic"), patience, follow)
-        ended = _with_calls(ended, server, ("openai", "anthropic"))
+            ended = await run(server, tmp_path / "home", EVERYBODY, PATIENCE, follow)
+        ended = _with_calls(ended, server, EVERYBODY)
     # then
     assert ended.state.status.value == "completed", ended.reason
     assert {provider for provider, _ in failed} == {"openai"}
     assert len(failed) == len([call for call in ended.calls if call.provider == "openai"])
-    assert [call.purpose for call in ended.calls if call.provider == "anthropic"] == list(UNDISTURBED)
+    assert [call.purpose for call in ended.calls if call.provider != "openai"] == list(UNDISTURBED)
     assert ended.spent >= billed(ended.calls)
     assert ended.reserved == 0
     assert children() == before
