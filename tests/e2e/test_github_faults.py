@@ -32,7 +32,7 @@ import pytest_asyncio
 from tests.e2e.conversing import conversable, revise_twice_and_review
 from tests.e2e.end_state import Scenario, end_state, ended, run
 from tests.e2e.endpoints import ELSEWHERE, FAULTS, break_at, endpoints, writes
-from tests.e2e.stage import Bot, House, Scene, Stage, open_stage
+from tests.e2e.stage import Bot, House, Scene, Stage, open_stage, until
 from tests.e2e.test_every_write_fails_once import unlike
 from tests.loopback import Script
 
@@ -200,6 +200,8 @@ async def first_attempts(stage: Stage, bot: Bot, scenes: Iterable[Scene]) -> Non
     """Wait until the first attempt of each scene has failed, or has ended all the same."""
     query = "SELECT DISTINCT repository FROM deliveries WHERE state NOT IN ('done', 'ignored')"
     names = {scene.repository for scene in scenes}
-    async with asyncio.timeout(900):
-        while names & {str(name) for (name,) in stage.rows(query)} - failures(bot).keys():
-            await asyncio.sleep(1)
+
+    def over() -> bool:
+        return not (names & {str(name) for (name,) in stage.rows(query)} - failures(bot).keys())
+
+    await until(over, "the end of every first attempt", 900)
