@@ -110,8 +110,8 @@ FAILURE_KINDS = ("rate_limited", "unavailable", "rejected", "refused", "cut_off"
 class UnusableAnswers(OrchestratorError):
     """Models answered, and none of the answers could be used; `models` are those that gave them."""
 
-    def __init__(self, message: str, *, models: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, hint: str = "", models: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
         self.models = models
 
 
@@ -177,7 +177,11 @@ class Gateway:
             raise poor
         said = "; ".join(dict.fromkeys(why for _, why in failures))
         if unusable:
-            raise UnusableAnswers(f"No usable answer to the {question.purpose} call. {said}", models=tuple(unusable))
+            raise UnusableAnswers(
+                f"No usable answer to the {question.purpose} call. {said}",
+                hint="Go on with the run to ask again, or allow models of other providers.",
+                models=tuple(unusable),
+            )
         raise NoModel(
             f"Every provider failed at the {question.purpose} call. {said}",
             hint=" ".join(hints) or "Check the keys and the providers' status, then go on with the run.",
@@ -186,7 +190,7 @@ class Gateway:
 
     async def _usable(self, question: Question, model: ModelProfile, kind: type[Reply]) -> Reply:
         """Ask one model until its answer follows the schema; each time it does not, tell it what was wrong."""
-        complaint = ""
+        wrong = complaint = ""
         for number in range(self.persistence.answers):
             prompt = question.prompt.prompt + (f"\nYour last answer could not be used: {complaint}\n" if number else "")
             request = CompletionRequest(
@@ -205,17 +209,18 @@ class Gateway:
             )
             if completion.finish is Finish.REFUSAL:
                 told("refused", last=True)
-                raise UnusableAnswers("the model refused to answer")
+                raise UnusableAnswers(f"{model.provider}'s {model.id}: it refused to answer")
             if completion.finish is Finish.LENGTH:
                 told("cut_off")
-                complaint = "it was cut off at the output limit; answer more briefly, in one complete JSON object"
+                wrong = "it was cut off at the output limit"
+                complaint = f"{wrong}; answer more briefly, in one complete JSON object"
                 continue
             try:
                 return parse(completion.text, kind)
             except ValueError as error:
                 told("malformed")
-                complaint = str(error)
-        raise UnusableAnswers(complaint)
+                wrong = complaint = str(error)
+        raise UnusableAnswers(f"{model.provider}'s {model.id}: {wrong}")
 
     def _tell_unusable(self, question: Question, model: ModelProfile, kind: str, *, fresh: bool, last: bool) -> None:
         """Tell of an answer that is of no use; one that an earlier process got was told of then."""

@@ -17,7 +17,9 @@ from bot.localhub.state import JSON
 MOST_BODY = 100 * 1024 * 1024
 """GitHub refuses larger pushes and files; so does this."""
 
-Kind = Literal["status", "drop_before", "drop_after", "delay"]
+Kind = Literal["status", "drop_before", "drop_after", "delay", "malformed", "page", "truncated"]
+_SPOILT = ("malformed", "page", "truncated")
+_PAGE = b"<!DOCTYPE html><title>Bad gateway</title><p>The server is busy. Try again.</p>"
 
 
 @dataclass
@@ -80,7 +82,9 @@ class Faults:
 
         `status` answers so, with `headers` and `body`, without doing anything. `drop_before` closes the connection
         without doing anything, `drop_after` does everything and closes it without an answer; `then` is called right
-        before it is closed. `delay` waits `seconds` first. Returns the fault, whose `hits` counts.
+        before it is closed. `delay` waits `seconds` first. Three do everything and spoil the answer: of `malformed`
+        only the first half of the body is there, `truncated` breaks the connection in the middle of it, and `page` is
+        an HTML page in its place, as a proxy sends one. Returns the fault, whose `hits` counts.
         """
         answer = body or {"message": "Server Error", "documentation_url": "", "status": str(status)}
         regex = re.compile(path_regex)
@@ -160,6 +164,8 @@ class Gate:
                 await self._app(scope, replay, _discard)
             fault.then()
             await self._drop(scope, receive)
+        elif fault and fault.kind in _SPOILT:
+            await self._spoil(fault.kind, scope, receive, replay, answer)
         elif fault and fault.kind == "status":
             await JSONResponse(fault.body, fault.status, fault.headers)(scope, replay, answer)
         elif len(body) > MOST_BODY:
@@ -167,8 +173,32 @@ class Gate:
         else:
             await self._app(scope, replay, answer)
 
-    async def _drop(self, scope: Scope, receive: Receive) -> None:
-        self._connections[tuple(scope["client"])].abort()
+    async def _spoil(self, kind: Kind, scope: Scope, receive: Receive, replay: Receive, answer: Send) -> None:
+        """Let the application answer, and spoil what it said."""
+        said: list[Message] = []
+
+        async def hear(message: Message) -> None:
+            said.append(message)
+
+        await self._app(scope, replay, hear)
+        begin, whole = said[0], b"".join(message.get("body", b"") for message in said[1:])
+        body = _PAGE if kind == "page" else whole[: len(whole) // 2]
+        headers = [it for it in begin["headers"] if it[0] not in (b"content-length", b"content-type")]
+        promised = len(whole) if kind == "truncated" else len(body)
+        content_type = b"text/html" if kind == "page" else dict(begin["headers"]).get(b"content-type", b"")
+        headers += [(b"content-length", b"%d" % promised), (b"content-type", content_type)]
+        await answer({**begin, "headers": headers})
+        await answer({"type": "http.response.body", "body": body, "more_body": promised != len(body)})
+        if promised != len(body):
+            await self._drop(scope, receive, sent=True)
+
+    async def _drop(self, scope: Scope, receive: Receive, *, sent: bool = False) -> None:
+        """Break the connection; what was `sent` on it still arrives."""
+        connection = self._connections[tuple(scope["client"])]
+        if sent:
+            connection.close()
+        else:
+            connection.abort()
         # Until the server knows that the client is gone it would answer 500.
         while (await receive())["type"] != "http.disconnect":
             pass

@@ -99,8 +99,9 @@ class Bot:
         return loaded if loaded["status"] == "queued" else valid(loaded)
 
     def logged(self) -> list[dict[str, Any]]:
-        """Return what it logged so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        """Return what it logged so far, without a line that is still being written."""
+        whole = self.log.read_text().rpartition("\n")[0]
+        return [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
 
 
 @dataclass

@@ -18,8 +18,18 @@ from jwt.algorithms import RSAAlgorithm
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.api.client import MINUTE_SECONDS, Allowed, RepositoryClient, Session, Sleep
-from orchestrator.github.api.etags import read_conditionally
+from orchestrator.github.api.client import (
+    ATTEMPTS,
+    MINUTE_SECONDS,
+    Allowed,
+    RepositoryClient,
+    Session,
+    Sleep,
+    Unreachable,
+    backoff,
+    is_limited,
+)
+from orchestrator.github.api.etags import connected
 from orchestrator.github.api.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.api.publisher import Effects, Publisher
 from orchestrator.github.rendering.permissions import WORKFLOW_LOGIN
@@ -144,12 +154,19 @@ class GitHubConnection:
     async def app_slug(self) -> str | None:
         """Return the App's own name, as in `@name`; None for a token.
 
-        Raises `GitHubError` when GitHub does not say.
+        Raises `GitHubError` when GitHub does not say, also when asked again.
         """
         if self.app is None:
             return None
-        if self._slug is None:
-            self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+        attempt = 0
+        while self._slug is None:
+            attempt += 1
+            try:
+                self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+            except Unreachable:
+                if attempt == ATTEMPTS:
+                    raise
+                await self.sleep(backoff(attempt))
         return self._slug
 
     async def app_owner(self) -> str | None:
@@ -190,7 +207,7 @@ class GitHubConnection:
         """Return a client that acts as the App itself, to be closed by the caller; raises `ValueError` for a token."""
         if self.app is None:
             raise ValueError("a token acts, and no App")
-        return GithubIntegration(auth=self.app, **self._settings())
+        return connected(GithubIntegration(auth=self.app, **self._settings()), self.api_url)
 
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
@@ -209,7 +226,7 @@ class GitHubConnection:
             integration.close()
 
     def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
-        integration = GithubIntegration(auth=app, **self._settings())
+        integration = connected(GithubIntegration(auth=app, **self._settings()), self.api_url)
         try:
             found = integration.get_app()
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
@@ -220,7 +237,8 @@ class GitHubConnection:
                 hint="Set GITHUB_APP_PRIVATE_KEY to the whole .pem file that GitHub made.",
             ) from error
         except (GithubException, requests.RequestException) as error:
-            raise GitHubError(
+            refused = isinstance(error, GithubException) and error.status < 500 and not is_limited(error)
+            raise (GitHubError if refused else Unreachable)(
                 f"GitHub did not say which App this is ({type(error).__name__}).",
                 hint="Check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY and GITHUB_API_URL.",
             ) from error
@@ -228,7 +246,7 @@ class GitHubConnection:
             integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
-        return read_conditionally(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
+        return connected(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
 
     def _settings(self) -> dict[str, Any]:
         return {

@@ -73,7 +73,7 @@ class AmbiguousWrite(Unreachable):
     """A write was sent and its answer lost, so that it may or may not have happened."""
 
 
-_LATER = "Check the network and GITHUB_API_URL; a run goes on where it stopped when it is started again."
+LATER = "Check the network and GITHUB_API_URL; a run goes on where it stopped when it is started again."
 _HINTS = {
     401: "Check the App's private key, or the token; it may have expired or been revoked.",
     403: "Check the permissions of the App or the workflow's token.",
@@ -217,7 +217,7 @@ class RepositoryClient:
                     raise AmbiguousWrite(f"GitHub's answer was lost while we tried to {what}.") from error
                 if attempt == ATTEMPTS:
                     raise _unreachable(what, error) from error
-                wait = _backoff(attempt)
+                wait = backoff(attempt)
             await self.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
@@ -232,7 +232,7 @@ class RepositoryClient:
             except LOST as error:
                 if attempt == ATTEMPTS:
                     raise _unreachable(what, error) from error
-                wait = _backoff(attempt)
+                wait = backoff(attempt)
             await self.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
@@ -253,7 +253,7 @@ class RepositoryClient:
             waited += seconds
             if waited > MAX_WAIT_SECONDS:
                 raise Unreachable(
-                    f"GitHub limits this installation for {seconds:.0f} s more, so it could not {what}.", hint=_LATER
+                    f"GitHub limits this installation for {seconds:.0f} s more, so it could not {what}.", hint=LATER
                 )
             await self.sleep(seconds)
 
@@ -262,14 +262,14 @@ class RepositoryClient:
 
         A limit holds for every other call of the installation too.
         """
-        limited = _limited(error)
+        limited = is_limited(error)
         if not limited and error.status < 500:
             return None
         wait = _asked_for(error) if limited else _seconds(_headers(error).get("retry-after"))
         if wait is None and limited:
             wait = self.limited_seconds * 2 ** (attempt - 1)
         if wait is None:
-            wait = _backoff(attempt)
+            wait = backoff(attempt)
         if limited:
             self.limits.pause(wait)
         return wait if wait <= MAX_WAIT_SECONDS else None
@@ -294,7 +294,7 @@ def _age(session: Session) -> float:
     return time.monotonic() - session.minted_at
 
 
-def _limited(error: GithubException) -> bool:
+def is_limited(error: GithubException) -> bool:
     """Tell whether GitHub refused a call for its primary or a secondary limit."""
     headers = _headers(error)
     return error.status == 429 or (
@@ -325,7 +325,8 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text and text.isascii() and text.isdigit() else None
 
 
-def _backoff(attempt: int) -> float:
+def backoff(attempt: int) -> float:
+    """Return the seconds to wait after failed try `attempt`, counted from 1."""
     # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     return random.uniform(0, min(20.0, 0.5 * 2**attempt))  # noqa: S311  (spreads load, hides nothing)
 
@@ -334,8 +335,8 @@ def _translated(what: str, error: GithubException, *, ambiguous: bool) -> GitHub
     said = _said(error)
     if ambiguous:
         return AmbiguousWrite(f"GitHub answered {error.status} while we tried to {what}; it may have happened.")
-    if error.status >= 500 or _limited(error):
-        return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=_LATER)
+    if error.status >= 500 or is_limited(error):
+        return Unreachable(f"GitHub would not {what}: {error.status} {said}".rstrip(), hint=LATER)
     return NotFound(what, 404, said) if error.status == 404 else Refused(what, error.status, said)
 
 
@@ -351,4 +352,4 @@ def _said(error: GithubException) -> str:
 
 
 def _unreachable(what: str, error: Exception) -> Unreachable:
-    return Unreachable(f"GitHub could not be reached to {what} ({type(error).__name__}).", hint=_LATER)
+    return Unreachable(f"GitHub could not be reached to {what} ({type(error).__name__}).", hint=LATER)

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import GitHubError
+from orchestrator.github.api.client import ATTEMPTS, LATER, Sleep, Unreachable, backoff
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/(?!\.{1,2}\Z)[A-Za-z0-9_.-]+\Z")
@@ -45,11 +46,32 @@ _CONFIGURATION = {
     "fetch.writeCommitGraph": "false",
     "gc.auto": "0",
     "http.followRedirects": "false",
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "30",
     "maintenance.auto": "false",
     "protocol.allow": "never",
     "safe.bareRepository": "explicit",
     "submodule.recurse": "false",
 }
+
+
+# How git says that the server was down, over its limits or cut off, or that a proxy answered in its place. GitHub's
+# packs come with a sign of life every five seconds, so that half a minute of silence is no large repository.
+_PASSING = re.compile(
+    r"returned error: (?:408|429|5\d\d)|unable to access '[^']*': (?!The requested URL)|RPC failed; curl|hung up|"
+    r"early EOF|unexpected disconnect|dumb http|bad line length|protocol error|expected .* after|"
+    r"is this a git repository|invalid server response"
+)
+_LIMITED = re.compile(r"returned error: 403")
+
+
+class _GitFailed(GitHubError):
+    """git ended with an error; `said` is all of it."""
+
+    def __init__(self, command: str, said: str) -> None:
+        first = next(iter(said.strip().splitlines()), "it said nothing")[:300]
+        super().__init__(f"git {command} failed: {first}", hint="Check the App's access to contents.")
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +85,19 @@ class CloneLimits:
 
 
 async def clone(
-    server_url: str, repository: str, sha: str, into: Path, *, token: str, limits: CloneLimits | None = None
+    server_url: str,
+    repository: str,
+    sha: str,
+    into: Path,
+    *,
+    token: str,
+    limits: CloneLimits | None = None,
+    sleep: Sleep = asyncio.sleep,
 ) -> None:
     """Fill `into`, which must not exist, with the files of one commit, without a `.git` folder.
 
-    Raises `GitHubError` when the commit cannot be fetched, or is larger or slower than the limits.
+    Raises `Unreachable` when GitHub is down, slow or over its limits, and `GitHubError` when the commit cannot be
+    fetched, or is larger or slower than the limits.
     """
     limits = limits or CloneLimits()
     if not _SHA.match(sha) or not _NAME.match(repository):
@@ -80,9 +110,7 @@ async def clone(
             async with asyncio.timeout(limits.seconds):
                 await _git(into, environment, "init", "--quiet", "--template=", ".")
                 _keep_bytes(folder)
-                address = f"{server_url}/{repository}.git"
-                options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-                await _git(into, environment, "fetch", *options, "--end-of-options", address, sha, limit=limits)
+                await _fetch(into, environment, f"{server_url}/{repository}.git", sha, limits, sleep)
                 await _check_size(into, environment, sha, limits)
                 await _git(into, environment, "read-tree", "--end-of-options", sha)
                 await _git(into, environment, "checkout-index", "--quiet", "--all", "--force")
@@ -146,6 +174,28 @@ def _keep_bytes(folder: Path) -> None:
     (folder / "info" / "attributes").write_text("* -text -ident -filter -working-tree-encoding\n", encoding="ascii")
 
 
+async def _fetch(
+    into: Path, environment: dict[str, str], address: str, sha: str, limits: CloneLimits, sleep: Sleep
+) -> None:
+    """Fetch one commit, trying again what may pass; a secondary limit is a 403 as a missing permission is."""
+    options = ("--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            await _git(into, environment, "fetch", *options, "--end-of-options", address, sha, limit=limits)
+            return
+        except _GitFailed as error:
+            passing = _PASSING.search(error.said) is not None
+            if not passing and not _LIMITED.search(error.said):
+                raise
+            if attempt == ATTEMPTS:
+                if not passing:
+                    raise
+                raise Unreachable(
+                    f"GitHub would not let git fetch the commit: {error.said[:300]}", hint=LATER
+                ) from error
+        await sleep(backoff(attempt))
+
+
 async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: CloneLimits | None = None) -> bytes:
     """Run git and return its standard output; stops it when what it writes passes the limit, or on cancellation."""
     import git
@@ -168,7 +218,7 @@ async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: 
     if too_large and limit:
         raise GitHubError(f"The repository has more than {limit.fetched_bytes // 1024**2} MiB at this commit.")
     if process.returncode != 0:
-        raise GitHubError(f"git {arguments[0]} failed: {_first_line(err)}", hint="Check the App's access to contents.")
+        raise _GitFailed(arguments[0], err.decode("utf-8", "replace"))
     return out
 
 
@@ -176,11 +226,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     """End git with all its helpers, each of which holds the token in its environment."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _first_line(message: bytes) -> str:
-    lines = message.decode("utf-8", "replace").strip().splitlines()
-    return lines[0][:300] if lines else "it said nothing"
 
 
 def _size_of(folder: Path) -> int:

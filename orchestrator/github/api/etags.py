@@ -1,25 +1,32 @@
-"""Reads that cost nothing when nothing has changed: PyGithub's connections, with the ETags of what they have read.
+"""PyGithub's connections: reads cost nothing when nothing has changed, and an answer that is no JSON counts as lost.
 
 GitHub answers a conditional read with 304, which does not count against the primary limit. Its ETags are good for one
 token, so that they live as long as the connection of a session does.
 Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#use-conditional-requests-if-appropriate
+
+A proxy or a gateway may answer in GitHub's place: with a page under status 200, or with half of a body. PyGithub would
+take a page for an object of which nothing is known, and what was read wrong once must not be kept.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
-from github import Github
+from github import Github, GithubIntegration
 from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass, RequestsResponse
 from requests.structures import CaseInsensitiveDict
 
 MOST_KEPT = 100
 LARGEST_KEPT = 256 * 1024
+_WITHOUT_BODY = frozenset({204, 205})
+
+Client = TypeVar("Client", Github, GithubIntegration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,8 @@ class _Memory:
                 self._kept.popitem(last=False)
 
 
-class _Conditional:
-    """What both kinds of connection do: ask whether what was read has changed."""
+class _Connection:
+    """What both kinds of connection do: ask whether what was read has changed, and take nothing but JSON."""
 
     protocol: str
     host: str
@@ -100,16 +107,27 @@ class _Conditional:
         )
         if kept and answer.status_code == 304:
             return _Unchanged(answer, kept)
+        if not stream and answer.ok and answer.status_code not in _WITHOUT_BODY:
+            _check(answer)
         if reads and answer.status_code == 200:
             self._memory.keep(key, answer)
         return RequestsResponse(answer)
 
 
-class _PlainConnection(_Conditional, HTTPRequestsConnectionClass):
+def _check(answer: requests.Response) -> None:
+    """Raise `requests.InvalidJSONError` unless the answer is JSON; GitHub gives a body with every success but 204."""
+    try:
+        json.loads(answer.text)
+    except (ValueError, RecursionError) as error:
+        kind = answer.headers.get("Content-Type", "no content type")
+        raise requests.exceptions.InvalidJSONError(f"{answer.status_code} with {kind} that is no JSON") from error
+
+
+class _PlainConnection(_Connection, HTTPRequestsConnectionClass):
     """Towards a GitHub on this machine."""
 
 
-class _SecureConnection(_Conditional, HTTPSRequestsConnectionClass):
+class _SecureConnection(_Connection, HTTPSRequestsConnectionClass):
     """Towards any other."""
 
 
@@ -117,8 +135,8 @@ class _SecureConnection(_Conditional, HTTPSRequestsConnectionClass):
 _CONNECTION_CLASS = "_Requester__connectionClass"
 
 
-def read_conditionally(client: Github, api_url: str) -> Github:
-    """Return the client with its reads made conditional from now on."""
+def connected(client: Client, api_url: str) -> Client:
+    """Return the client, which speaks over these connections from now on."""
     setattr(
         client.requester, _CONNECTION_CLASS, _SecureConnection if api_url.startswith("https:") else _PlainConnection
     )

@@ -540,11 +540,27 @@ async def test_a_refusal_is_billed_and_goes_to_the_next_model(tmp_path: Path) ->
         assert [state for state, _ in (await one.booked()).calls] == ["settled", "settled"]
 
 
+async def test_what_was_wrong_is_told_of_each_model_and_advice_to_models_is_not_for_people(tmp_path: Path) -> None:
+    cut = billed(GOOD[:20], Finish.LENGTH)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(cut, cut, cut), "anthropic": script("a", "b", "{")})
+        async with gateway.slots.held():
+            with pytest.raises(UnusableAnswers) as caught:
+                await gateway.ask(question(), BOTH, EvaluationReply)
+
+    assert str(caught.value) == (
+        "No usable answer to the evaluate call. openai's first: it was cut off at the output limit; "
+        "anthropic's second: the answer was not JSON: Expecting property name enclosed in double quotes at line 1, "
+        "column 2\n"
+        "Go on with the run to ask again, or allow models of other providers."
+    )
+
+
 async def test_when_no_answer_is_of_use_the_error_says_so(tmp_path: Path) -> None:
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script(billed("No.", Finish.REFUSAL)), "anthropic": script(rejected(400))})
         async with gateway.slots.held():
-            with pytest.raises(UnusableAnswers, match="the model refused to answer; HTTP 400"):
+            with pytest.raises(UnusableAnswers, match="openai's first: it refused to answer; HTTP 400"):
                 await gateway.ask(question(), BOTH, EvaluationReply)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import github
@@ -41,6 +42,43 @@ async def test_a_dropped_connection_loses_the_write_or_only_its_answer(hub: Loca
 
     assert [comment["body"] for comment in hub.comments("octo/demo")] == ["x"] * written
     assert [(it.method, it.path, it.status) for it in hub.requests] == [("POST", f"/api/v3{COMMENTS}", 0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "content_type", "body"),
+    [
+        ("malformed", "application/json", '{"url":'),
+        ("page", "text/html", "<!DOCTYPE html><title>Bad gateway"),
+    ],
+)
+async def test_a_spoilt_answer_has_its_status_and_its_effect(
+    hub: LocalHub, kind: Kind, content_type: str, body: str
+) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    hub.faults.add(method="POST", path_regex="/comments$", kind=kind)
+    async with http(hub) as client:
+        answer = await client.post(COMMENTS, json={"body": "x"})
+
+    assert (answer.status_code, answer.headers["content-type"]) == (201, content_type)
+    assert answer.text.startswith(body)
+    with pytest.raises(json.JSONDecodeError):
+        answer.json()
+    assert [comment["body"] for comment in hub.comments("octo/demo")] == ["x"]
+
+
+async def test_a_truncated_answer_breaks_off_in_its_body(hub: LocalHub) -> None:
+    hub.create_issue("octo/demo", "One", user="alice")
+    hub.faults.add(method="POST", path_regex="/comments$", kind="truncated")
+    received = b""
+    async with http(hub) as client:
+        with pytest.raises(httpx2.RemoteProtocolError, match="complete message body"):  # noqa: PT012
+            async with client.stream("POST", COMMENTS, json={"body": "x"}) as answer:
+                async for part in answer.aiter_bytes():
+                    received += part
+
+    assert received.startswith(b'{"url":')
+    assert [comment["body"] for comment in hub.comments("octo/demo")] == ["x"]
+    assert [it.status for it in hub.requests] == [201]
 
 
 async def test_a_delay_fault_lets_a_client_time_out(hub: LocalHub) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.localhub.faults import Kind
 from orchestrator.bucket import Bucket
 from orchestrator.errors import RunLost, UsageError
 from orchestrator.github.api.access import effective_role, may_command
@@ -34,6 +35,34 @@ async def test_a_read_is_tried_again_after_a_failure(scene: Scene) -> None:
     scene.hub.faults.add(path_regex="matching-refs", kind="status", status=502, times=2)
     assert await head_of(scene.client, "main") is not None
     assert len(scene.waits) == 2
+
+
+@pytest.mark.parametrize("kind", ["malformed", "page", "truncated"])
+async def test_a_spoilt_answer_to_a_read_is_read_again_and_never_kept(scene: Scene, kind: Kind) -> None:
+    # given
+    head = await scene.hub.commit(REPO, {"README.md": "# Two\n"})
+    fault = scene.hub.faults.add(path_regex="matching-refs", kind=kind)
+    # when
+    found = await head_of(scene.client, "main")
+    # then
+    assert (found, await head_of(scene.client, "main")) == (head, head)
+    assert (fault.hits, len(scene.waits)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["malformed", "page", "truncated"])
+async def test_a_write_whose_answer_is_spoilt_may_have_happened(scene: Scene, kind: Kind) -> None:
+    scene.hub.create_issue(REPO, "A", user="maria")
+    scene.hub.faults.add(method="POST", path_regex="/comments$", kind=kind)
+    with pytest.raises(AmbiguousWrite, match="GitHub's answer was lost while we tried to comment"):
+        await _comment(scene)
+    assert len(scene.hub.comments(REPO, 1)) == 1
+
+
+@pytest.mark.parametrize("kind", ["malformed", "page", "truncated"])
+async def test_a_token_whose_answer_is_spoilt_is_minted_again(scene: Scene, kind: Kind) -> None:
+    fault = scene.hub.faults.add(path_regex="/access_tokens$", kind=kind)
+    assert await head_of(scene.client, "main") is not None
+    assert (fault.hits, _mints(scene)) == (1, 2)
 
 
 async def test_a_write_that_is_not_allowed_any_more_is_not_sent_and_reads_go_on(scene: Scene) -> None:

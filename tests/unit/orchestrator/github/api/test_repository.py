@@ -7,7 +7,9 @@ import pytest
 from github import InputGitTreeElement
 from github.Repository import Repository
 
+from bot.localhub.faults import Kind
 from orchestrator.errors import GitHubError
+from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.clone import CloneLimits, clone
 from orchestrator.github.api.pull_requests import open_pull_request
 from orchestrator.github.api.repository import commit_files, head_of, read_text
@@ -96,6 +98,52 @@ async def test_sec_20_a_clone_slower_than_its_limit_is_stopped(scene: Scene, tmp
     scene.hub.faults.add(path_regex="git-upload-pack", kind="delay", seconds=30, times=10)
     with pytest.raises(GitHubError, match="could not be cloned within 1 seconds"):
         await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=token, limits=CloneLimits(seconds=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("endpoint", ["info/refs", "git-upload-pack"])
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("status", 429),
+        ("status", 403),
+        ("status", 502),
+        *((kind, 0) for kind in ("drop_before", "malformed", "page", "truncated")),
+    ],
+)
+async def test_a_clone_goes_on_after_what_passes(
+    scene: Scene, tmp_path: Path, endpoint: str, kind: Kind, status: int
+) -> None:
+    sha = await head_of(scene.client, "main")
+    assert sha is not None
+    token = await scene.client.token()
+    fault = scene.hub.faults.add(path_regex=endpoint, kind=kind, status=status)
+    await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=token, sleep=scene.client.sleep)
+    assert fault.hits == 1
+    assert len(scene.waits) <= 1  # curl itself asks again where a connection that was kept open breaks
+    assert (tmp_path / "base" / "README.md").read_text() == "# Demo\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (502, Unreachable, "GitHub would not let git fetch the commit: "),
+        (403, GitHubError, "git fetch failed: "),
+    ],
+)
+async def test_a_clone_is_given_up_after_five_tries(
+    scene: Scene, tmp_path: Path, status: int, kind: type[GitHubError], said: str
+) -> None:
+    sha = await head_of(scene.client, "main")
+    assert sha is not None
+    token = await scene.client.token()
+    fault = scene.hub.faults.add(path_regex="info/refs", kind="status", status=status, times=100)
+    with pytest.raises(GitHubError) as caught:
+        await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=token, sleep=scene.client.sleep)
+    assert (type(caught.value) is Unreachable) == (kind is Unreachable)
+    assert caught.value.message.startswith(said)
+    assert f"The requested URL returned error: {status}" in caught.value.message
+    assert (fault.hits, len(scene.waits)) == (5, 4)
 
 
 async def test_a_file_is_read_at_a_commit_and_a_missing_one_is_none(scene: Scene) -> None:
