@@ -100,3 +100,12 @@ async def test_runs_are_counted_within_their_hour_by_repository_or_account(datab
     assert [await runs.begun_within(owner, 3600) for owner in ("Octo/demo", "octo", "oct")] == [1, 2, 0]
     clock.now += 700
     assert await runs.begun_within("octo", 3600) == 1
+
+
+async def test_runs_of_a_clock_that_was_a_day_ahead_do_not_count_until_that_day_is_over(
+    database: Database, clock: Clock
+) -> None:
+    clock.now += 24 * 3600
+    await _kept(database, 1, status="completed")
+    clock.now -= 24 * 3600
+    assert await RunStore(database).begun_within("octo", 3600) == 0
