@@ -43,6 +43,7 @@ from bot.jobs import (
 from bot.logs import fields
 from orchestrator.errors import RunLost, StoreError
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
+from orchestrator.store.patience import PatientConnection
 
 RUNS = "runs"
 ANSWERS = "answers"
@@ -72,23 +73,33 @@ _BEGUN_NOW = text(
 )
 _DOING = text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = 'runs'")
 _ADMISSION_LOCK = text("SELECT pg_advisory_xact_lock(1869769577)")
+_NOW = text("SELECT now()")
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(1869769576)")
 
 
 class _Again(Exception):
-    """An attempt failed, or found no room; the next one comes after a pause in seconds."""
+    """An attempt failed, or found no room; the next one comes after a pause, `at` a time by the database's clock."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"tried again in {seconds:g} seconds")
-        self.seconds = seconds
+    def __init__(self, at: datetime) -> None:
+        super().__init__(f"tried again at {at.isoformat(timespec='seconds')}")
+        self.at = at
+
+
+async def _again(connection: AsyncConnection, seconds: float) -> _Again:
+    # The database decides when the time has come: this machine's clock may be another.
+    now = await connection.scalar(_NOW)
+    if not isinstance(now, datetime):
+        raise AssertionError("a database knows the time")
+    return _Again(now + timedelta(seconds=seconds))
 
 
 class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, _Again):
-            return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=exception.seconds))
+            return RetryDecision(retry_at=exception.at)
         if isinstance(exception, asyncio.CancelledError):
-            return RetryDecision(retry_at=datetime.now(UTC))  # draining: another process goes on at once
+            return RetryDecision(retry_at=_LONG_AGO)  # draining: another process goes on at once
         return None
 
 
@@ -121,7 +132,11 @@ class SharedJobs:
         self._deadline = deadline
         self._pauses = tuple(pauses)
         self._stalled_after = stalled_after
-        self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
+        self._app = App(
+            connector=PsycopgConnector(
+                conninfo=database.conninfo, connection_class=PatientConnection, min_size=1, max_size=4, timeout=10
+            )
+        )
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
         self._working: dict[str, Delivery] = {}
         self._workers: asyncio.Task[None] | None = None
@@ -268,7 +283,8 @@ class SharedJobs:
             log.exception("failed", extra=about)
             failures = await self._deliveries.failed(delivery)
             if failures <= len(self._pauses) and not limit.expired():
-                raise _Again(self._pauses[failures - 1]) from error
+                async with self._database.reading() as connection:
+                    raise await _again(connection, self._pauses[failures - 1]) from error
             await self._end(attempt, reason(error, self._deadline if limit.expired() else None), about)
             return
         finally:
@@ -296,7 +312,7 @@ class SharedJobs:
                 at_work = await self._deliveries.worked_on((await connection.scalars(_DOING)).all(), connection)
                 held = Counter(holder for one in at_work if one.id != delivery_id for holder in self._at_once(one))
                 if any(held[holder] >= limit for holder, limit in self._at_once(delivery).items()):
-                    raise _Again(NO_ROOM_SECONDS)
+                    raise await _again(connection, NO_ROOM_SECONDS)
             return await self._deliveries.claim(delivery_id, connection, job=context.job.id)
 
     async def _end(self, delivery: Delivery, why: str, about: dict[str, object]) -> None:

@@ -39,8 +39,8 @@ def test_a_full_disk_is_named_with_the_command_that_goes_on_and_the_run_ends_onc
     said = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.*")}
     assert said["first.status"] == "1\n"
     assert said["first.err"] == (
-        "orchestrator: The database cannot be used: database or disk is full.\n"
-        "Free space on its disk, then go on: what was done so far is kept.\n"
+        f"orchestrator: The disk of the database {tmp_path}/home/state.db is full.\n"
+        "Free space on it, then go on: what was done so far is kept.\n"
         "Go on with: python -m orchestrator --resume sample\n"
     )
     assert (said["second.status"], said["second.err"]) == ("0\n", "")
