@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,17 +244,19 @@ class Stage:
         return scene
 
     @asynccontextmanager
-    async def bot(self, changes: Mapping[str, str] | None = None, *, code: Path | None = None) -> AsyncIterator[Bot]:
+    async def bot(
+        self, changes: Mapping[str, str] | None = None, *, code: Path | None = None, within: Sequence[str] = ()
+    ) -> AsyncIterator[Bot]:
         """Start the bot on this stage's state, point the App's webhook at it, and stop it in the end.
 
-        `code` is a folder with the code of another version.
+        `code` is a folder with the code of another version; `within` is a command that becomes the one after it.
         """
         self.starts += 1
         log = self.folder / f"bot-{self.starts}.log"
         env = {name: value for name, value in (self.environment() | dict(changes or {})).items() if value}
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", env=env, cwd=code, stdout=asyncio.subprocess.PIPE, stderr=stderr
+                *within, sys.executable, "-m", "bot", env=env, cwd=code, stdout=asyncio.subprocess.PIPE, stderr=stderr
             )
         try:
             address = await _address(process, log)
