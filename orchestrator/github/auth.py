@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -21,6 +21,7 @@ from orchestrator.github.client import MINUTE_SECONDS, Allowed, RepositoryClient
 from orchestrator.github.etags import read_conditionally
 from orchestrator.github.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.permissions import WORKFLOW_LOGIN
+from orchestrator.github.signature import DatedAuth
 from orchestrator.github.stage import Stage
 from orchestrator.github.staged import StagedGithub
 
@@ -40,6 +41,7 @@ TOKEN_SECONDS = 50 * 60.0
 SECONDS_BETWEEN_WRITES = 1.0
 """https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#pause-between-mutative-requests"""
 
+Answer = TypeVar("Answer")
 _REQUEST_SECONDS = 15
 _USER_AGENT = "multi-llm-orchestrator"
 
@@ -146,7 +148,7 @@ class GitHubConnection:
         if self.app is None:
             return None
         if self._slug is None:
-            self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+            self._slug, self._owner = await asyncio.to_thread(self._read_app)
         return self._slug
 
     async def app_owner(self) -> str | None:
@@ -168,6 +170,20 @@ class GitHubConnection:
             raise ValueError("a token acts, and no App")
         return GithubIntegration(auth=self.app, **self._settings())
 
+    def as_app(self, call: Callable[[GithubIntegration], Answer]) -> Answer:
+        """Return what a call says as the App: once more by GitHub's clock, when it refuses what is signed by ours."""
+        integration = self.integration()
+        try:
+            try:
+                return call(integration)
+            except GithubException as error:
+                wrong = isinstance(self.app, DatedAuth) and self.app.corrected(error.headers or {})
+                if error.status != 401 or not wrong:
+                    raise
+                return call(integration)
+        finally:
+            integration.close()
+
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 
@@ -176,18 +192,17 @@ class GitHubConnection:
         return Session(self._client(Auth.Token(token)), token, time.monotonic(), granted)
 
     def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
-        integration = self.integration()
-        try:
-            owner, _, repository = name.partition("/")
+        owner, _, repository = name.partition("/")
+
+        def minted(integration: GithubIntegration) -> tuple[str, Mapping[str, str]]:
             number = installation_id or integration.get_repo_installation(owner, repository).id
             return _mint(integration, number, repository, permissions)
-        finally:
-            integration.close()
 
-    def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
-        integration = GithubIntegration(auth=app, **self._settings())
+        return self.as_app(minted)
+
+    def _read_app(self) -> tuple[str, str]:
         try:
-            found = integration.get_app()
+            found = self.as_app(lambda integration: integration.get_app())
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
             return str(found.slug), str(found.raw_data["owner"].get("login", ""))
         except PyJWTError as error:
@@ -200,8 +215,6 @@ class GitHubConnection:
                 f"GitHub did not say which App this is ({type(error).__name__}).",
                 hint="Check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY and GITHUB_API_URL.",
             ) from error
-        finally:
-            integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
         return read_conditionally(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
@@ -266,7 +279,7 @@ def _app(app_id: str, key: str) -> Auth.AppAuth:
                 hint="Give the text of the .pem file that GitHub made, or its path.",
             ) from error
     # A .env file and many secret stores keep line ends as two letters.
-    return Auth.AppAuth(int(app_id) if app_id.isdecimal() else app_id, key.replace("\\n", "\n"))
+    return DatedAuth(int(app_id) if app_id.isdecimal() else app_id, key.replace("\\n", "\n"))
 
 
 def _address(environment: Mapping[str, str], name: str, default: str) -> str:

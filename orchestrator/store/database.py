@@ -72,7 +72,7 @@ class Database:
         engines = _engines(url)
         try:
             with _explained(engines[_Mode.WRITING].url):
-                await finished(_prepare(engines[_Mode.WRITING]))
+                await finished(_prepare(engines))
             yield cls(engines, clock)
         finally:
             await finished(_dispose(engines.values()))
@@ -155,8 +155,13 @@ def _explained(url: URL) -> Iterator[None]:
         raise exhausted(url) from error
 
 
-async def _prepare(engine: AsyncEngine) -> None:
+async def _prepare(engines: Mapping[_Mode, AsyncEngine]) -> None:
     """Make the tables of a new database, or bring an older one's up to date; a newer one's stay as they are."""
+    # Whoever finds nothing to do needs no lock for it, and is not kept waiting by one that another process holds.
+    async with engines[_Mode.READING].begin() as connection:
+        if await connection.run_sync(_version) >= SCHEMA_VERSION:
+            return
+    engine = engines[_Mode.WRITING]
     async with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # Two that start at once would both find a table missing, and one of them fail to make it.
