@@ -276,7 +276,11 @@ class Stage:
             return [
                 (it.status_code, json.loads(it.response_body))
                 for it in self.hub.deliveries
-                if it.event == "issue_comment" and it.status_code and not it.redelivery and _comment_of(it) == comment
+                if it.event == "issue_comment"
+                and it.status_code
+                and it.response_body
+                and not it.redelivery
+                and _comment_of(it) == comment
             ]
 
         found: list[tuple[int, dict[str, str]]] = await until(answered, f"an answer about comment {comment}")
