@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -45,11 +45,16 @@ def command(nap: str) -> str:
     return f"setsid sleep {nap} & exec sleep {nap}"
 
 
-def test_a_command_line_that_is_killed_in_the_middle_of_a_check_leaves_no_process(tmp_path: Path, nap: str) -> None:
+@pytest.mark.parametrize(
+    "moment", [asleep, pytest.param(napping, marks=pytest.mark.slow)], ids=["at work", "being set up"]
+)
+def test_a_command_line_that_is_killed_in_the_middle_of_a_check_leaves_no_process(
+    tmp_path: Path, nap: str, moment: Callable[[str], object]
+) -> None:
     (tmp_path / "spec.yaml").write_text(f"{SPEC}  commands: ['{command(nap)}']\n")
     with ModelServer(two_modules()) as server:
         process = CommandLine(tmp_path, server).build()
-        wait_for(lambda: asleep(nap))
+        wait_for(lambda: bool(moment(nap)))
         killed(process)
         deadline = time.monotonic() + GONE_WITHIN_SECONDS
         while napping(nap) and time.monotonic() < deadline:
