@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,9 @@ def room_in(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        # Whoever copies a whole folder reports every file's reason, as text, and none as its own.
+        told = isinstance(error, shutil.Error) and any(os.strerror(number) in str(error) for number in _FULL)
+        if error.errno not in _FULL and not told:
             raise
         raise DiskFull(
             f"The disk of the folder {os.fspath(folder)} is full.",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clocks import DAY, HOUR, Clock
+from tests.e2e.command_line import two_modules
 from tests.e2e.stage import Asked, Stage, billed_usd, open_stage, until
 from tests.e2e.test_many_bots import TAKEOVER, assert_one_of_everything, the_one_at_work
-from tests.loopback import Script
 from tests.postgresql import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.faketime]
@@ -23,7 +23,7 @@ CONFIG = "keep_days: 8\nbudgets:\n  org: 50\n"
 
 @pytest.fixture
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    async with open_stage(tmp_path, Script(tasks=2), config=CONFIG) as opened:
+    async with open_stage(tmp_path, two_modules(), config=CONFIG) as opened:
         yield opened
 
 
@@ -57,7 +57,7 @@ async def test_a_run_in_progress_ends_as_if_the_clock_had_not_jumped_and_so_does
         # A new repository needs a new token, which the App signs for by its own clock.
         other = await (await stage.scene()).command()
         await other.reacted("rocket")
-        assert time.monotonic() - began < 120
+        assert time.monotonic() - began < 150
 
 
 @JUMPS
@@ -87,7 +87,7 @@ async def test_a_run_goes_on_when_the_clock_jumped_while_the_bot_was_down(
 async def test_a_bot_whose_clock_is_wrong_hands_its_run_over_at_once_all_the_same(
     tmp_path: Path, cluster: Cluster, clock: Clock, jump: int
 ) -> None:
-    async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database(), config=TAKEOVER) as stage:
+    async with open_stage(tmp_path, two_modules(), postgresql=cluster.new_database(), config=TAKEOVER) as stage:
         scene = await stage.scene()
         async with stage.bot(clock.environment) as wrong, stage.bot() as right:
             stage.models.hold_after(4)

@@ -105,9 +105,11 @@ async def test_a_bot_whose_server_is_silent_answers_within_seconds_and_ends_when
         await bot.stop()
         assert time.monotonic() - began < 15
     async with stage.bot():
-        await asked.reacted("rocket")
+        # What was refused is asked for again by the next process, when it starts.
+        for one in (asked, refused):
+            await one.reacted("rocket")
         await asked.settled()
-        assert_one_of_everything(asked)
+    assert len(asked.scene.hub.pull_requests(asked.scene.repository)) == 2
 
 
 async def test_a_server_that_cannot_be_reached_at_the_start_is_named(stage: Stage, cluster: Cluster) -> None:
