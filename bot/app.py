@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
-from sqlalchemy import text
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -21,6 +20,7 @@ from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery
 from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
+from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
@@ -67,6 +67,7 @@ def create_app(
     app = FastAPI(title="orchestrator", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     metrics = Metrics(telemetry)
     intake = Intake(database, jobs, rules)
+    readiness = Readiness(database)
 
     async def webhook(request: Request) -> Response:
         headers = request.headers
@@ -86,7 +87,7 @@ def create_app(
 
     async def readyz() -> Response:
         missing = [] if jobs.alive else ["the worker takes up nothing"]
-        if not await _writable(database):
+        if not await readiness.writable():
             missing.append("the database cannot be written")
         if missing:
             return JSONResponse({"status": "not ready", "reason": "; ".join(missing)}, 503)
@@ -254,16 +255,6 @@ def _payload(body: bytes) -> dict[str, object]:
         return read_payload(body)
     except ValueError as error:
         raise Refused(400, "malformed", f"The body is not a JSON object: {error}.") from error
-
-
-async def _writable(database: Database) -> bool:
-    try:
-        async with asyncio.timeout(STORE_SECONDS), database.transaction() as connection:
-            await connection.execute(text("SELECT 1 FROM deliveries LIMIT 1"))
-    except (StoreError, TimeoutError):
-        log.exception("the database cannot be written")
-        return False
-    return True
 
 
 def _ignored(reason: str) -> dict[str, str]:

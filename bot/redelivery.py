@@ -70,7 +70,9 @@ class Redelivery:
             times, not_before = _asked_before(known)
             if times >= TIMES_ASKED:
                 continue
-            if asked == self.asked_a_sweep or self.database.clock() < not_before:
+            # Later than any pause can be, it was noted by a clock that was wrong.
+            pause = not_before - self.database.clock()
+            if asked == self.asked_a_sweep or 0 < pause <= _pause(times - 1):
                 left.append(attempt)
                 continue
             try:
@@ -78,13 +80,18 @@ class Redelivery:
             except Refused as error:
                 log.warning("a failed delivery is lost", extra=fields(delivery=attempt.guid, reason=str(error)))
                 times = TIMES_ASKED
-            again = int(self.database.clock() + SECONDS_BETWEEN_SWEEPS * 2**times)
+            again = int(self.database.clock() + _pause(times))
             await marks.done("delivery", attempt.guid, f"{times + 1} {again}")
             asked += 1
         newest = _settled(attempts, left)
         if newest > int(seen or 0):
             await marks.done("hook", str(self.github.app.app_id), str(newest))
         return asked
+
+
+def _pause(times: int) -> float:
+    """Return how long to wait after a delivery was asked for, that often before, in seconds."""
+    return SECONDS_BETWEEN_SWEEPS * 2.0**times
 
 
 def _asked_before(known: str) -> tuple[int, float]:

@@ -30,6 +30,7 @@ from bot.jobs import ANSWERS_AT_ONCE, RUNS_AT_ONCE, AtOnce, alone, answers, lane
 from bot.logs import fields
 from orchestrator.errors import RunLost, StoreError
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
+from orchestrator.store.patience import PatientConnection
 
 RUNS = "runs"
 ANSWERS = "answers"
@@ -59,23 +60,33 @@ _BEGUN_NOW = text(
 )
 _DOING = text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = 'runs'")
 _ADMISSION_LOCK = text("SELECT pg_advisory_xact_lock(1869769577)")
+_NOW = text("SELECT now()")
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(1869769576)")
 
 
 class _Again(Exception):
-    """An attempt failed, or found no room; the next one comes after a pause in seconds."""
+    """An attempt failed, or found no room; the next one comes after a pause, `at` a time by the database's clock."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"tried again in {seconds:g} seconds")
-        self.seconds = seconds
+    def __init__(self, at: datetime) -> None:
+        super().__init__(f"tried again at {at.isoformat(timespec='seconds')}")
+        self.at = at
+
+
+async def _again(connection: AsyncConnection, seconds: float) -> _Again:
+    # The database decides when the time has come: this machine's clock may be another.
+    now = await connection.scalar(_NOW)
+    if not isinstance(now, datetime):
+        raise AssertionError("a database knows the time")
+    return _Again(now + timedelta(seconds=seconds))
 
 
 class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, _Again):
-            return RetryDecision(retry_at=datetime.now(UTC) + timedelta(seconds=exception.seconds))
+            return RetryDecision(retry_at=exception.at)
         if isinstance(exception, asyncio.CancelledError):
-            return RetryDecision(retry_at=datetime.now(UTC))  # draining: another process goes on at once
+            return RetryDecision(retry_at=_LONG_AGO)  # draining: another process goes on at once
         return None
 
 
@@ -130,7 +141,11 @@ class SharedJobs:
         self._at_once = at_once
         self._boundary = Boundary(work, give_up, deadline, tuple(pauses))
         self._stalled_after = stalled_after
-        self._app = App(connector=PsycopgConnector(conninfo=database.conninfo, min_size=1, max_size=4, timeout=10))
+        self._app = App(
+            connector=PsycopgConnector(
+                conninfo=database.conninfo, connection_class=PatientConnection, min_size=1, max_size=4, timeout=10
+            )
+        )
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
         # By the queue's number of the attempt: a process that fell silent may take over its own delivery.
         self._working: dict[int | None, Delivery] = {}
@@ -270,7 +285,8 @@ class SharedJobs:
         finally:
             del self._working[context.job.id]
         if pause is not None:
-            raise _Again(pause)
+            async with self._database.reading() as connection:
+                raise await _again(connection, pause)
 
     async def _admitted(self, delivery_id: str, context: JobContext) -> Delivery | None:
         """Begin an attempt, where the limits on what is at work at once leave room; None for what is done already."""
@@ -284,7 +300,7 @@ class SharedJobs:
                 at_work = await self._deliveries.worked_on((await connection.scalars(_DOING)).all(), connection)
                 held = Counter(holder for one in at_work if one.id != delivery_id for holder in self._at_once(one))
                 if any(held[holder] >= limit for holder, limit in self._at_once(delivery).items()):
-                    raise _Again(NO_ROOM_SECONDS)
+                    raise await _again(connection, NO_ROOM_SECONDS)
             return await self._deliveries.claim(delivery_id, connection, job=context.job.id)
 
     async def _make_tables(self) -> None:

@@ -140,7 +140,7 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             print(f"Interrupted. {_resume(run_id)}", file=sys.stderr)
             return EXIT_INTERRUPTED
         except StoreError as error:
-            raise StoreError(error.message, hint=f"{error.hint}\n{_resume(run_id)}") from error
+            raise type(error)(error.message, hint=f"{error.hint}\n{_resume(run_id)}") from error
     _say(state, output, arguments)
     return exit_status(state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import TypeVar
@@ -33,6 +34,7 @@ from orchestrator.limits import OUTPUT_TOKENS
 from orchestrator.persistence import Persistence
 from orchestrator.planner import plan, ready, remaining_path, unreachable
 from orchestrator.records import ADR_PATH, adr, due, is_record, record, record_folder
+from orchestrator.room import room_in
 from orchestrator.routing import Need
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
@@ -97,7 +99,8 @@ class Engine:
         ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The run was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
-                ending = await self._until_stopped(desk, submission, work)
+                with room_in(tempfile.gettempdir()):
+                    ending = await self._until_stopped(desk, submission, work)
         except TimeoutError:
             if not limit.expired():
                 raise

@@ -16,6 +16,7 @@ status that the command line ends with (CONTRACT section 2).
     ├── RunCancelled                  exit 1  somebody cancelled the run
     ├── RunLost                       exit 1  another process has taken this run over
     ├── StoreError                    exit 1  the database cannot be read or written: full, locked, gone
+    │   └── DiskFull                  exit 1  nor can the files of a run: their disk is full
     ├── PlanError                     exit 1  no model gave a usable plan or architecture
     ├── ChangeError                   exit 1  a generated file, edit, deletion or rename that may not be applied
     ├── SandboxError                  exit 1  the sandbox could not be set up
@@ -160,6 +161,10 @@ class StoreError(OrchestratorError):
     """The database cannot be read or written; what was committed before is kept."""
 
     code = Code.STORE_UNAVAILABLE
+
+
+class DiskFull(StoreError):
+    """The disk is full on which a run's files are; it goes on once there is room, as with a database that is."""
 
 
 class PlanError(OrchestratorError):

@@ -17,6 +17,7 @@ from orchestrator.artifacts import Changes
 from orchestrator.atomic import write_atomically
 from orchestrator.errors import OutputConflict, UsageError
 from orchestrator.report import report, report_markdown
+from orchestrator.room import room_in
 from orchestrator.state import ProjectState
 
 OWN_FOLDER = ".orchestrator"
@@ -62,7 +63,14 @@ class OutputFolder:
         return frozenset(found)
 
     def deliver(self, changes: Changes, state: ProjectState) -> None:
-        """Write the run's files and its report; raises `OutputConflict` before anything is overwritten."""
+        """Write the run's files and its report.
+
+        Raises `OutputConflict` before anything is overwritten, and `DiskFull`.
+        """
+        with room_in(self.root):
+            self._deliver(changes, state)
+
+    def _deliver(self, changes: Changes, state: ProjectState) -> None:
         foreign = self.foreign()
         taken = sorted(path for path in changes if path in foreign or _blocked(self.root, path))
         if taken:
@@ -82,12 +90,13 @@ class OutputFolder:
         self.write_report(state)
 
     def write_report(self, state: ProjectState) -> Path:
-        """Write report.json and report.md, and return the former's path."""
+        """Write report.json and report.md, and return the former's path; raises `DiskFull`."""
         own = self.root / OWN_FOLDER
-        own.mkdir(parents=True, exist_ok=True)
         path = own / "report.json"
-        write_atomically(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
-        write_atomically(own / "report.md", report_markdown(state).encode())
+        with room_in(self.root):
+            own.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
+            write_atomically(own / "report.md", report_markdown(state).encode())
         return path
 
     def _manifest(self) -> dict[str, str]:

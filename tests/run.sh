@@ -7,7 +7,7 @@ full=no
 [ "${1:-}" = "--full" ] && full=yes
 # Node.js and a browser are for the slow suites, which build, test and open the web starters.
 needed="bwrap:bubblewrap git:git pg_ctlcluster:postgresql"
-[ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium haproxy:haproxy promtool:prometheus"
+[ "$full" = yes ] && needed="$needed node:nodejs npm:npm chromium:chromium haproxy:haproxy promtool:prometheus ip:iproute2 faketime:faketime"
 missing=""
 for pair in $needed; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
@@ -54,6 +54,12 @@ case "$missing" in *nodejs* | *npm*) old="${old:-none}" ;; esac
 if [ -n "$old" ]; then marks="${marks:+$marks and }not node"; fi
 case "$missing" in *postgresql*) marks="${marks:+$marks and }not postgresql" ;; esac
 case "$missing" in *haproxy* | *prometheus*) marks="${marks:+$marks and }not haproxy" ;; esac
+# Hosts of its own are root's to make.
+rootless=""
+if [ "$(id -u)" != 0 ]; then rootless=yes; fi
+case "$missing" in *iproute2*) rootless="${rootless:-no}" ;; esac
+if [ -n "$rootless" ]; then marks="${marks:+$marks and }not namespaces"; fi
+case "$missing" in *faketime*) marks="${marks:+$marks and }not faketime" ;; esac
 case "$missing" in *chromium*) marks="${marks:+$marks and }not chromium" ;; esac
 "$PYTHON" -m pytest -q -n "$(( $(nproc) * 2 ))" --dist loadgroup -m "$marks"
 # What the end-to-end tests said to the local GitHub, and it to them, by GitHub's own descriptions.
@@ -64,4 +70,7 @@ if [ -n "$missing" ]; then
 fi
 if [ -n "$old" ]; then
     echo "Left out: the suites that need Node.js 20 or newer; installed: $old. See https://nodejs.org/en/download"
+fi
+if [ "$full" = yes ] && [ "$rootless" = yes ]; then
+    echo "Left out: the suite whose hosts are network namespaces, which only root can make. Run it with: sudo make test-full"
 fi

@@ -132,9 +132,9 @@ def become(uid: int) -> None:
     os.setresuid(uid, uid, uid)
 
 
-def end_with_parent() -> None:
-    """Let the kernel kill this process when its parent ends."""
-    checked("prctl", libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+def end_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """Let the kernel send this process a signal when its parent ends."""
+    checked("prctl", libc.prctl(PR_SET_PDEATHSIG, by, 0, 0, 0))
 
 
 def write(path: str, text: str) -> None:
@@ -267,9 +267,22 @@ def supervise(child: int) -> int:
         except ChildProcessError:
             return code
         if pid == child:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left dies with its parent, and we stay to see it
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # we stay to see the end of what is left
             code = os.waitstatus_to_exitcode(status)
             code = code if code >= 0 else 128 - code
+            end_what_is_left()
+
+
+def end_what_is_left() -> None:
+    """Kill what the child left to us: what was not set up yet had not asked to die with its parent."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", encoding="ascii") as stream:
+            left = [int(pid) for pid in stream.read().split()]
+    except FileNotFoundError:
+        return  # a kernel that does not list them
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
 
 
 def guarded(act: Callable[[], int | None]) -> None:
@@ -302,10 +315,11 @@ def main() -> None:
         return None
 
     def watch() -> int:
-        end_with_parent()
+        # Not killed at once: whoever is being set up has not asked to die with its parent yet, and would stay behind.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        end_with_parent(signal.SIGTERM)
         forget_keys()
         checked("prctl", libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         child = os.fork()
         if child == 0:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

@@ -34,5 +34,8 @@ class ContentStore:
             known = (await connection.execute(select(content).where(this).with_for_update())).one()
             room, wait = self._bucket.after(known.room, now - known.at, progress=progress)
             # Another machine's clock may be ahead: time never flows backwards here, or room would be made of nothing.
-            await connection.execute(update(content).where(this).values(room=room, at=max(now, known.at)))
+            # One further ahead than an empty bucket takes to fill was wrong, and would keep everybody waiting for it.
+            filled = self._bucket.capacity / self._bucket.a_second
+            at = max(now, known.at) if known.at <= now + filled else now
+            await connection.execute(update(content).where(this).values(room=room, at=at))
             return wait

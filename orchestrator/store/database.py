@@ -15,16 +15,19 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, event, func, insert, inspect, select, update
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from orchestrator.errors import RunLost, StoreError, UsageError
+from orchestrator.store.outages import exhausted, outage
 from orchestrator.store.schema import SCHEMA_VERSION, metadata, runs, versions
 from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
-_CONNECT_SECONDS = 10
+"""How long a locked SQLite file is waited for, unless its URL says another `timeout`."""
 _POSTGRESQL = "postgresql+psycopg"
+_MIGRATION_SECONDS = 3600.0
 _SCHEMA_LOCK = 0x6F726368
 """Any number that no other program takes for its locks in the same database."""
 # How a transaction begins, as SQLAlchemy carries it to the driver.
@@ -50,7 +53,7 @@ class Database:
 
     def __init__(self, engines: Mapping[_Mode, AsyncEngine], clock: Callable[[], float]) -> None:
         self._engines = engines
-        url = engines[_Mode.WRITING].url
+        self._url = url = engines[_Mode.WRITING].url
         self.conninfo = "" if url.get_backend_name() == "sqlite" else _conninfo(url)
         """What a PostgreSQL driver connects by, password included; empty on SQLite."""
         # SQLite has one writer at a time, and who finds it busy sleeps before asking again: within a process it is
@@ -68,8 +71,8 @@ class Database:
         """
         engines = _engines(url)
         try:
-            with _explained():
-                await finished(_prepare(engines[_Mode.WRITING]))
+            with _explained(engines[_Mode.WRITING].url):
+                await finished(_prepare(engines))
             yield cls(engines, clock)
         finally:
             await finished(_dispose(engines.values()))
@@ -85,12 +88,13 @@ class Database:
             folder = next(parent for parent in path.absolute().parents if parent.exists())
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise StoreError(
-                    f"The database cannot be made: {folder} is not writable.", hint=f"{_HINTS['unable to open']}."
+                    f"The database cannot be made: {folder} is not writable.",
+                    hint="Give this user the right to read and write its folder.",
                 )
             return ""
         engines = _engines(url)
         try:
-            with _explained():
+            with _explained(engines[_Mode.WRITING].url):
                 return await finished(_examined(engines[_Mode.WRITING]))
         finally:
             await finished(_dispose(engines.values()))
@@ -107,14 +111,14 @@ class Database:
 
     @asynccontextmanager
     async def _writing(self, mode: _Mode) -> AsyncIterator[AsyncConnection]:
-        with _explained():
+        with _explained(self._url):
             async with self._turn, self._engines[mode].begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection that reads one consistent snapshot and takes no write lock."""
-        with _explained():
+        with _explained(self._url):
             async with self._engines[_Mode.READING].begin() as connection:
                 yield connection
 
@@ -140,37 +144,33 @@ class Database:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(url: URL) -> Iterator[None]:
     """Turn what the driver says into a sentence for the user; SQL and parameters stay out of it."""
     try:
         yield
     except DBAPIError as error:
-        said = str(error.orig)
-        hint = next((hint for part, hint in _HINTS.items() if part in said), "See to the database")
-        raise StoreError(
-            f"The database cannot be used: {said}.", hint=f"{hint}, then go on: what was done so far is kept."
-        ) from error
+        gone = error.connection_invalidated or getattr(error.orig, "sqlstate", "") is None
+        raise outage(url, str(error.orig), unreachable=gone, seconds=_busy_seconds(url)) from error
+    except NoneFree as error:
+        raise exhausted(url) from error
 
 
-# Source: https://sqlite.org/rescode.html
-_HINTS = {
-    "is full": "Free space on its disk",
-    "disk I/O error": "See to its disk",
-    "is locked": "Stop the other process that writes it",
-    "readonly database": "Give this user the right to write it",
-    "unable to open": "Give this user the right to read and write its folder",
-    "not a database": "Move the file away, or name another one in ORCHESTRATOR_DATABASE_URL",
-    "malformed": "Restore it from a backup",
-}
-
-
-async def _prepare(engine: AsyncEngine) -> None:
+async def _prepare(engines: Mapping[_Mode, AsyncEngine]) -> None:
     """Make the tables of a new database, or bring an older one's up to date; a newer one's stay as they are."""
+    # Whoever finds nothing to do needs no lock for it, and is not kept waiting by one that another process holds.
+    async with engines[_Mode.READING].begin() as connection:
+        if await connection.run_sync(_version) >= SCHEMA_VERSION:
+            return
+    engine = engines[_Mode.WRITING]
     async with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # Two that start at once would both find a table missing, and one of them fail to make it.
+            driver: Any = (await connection.get_raw_connection()).driver_connection
+            driver.patience = _MIGRATION_SECONDS
             await connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
         await connection.run_sync(_migrate)
+    if engine.dialect.name == "postgresql":
+        await engine.dispose()  # a connection with so much patience is of no use afterwards
 
 
 def _migrate(connection: Connection) -> None:
@@ -237,13 +237,16 @@ def _engines(url: str) -> dict[_Mode, AsyncEngine]:
             _Mode.FENCED_DURABLE: durable,
         }
     if backend == "postgresql":
+        # The driver costs a tenth of a second to load.
+        from orchestrator.store.patience import PatientConnection
+
         engine = create_async_engine(
             parsed.set(drivername=_POSTGRESQL),
             # A connection that a restart of the server broke is found out before it is used.
             pool_pre_ping=True,
             pool_size=10,
             max_overflow=20,
-            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            connect_args={"async_creator_fn": PatientConnection.connect},
         )
         # By default each statement there sees what was committed before it, and not before its transaction.
         snapshot = engine.execution_options(isolation_level="REPEATABLE READ")
@@ -260,15 +263,26 @@ def _conninfo(url: URL) -> str:
 
 def _create_private(path: Path) -> None:
     """Make the file before SQLite does: SQLite would take the umask's mode, and its -wal file copies the mode."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StoreError(
+            f"The database {path} cannot be opened: {error.strerror}.",
+            hint="Mend that, or name another place in ORCHESTRATOR_DATABASE_URL or ORCHESTRATOR_HOME.",
+        ) from error
+
+
+def _busy_seconds(url: URL) -> float:
+    said = url.query.get("timeout", "")
+    return float(said) if isinstance(said, str) and said.isdecimal() else float(_BUSY_SECONDS)
 
 
 def _sqlite(url: URL, synchronous: str) -> AsyncEngine:
     # `transaction` and `reading` commit or roll back whatever happens: a connection needs no second rollback.
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
-        connect_args={"timeout": _BUSY_SECONDS},
+        connect_args={"timeout": _busy_seconds(url)},
         pool_reset_on_return=None,
     )
 

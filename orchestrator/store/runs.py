@@ -322,7 +322,9 @@ class RunStore:
         """Return how many runs of a repository, or of all repositories of an account, began in the last `seconds`."""
         source, name = func.lower(runs.c.source), owner.lower()
         theirs = source == name if "/" in name else source.startswith(f"{name}/", autoescape=True)
-        since = runs.c.created_at > self._database.clock() - seconds
+        now = self._database.clock()
+        # What is noted for much later comes of a clock that was wrong, and would count for as long as it was ahead.
+        since = runs.c.created_at.between(now - seconds, now + seconds)
         async with self._database.reading() as connection:
             count = await connection.execute(select(func.count()).select_from(runs).where(theirs, since))
             return int(count.scalar_one())

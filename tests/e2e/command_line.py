@@ -6,7 +6,9 @@ import os
 import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,10 @@ class CommandLine:
 
     root: Path
     server: ModelServer
+    within: Sequence[str] = ()
+    """A command that becomes the one after it."""
+    more: Mapping[str, str] = field(default_factory=dict)
+    """What else is in the user's environment."""
 
     @property
     def results(self) -> Path:
@@ -71,12 +77,12 @@ class CommandLine:
             spec.write_text(SPEC, encoding="utf-8")
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         own = {"HOME": str(self.root), "ORCHESTRATOR_HOME": str(self.root / "home")}
-        return {**kept, **own, **self.server.environment(PROVIDERS)}
+        return {**kept, **own, **self.server.environment(PROVIDERS), **self.more}
 
     def start(self, *flags: str) -> subprocess.Popen[str]:
         """Start it with these flags."""
         return subprocess.Popen(
-            [sys.executable, "-m", "orchestrator", *flags],
+            [*self.within, sys.executable, "-m", "orchestrator", *flags],
             cwd=self.root,
             env=self.prepare(),
             stdin=subprocess.DEVNULL,
@@ -160,3 +166,12 @@ PRICES = {
     "deepseek-chat": (0.27, 1.1),
     "deepseek-reasoner": (0.55, 2.19),
 }
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Return once a condition holds; raises `TimeoutError` when it does not within `SECONDS`."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not within {SECONDS} s")
+        time.sleep(0.01)

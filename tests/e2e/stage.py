@@ -251,17 +251,19 @@ class Stage:
         *,
         code: Path | None = None,
         command: Sequence[str] = ("bot",),
+        within: Sequence[str] = (),
     ) -> AsyncIterator[Bot]:
         """Start the bot on this stage's state, point the App's webhook at it, and stop it in the end.
 
-        `code` is a folder with the code of another version, `command` the module that is started, with its arguments.
+        `code` is a folder with the code of another version, `command` the module that is started, with its arguments,
+        and `within` a command that becomes the one after it.
         """
         self.starts += 1
         log = self.folder / f"bot-{self.starts}.log"
         env = {name: value for name, value in (self.environment() | dict(changes or {})).items() if value}
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", *command),
+                *(*within, sys.executable, "-m", *command),
                 env=env,
                 cwd=code,
                 stdin=asyncio.subprocess.PIPE,
@@ -286,7 +288,11 @@ class Stage:
             return [
                 (it.status_code, json.loads(it.response_body))
                 for it in self.hub.deliveries
-                if it.event == "issue_comment" and it.status_code and not it.redelivery and _comment_of(it) == comment
+                if it.event == "issue_comment"
+                and it.status_code
+                and it.response_body
+                and not it.redelivery
+                and _comment_of(it) == comment
             ]
 
         found: list[tuple[int, dict[str, str]]] = await until(answered, f"an answer about comment {comment}")

@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.e2e.command_line import CommandLine, two_modules
+import pytest
+
+from tests.e2e.command_line import CommandLine, ended, list_price, two_modules, wait_for
+from tests.e2e.disk import small_disk
 from tests.loopback import ModelServer
+from tests.reports import read_report
 
 # A small file system of its own, made in namespaces of its own, with the home on it; then the same one, enlarged.
 PROGRAM = """
@@ -39,10 +43,52 @@ def test_a_full_disk_is_named_with_the_command_that_goes_on_and_the_run_ends_onc
     said = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.*")}
     assert said["first.status"] == "1\n"
     assert said["first.err"] == (
-        "orchestrator: The database cannot be used: database or disk is full.\n"
-        "Free space on its disk, then go on: what was done so far is kept.\n"
+        f"orchestrator: The disk of the database {tmp_path}/home/state.db is full.\n"
+        "Free space on it, then go on: what was done so far is kept.\n"
         "Go on with: python -m orchestrator --resume sample\n"
     )
     assert (said["second.status"], said["second.err"]) == ("0\n", "")
     assert line.report()["status"] == "completed"
     assert len(decided) == 1
+
+
+PLACES = {
+    "home": "the database {root}/disk/state.db",
+    "temporary": "the folder {root}/disk",
+    "results": "the folder {root}/disk/made",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("answers", [2, 4])
+def test_a_disk_that_fills_up_in_the_middle_of_a_run_is_named_and_the_run_goes_on_once_there_is_room(
+    tmp_path: Path, place: str, answers: int
+) -> None:
+    with ModelServer(two_modules()) as server, small_disk(tmp_path / "disk") as disk:
+        where = {"home": "ORCHESTRATOR_HOME", "temporary": "TMPDIR"}
+        more = {where[place]: str(disk.folder)} if place in where else {}
+        line = CommandLine(tmp_path, server, disk.within(tmp_path), more | {"PYTHONPATH": str(Path.cwd())})
+        output = disk.folder / "made" if place == "results" else line.results
+        server.hold_after(answers)
+        process = line.start("--file", "spec.yaml", "--output-dir", str(output), "--project-id", "sample")
+        wait_for(lambda: len(server.journal) > answers)
+        # when
+        disk.fill()
+        server.release()
+        first = ended(process)
+        disk.free()
+        second = ended(line.start("--resume", "sample"))
+        # then
+        found = read_report(Path(f"/proc/{disk.holder}/root{output}/.orchestrator/report.json"))
+
+    assert (first.status, first.err) == (
+        1,
+        f"orchestrator: The disk of {PLACES[place].format(root=tmp_path)} is full.\n"
+        "Free space on it, then go on: what was done so far is kept.\n"
+        "Go on with: python -m orchestrator --resume sample\n",
+    )
+    assert (second.status, second.err, found["status"]) == (0, "", "completed")
+    assert found["budget"]["spent_usd"] >= sum(list_price(call) for call in server.billed) - 1e-12
+    purposes = [call.purpose for call in server.billed]
+    assert purposes.count("architecture") == purposes.count("decompose") == 1

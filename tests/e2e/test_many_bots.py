@@ -5,17 +5,15 @@ The processes are the real bot; a load balancer is not needed, since any of them
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.e2e.stage import GOOD_CHECKS, Asked, Bot, Stage, billed_usd, open_stage, until
+from tests.line import Line
 from tests.loopback import Script
 from tests.postgresql import Cluster
 
@@ -29,59 +27,6 @@ TAKEOVER = "takeover_seconds: 4\n"
 async def stage(tmp_path: Path, cluster: Cluster) -> AsyncIterator[Stage]:
     async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database(), config=TAKEOVER) as opened:
         yield opened
-
-
-@dataclass
-class Line:
-    """A TCP line to the database that may be cut: then nothing passes either way, and nobody is told."""
-
-    to: str
-    port: int = 0
-    _whole: asyncio.Event = field(default_factory=asyncio.Event)
-    _ends: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    @property
-    def url(self) -> str:
-        """The database's URL through this line."""
-        parts = urlsplit(self.to)
-        return f"postgresql://{parts.username}@127.0.0.1:{self.port}{parts.path}"
-
-    def cut(self) -> None:
-        self._whole.clear()
-
-    def mend(self) -> None:
-        self._whole.set()
-
-    async def __aenter__(self) -> Line:
-        self.mend()
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.mend()
-        self._server.close()
-        for end in self._ends:
-            end.close()
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far = urlsplit(self.to)
-        far_reader, far_writer = await asyncio.open_connection(far.hostname, far.port)
-        self._ends += [writer, far_writer]
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._pass(reader, far_writer))
-            group.create_task(self._pass(far_reader, writer))
-
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                await self._whole.wait()
-                sink.write(data)
-                await sink.drain()
-        except ConnectionError:
-            pass  # one end is gone, and the other one hears of it below
-        finally:
-            sink.close()
 
 
 def works_on(bot: Bot, run_id: str) -> bool:

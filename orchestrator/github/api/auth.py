@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 from github import Auth, Github, GithubException, GithubIntegration
-from jwt import PyJWTError, encode
-from jwt.algorithms import RSAAlgorithm
+from jwt import PyJWTError
 
 from orchestrator.bucket import Bucket, content_bucket
 from orchestrator.errors import GitHubError, UsageError
@@ -32,6 +31,7 @@ from orchestrator.github.api.client import (
 from orchestrator.github.api.etags import connected
 from orchestrator.github.api.limits import Clock, Limits, MemoryRoom, Room
 from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.signature import DatedAuth
 from orchestrator.github.rendering.permissions import WORKFLOW_LOGIN
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.staging.stage import Stage
@@ -53,6 +53,7 @@ TOKEN_SECONDS = 50 * 60.0
 SECONDS_BETWEEN_WRITES = 1.0
 """https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#pause-between-mutative-requests"""
 
+Answer = TypeVar("Answer")
 _REQUEST_SECONDS = 15
 _USER_AGENT = "multi-llm-orchestrator"
 
@@ -162,7 +163,7 @@ class GitHubConnection:
         while self._slug is None:
             attempt += 1
             try:
-                self._slug, self._owner = await asyncio.to_thread(self._read_app, self.app)
+                self._slug, self._owner = await asyncio.to_thread(self._read_app)
             except Unreachable:
                 if attempt == ATTEMPTS:
                     raise
@@ -209,6 +210,20 @@ class GitHubConnection:
             raise ValueError("a token acts, and no App")
         return connected(GithubIntegration(auth=self.app, **self._settings()), self.api_url)
 
+    def as_app(self, call: Callable[[GithubIntegration], Answer]) -> Answer:
+        """Return what a call says as the App: once more by GitHub's clock, when it refuses what is signed by ours."""
+        integration = self.integration()
+        try:
+            try:
+                return call(integration)
+            except GithubException as error:
+                wrong = isinstance(self.app, DatedAuth) and self.app.corrected(error.headers or {})
+                if error.status != 401 or not wrong:
+                    raise
+                return call(integration)
+        finally:
+            integration.close()
+
     def _given(self) -> Session:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 
@@ -217,18 +232,17 @@ class GitHubConnection:
         return Session(self._client(Auth.Token(token)), token, time.monotonic(), granted)
 
     def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
-        integration = self.integration()
-        try:
-            owner, _, repository = name.partition("/")
+        owner, _, repository = name.partition("/")
+
+        def minted(integration: GithubIntegration) -> tuple[str, Mapping[str, str]]:
             number = installation_id or integration.get_repo_installation(owner, repository).id
             return _mint(integration, number, repository, permissions)
-        finally:
-            integration.close()
 
-    def _read_app(self, app: Auth.AppAuth) -> tuple[str, str]:
-        integration = connected(GithubIntegration(auth=app, **self._settings()), self.api_url)
+        return self.as_app(minted)
+
+    def _read_app(self) -> tuple[str, str]:
         try:
-            found = integration.get_app()
+            found = self.as_app(lambda integration: integration.get_app())
             # An enterprise, which has no login, installs its Apps by name: see `installations`.
             return str(found.slug), str(found.raw_data["owner"].get("login", ""))
         except PyJWTError as error:
@@ -242,8 +256,6 @@ class GitHubConnection:
                 f"GitHub did not say which App this is ({type(error).__name__}).",
                 hint="Check GITHUB_APP_ID, GITHUB_APP_PRIVATE_KEY and GITHUB_API_URL.",
             ) from error
-        finally:
-            integration.close()
 
     def _client(self, auth: Auth.Auth) -> Github:
         return connected(Github(auth=auth, per_page=100, lazy=True, **self._settings()), self.api_url)
@@ -308,22 +320,7 @@ def _app(app_id: str, key: str) -> Auth.AppAuth:
                 hint="Give the text of the .pem file that GitHub made, or its path.",
             ) from error
     # A .env file and many secret stores keep line ends as two letters.
-    signer = _Signer(key.replace("\\n", "\n"))
-    return Auth.AppAuth(int(app_id) if app_id.isdecimal() else app_id, sign_func=signer.sign)
-
-
-class _Signer:
-    """Signs with a key that is read once: OpenSSL checks it each time, which takes longer than all else of a token."""
-
-    def __init__(self, pem: str) -> None:
-        self._pem = pem
-        self._key: Any = None
-
-    def sign(self, payload: dict[str, Any]) -> str:
-        """Return the signed token; raises `PyJWTError` when the key signs nothing."""
-        if self._key is None:
-            self._key = RSAAlgorithm(RSAAlgorithm.SHA256).prepare_key(self._pem)
-        return encode(payload, self._key, algorithm="RS256")
+    return DatedAuth(int(app_id) if app_id.isdecimal() else app_id, key.replace("\\n", "\n"))
 
 
 def _address(environment: Mapping[str, str], name: str, default: str) -> str:

@@ -22,6 +22,7 @@ from github.Repository import Repository
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.limits import Limits
+from orchestrator.github.api.signature import said_now
 
 DEADLINE_SECONDS = 120.0
 """For one call with all its pages; a single request has PyGithub's own 15 seconds."""
@@ -31,6 +32,7 @@ LOST = (requests.RequestException, TimeoutError, json.JSONDecodeError)
 MAX_WAIT_SECONDS = 120.0
 """The longest single wait that GitHub may ask for; above it the call fails and says when to come back."""
 MINUTE_SECONDS = 60.0
+HOUR_SECONDS = 3600.0
 """What a secondary limit without `Retry-After` asks for, doubled each time.
 
 Source: https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api#handle-rate-limit-errors-appropriately
@@ -279,7 +281,8 @@ class RepositoryClient:
         remaining, _ = session.github.requester.rate_limiting
         reset = session.github.requester.rate_limiting_resettime - time.time()
         if remaining == 0 and reset > 0:
-            self.limits.pause(reset + 1)
+            # GitHub resets hourly: a longer wait comes of a clock of ours that is behind.
+            self.limits.pause(min(reset, HOUR_SECONDS) + 1)
 
     async def _in_thread(self, call: Callable[[Session], T], session: Session) -> T:
         try:
@@ -313,7 +316,7 @@ def _asked_for(error: GithubException) -> float | None:
     asked = _seconds(headers.get("retry-after"))
     if asked is None and headers.get("x-ratelimit-remaining") == "0":
         reset = _seconds(headers.get("x-ratelimit-reset"))
-        asked = None if reset is None else max(0.0, reset - time.time()) + 1
+        asked = None if reset is None else max(0.0, reset - said_now(headers)) + 1
     return asked
 
 

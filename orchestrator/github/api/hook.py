@@ -101,11 +101,7 @@ async def on_app(github: GitHubConnection, what: str, call: Any, argument: Any) 
     """Return what `call` makes of a requester with the App's JWT and the argument; `what` is for the error's text."""
 
     def called() -> Any:
-        integration = github.integration()
-        try:
-            return call(integration.requester, argument)
-        finally:
-            integration.close()
+        return github.as_app(lambda integration: call(integration.requester, argument))
 
     try:
         return await asyncio.to_thread(called)

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
+from contextlib import closing
 from dataclasses import asdict
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from sqlalchemy import text
 
 from bot.dashboard import pages
 from bot.dashboard.pages import run_page
+from bot.readiness import READY_SECONDS
 from orchestrator.budget import Budget
 from orchestrator.github.staging.preview import Preview, Shown
 from orchestrator.state import (
@@ -234,6 +239,21 @@ async def test_a_database_that_cannot_be_written_is_not_ready(start_bot: StartBo
         await connection.execute(text("DROP TABLE deliveries"))
     answer = await bot.client.get("/readyz")
     assert (answer.status_code, answer.json()["reason"]) == (503, "the database cannot be written")
+
+
+async def test_a_database_that_is_locked_is_not_ready_and_says_so_within_seconds(
+    start_bot: StartBot, tmp_path: Path
+) -> None:
+    bot = await start_bot()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        answers = await asyncio.gather(*(bot.client.get("/readyz") for _ in range(20)))
+        assert time.monotonic() - began < 2 * READY_SECONDS
+        assert {(one.status_code, one.json()["reason"]) for one in answers} == {(503, "the database cannot be written")}
+        other.rollback()
+    # The one look that all of them share ends once the lock is gone.
+    assert (await bot.client.get("/readyz")).json() == {"status": "ready"}
 
 
 @pytest.mark.parametrize(

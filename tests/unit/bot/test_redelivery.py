@@ -106,6 +106,15 @@ async def test_what_is_under_way_is_neither_asked_for_nor_forgotten(hook: Hook) 
     assert slow.guid in hook.asked()
 
 
+async def test_a_clock_that_was_a_day_ahead_puts_nothing_off_until_that_day_is_over(hook: Hook) -> None:
+    await hook.misses(1)
+    hook.wait(24 * 60)
+    assert await hook.sweeper.sweep() == 1
+    await hook.hub.settled()
+    hook.wait(-24 * 60)
+    assert await hook.sweeper.sweep() == 1
+
+
 @pytest.mark.slow
 async def test_a_delivery_that_never_arrives_is_asked_for_less_and_less_and_nine_times(hook: Hook) -> None:
     await hook.misses(1)

@@ -32,10 +32,20 @@ async def test_room_flows_in_with_time_and_never_for_a_clock_that_goes_back(data
     await _granted(store, "octo", 100)
     clock.now += 59.0
     assert await _granted(store, "octo", 100) == 7
-    clock.now -= 3600.0
+    clock.now -= 500.0
     assert await _granted(store, "octo", 100) == 0
-    clock.now += 3600.0
+    clock.now += 500.0
     assert await _granted(store, "octo", 100) == 0
+
+
+async def test_a_clock_that_was_a_day_ahead_keeps_nobody_waiting_for_that_day(database: Database, clock: Clock) -> None:
+    store = ContentStore(database, BUCKET)
+    clock.now += 24 * 3600.0
+    await _granted(store, "octo", 100)
+    clock.now -= 24 * 3600.0
+    assert await _granted(store, "octo", 100) == 0
+    clock.now += 59.0
+    assert await _granted(store, "octo", 100) == 7
 
 
 async def test_two_processes_with_one_database_share_the_room(tmp_path: Path, clock: Clock) -> None:

@@ -159,3 +159,12 @@ async def test_an_error_of_another_kind_leaves_nobody_waiting_that_came_with_it(
 
     # then it is raised by the first one, and the others try without it
     assert [type(it) if isinstance(it, Exception) else it for it in ended] == [ValueError, ValueError, "queued"]
+
+
+async def test_runs_of_a_clock_that_was_a_day_ahead_do_not_count_until_that_day_is_over(
+    database: Database, clock: Clock
+) -> None:
+    clock.now += 24 * 3600
+    await _kept(database, 1, status="completed")
+    clock.now -= 24 * 3600
+    assert await RunStore(database).begun_within("octo", 3600) == 0
