@@ -136,7 +136,7 @@ async def test_what_only_a_longer_conversation_uses_meets_every_fault_once_and_t
     house.stage.models.script = conversable()
     await revise_twice_and_review(long)
     more = sorted(endpoints(long).keys() - endpoints(short).keys())
-    assert len(more) == 14
+    assert len(more) == 9
     # when
     found = await otherwise(house.stage, revise_twice_and_review, rows(more, 0, 1), await end_state(long))
     # then
