@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
@@ -104,8 +103,7 @@ async def build(
         token = await desk.client.token()
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
-        protected = (*PROTECTED_PATHS, *job.github.protected_paths)
-        source = Source(root, trigger.repository, protected, desk.payer or trigger.actor)
+        source = Source(root, trigger.repository, desk.payer or trigger.actor)
         head = await our_head(desk, branch)
         async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.artifacts import PROTECTED_PATHS, WriteRules, check_changes
+from orchestrator.artifacts import Protection, WriteRules, check_changes
 from orchestrator.codes import Code
 from orchestrator.control_plane import Change, Source
 from orchestrator.errors import ChangeError, GitHubError, OrchestratorError, RunLost
@@ -118,9 +118,7 @@ async def _build(desk: Desk, job: JobSpec, folder: Path) -> HandledRun:
         root = Path(temporary) / "base"
         await clone(desk.client.server_url, desk.trigger.repository, base_sha, root, token=await desk.client.token())
         await desk.said("cloned", base_sha)
-        source = Source(
-            root, desk.trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths), desk.trigger.actor
-        )
+        source = Source(root, desk.trigger.repository, desk.trigger.actor)
         state, waits = await submitted(desk.plane, job, desk.run_id, source, asks=asks)
     await desk.said("built", state.status.value)
     changes = await desk.plane.changes(desk.run_id)
@@ -162,7 +160,7 @@ async def publish(
             client = github.repository(trigger.repository, trigger.installation_id)
             async with aclosing(client):
                 await _check_base(client, bundle, command.base or trigger.default_branch)
-            plane = BundlePlane(bundle)
+            plane = BundlePlane(bundle, exceptions=operator.protected_path_exceptions)
         except BundleError as error:
             plane = BundlePlane(problem=error)
         else:
@@ -198,10 +196,14 @@ async def _check_base(client: RepositoryClient, bundle: Bundle, branch: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class BundlePlane:
-    """Hands over what another job has built, once it is known to be fit for this repository and its rules."""
+    """Hands over what another job has built, once it is known to be fit for this repository and its rules.
+
+    `exceptions` are the protected paths that the operator of this job lets be written.
+    """
 
     bundle: Bundle | None = None
     problem: BundleError | None = None
+    exceptions: tuple[str, ...] = ()
 
     async def submit(
         self,
@@ -222,7 +224,7 @@ class BundlePlane:
         if source is None or retry_failed:
             raise GitHubError("This needs a job that generates and publishes.", hint="Use `command: run`.")
         try:
-            rules = WriteRules(source.protected_paths)
+            rules = WriteRules(Protection(own=job.github.protected_paths, exceptions=self.exceptions))
             await asyncio.to_thread(check_changes, bundle.changes, Workspace(source.root), rules)
         except ChangeError as error:
             raise GitHubError(f"The bundle holds what may not be written: {error.message}.") from error
