@@ -18,10 +18,11 @@ from orchestrator.github.api.clone import clone
 from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.checks import SPEC_CHECK, CheckRun
-from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, trailer
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, RUN_TRAILER, trailer
 from orchestrator.github.rendering.summaries import check_runs
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
+from orchestrator.github.stories.build import superseded
 from orchestrator.github.stories.follow import resume, why_not_resumed
 from orchestrator.github.stories.handler import read_spec
 from orchestrator.github.triggers.command import Command
@@ -105,7 +106,11 @@ async def rerun(
             state = replace(state, validation=await _validated(client, trigger, made.run_id, plane))
 
         # 4. Concluded again, also where nothing has changed: GitHub waits for it.
-        for check in concluded(state, names):
+        newer = await _newer(client, trigger, earlier.run_id, made.run_id if round_ else "")
+        checks = concluded(state, names)
+        if newer:
+            checks = tuple(CheckRun(name, "cancelled", *superseded(newer)) for name in names)
+        for check in checks:
             await theirs.upsert_check_run(trigger.head_sha, check)
         return handled
 
@@ -156,21 +161,36 @@ async def findings_of(client: RepositoryClient, check_run_id: int) -> str:
 async def _round_of(
     client: RepositoryClient, sha: str, earlier: Earlier, find: Callable[[str], Awaitable[Earlier | None]] | None
 ) -> Earlier | None:
-    """Return the round of the run `earlier` that made a commit, or None.
+    """Return the round of the run `earlier` that made a commit, or None."""
+    _, _, name = await _maker(client, sha)
+    found = await find(name) if find and name else None
+    # A message is only text: that the round is this run's stands in the store.
+    return found if found and found.root and found.root.run_id == earlier.run_id else None
+
+
+async def _maker(client: RepositoryClient, sha: str) -> tuple[str, str, str]:
+    """Return the commit that a head's files are from, and the run and round that its message names.
 
     An empty commit that lets CI run carries what was said of the commit below it.
     """
 
-    def named(repository: Repository) -> str:
+    def read(repository: Repository) -> tuple[str, str, str]:
         commit = repository.get_git_commit(sha)
         while trailer(commit.message, CI_TRAILER) and commit.parents:
             commit = repository.get_git_commit(commit.parents[0].sha)
-        return trailer(commit.message, ROUND_TRAILER)
+        return commit.sha, trailer(commit.message, RUN_TRAILER), trailer(commit.message, ROUND_TRAILER)
 
-    name = await client.read("read whose commit it is", named)
-    found = await find(name) if find and name else None
-    # A message is only text: that the round is this run's stands in the store.
-    return found if found and found.root and found.root.run_id == earlier.run_id else None
+    return await client.read("read whose commit it is", read)
+
+
+async def _newer(client: RepositoryClient, trigger: Trigger, run_id: str, round_id: str) -> str:
+    """Return the newer commit that the maker of a head has put on its branch: what it ended as holds of that one."""
+    on_top = await head_of(client, trigger.head_branch) if trigger.head_branch else None
+    if on_top in (None, trigger.head_sha):
+        return ""
+    below, *_ = await _maker(client, trigger.head_sha)
+    newest, *maker = await _maker(client, on_top)
+    return on_top if newest != below and maker == [run_id, round_id] else ""
 
 
 async def _own_names(client: RepositoryClient, head_sha: str, earlier: Earlier) -> list[str]:
