@@ -90,7 +90,7 @@ class Validating(Rounds):
 class GoesOn(Validating):
     """A plane whose first submission fails in the end, and whose every other one completes with another file."""
 
-    async def submit(self, job: JobSpec, *, run_id: str, **known: Any) -> ProjectState:  # type: ignore[override]
+    async def submit(self, job: JobSpec, *, run_id: str, **known: Any) -> ProjectState:
         self.ending = completed if self.jobs else failing
         return await super().submit(job, run_id=run_id, **known)
 
