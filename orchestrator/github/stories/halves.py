@@ -177,6 +177,7 @@ async def publish(
         spec_path=spec_path,
         progress=progress,
         previews=previews,
+        revisable=False,
     )
 
 

@@ -65,6 +65,7 @@ async def handle(
     progress: Callable[[Progress], Awaitable[None]] | None = None,
     earlier: Earlier | None = None,
     resumable: bool = False,
+    revisable: bool = True,
     begin_now: Callable[[str], Awaitable[None]] | None = None,
     previews: Previews | None = None,
     staged: bool = False,
@@ -73,7 +74,8 @@ async def handle(
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
     where it is about one and the store knows it, and for `run` and `plan` the issue's unfinished run beside which none
-    begins. `resumable` tells whether later commands will find this command's run; `begin_now` has a queued run begin at
+    begins. `resumable` tells whether later commands will find this command's run, `revisable` whether `revise` and
+    `review` work here; `begin_now` has a queued run begin at
     once, so that it ends when it was cancelled. With `staged`, or where the repository's spec says so, nothing is
     written on GitHub: all that would be goes to `previews`, those of this run. Raises `Unreachable` when GitHub is
     down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes
@@ -96,7 +98,7 @@ async def handle(
         publisher = await github.publisher(
             client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
         )
-        desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable)
+        desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable, revisable=revisable)
         await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -112,7 +114,7 @@ async def handle(
         if isinstance(command, Refusal):
             return await refuse(desk, command.message, code=command.code)
         if command.name == "help":
-            return await answer(desk, help_comment())
+            return await answer(desk, help_comment(resumable=resumable, revisable=revisable))
         if command.name == "status":
             return await answer(desk, await _standing(desk, earlier))
         if command.name == "cancel":
@@ -130,7 +132,7 @@ async def _standing(desk: Desk, earlier: Earlier | None) -> str:
     """Return what `status` is answered: the run that it is about, else what the issue's comments say."""
     known = await desk.plane.state(earlier.run_id) if earlier else None
     if known is not None:
-        return status_comment(known, Links(resumable=desk.resumable))
+        return status_comment(known, Links(resumable=desk.resumable, revisable=desk.revisable))
     return await answers.status(desk.publisher, desk.plane, desk.trigger)
 
 
