@@ -49,13 +49,14 @@ def failure_comment(message: str, hint: str, code: Code) -> str:
     return "\n\n".join(part for part in (one_line(message), one_line(hint), shown_code(code)) if part)
 
 
-def spec_comment(findings: Sequence[SpecFinding]) -> str:
-    """Return what is wrong in the spec file, at its lines."""
+def spec_comment(findings: Sequence[SpecFinding], branch: str = "") -> str:
+    """Return what is wrong in the spec file, at its lines; `branch` holds it where the default one does not."""
     lines = [
         f"- `{code(f.path)}:{f.line}` `{code(f.field)}`: {one_line(f.message)} {shown_code(f.code)}" for f in findings
     ]
     path = code(findings[0].path) if findings else ".orchestrator.yaml"
+    where = f"`{code(branch)}`" if branch else "the default branch"
     return fit(
-        f"Not started: `{path}` has errors. Correct them on the default branch and ask again. "
+        f"Not started: `{path}` has errors. Correct them on {where} and ask again. "
         f"{shown_code(Code.SPEC_INVALID)}\n\n" + "\n".join(lines)
     )

@@ -351,9 +351,9 @@ async def refuse(desk: Desk, message: str, lead: str = "Not started", code: Code
     return HandledRun(desk.run_id, "refused", message, code=code, report=body)
 
 
-async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
-    """Say what is wrong in the spec, on the issue and at its lines."""
-    body = spec_comment(findings)
+async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None, branch: str) -> HandledRun:
+    """Say what is wrong in the spec at the head of a branch, on the issue and at its lines."""
+    body = spec_comment(findings, "" if branch == desk.trigger.default_branch else branch)
     if head is not None:
         await desk.publisher.upsert_check_run(head, spec_check(findings))
     await desk.comment(note_mark(desk.run_id), body)

@@ -22,7 +22,6 @@ from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import NotFound, RepositoryClient, Unreachable
 from orchestrator.github.api.clone import clone
 from orchestrator.github.api.publisher import Effects, MemoryEffects, Publisher
-from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.plan import plan_comment
 from orchestrator.github.rendering.report import report_comment
 from orchestrator.github.rendering.sanitize import Redactor
@@ -31,7 +30,7 @@ from orchestrator.github.runs.desk import Desk, HandledRun, Plane, Progress
 from orchestrator.github.runs.rehearsal import Previews
 from orchestrator.github.stories.build import job_of, pinned, refuse_leaks, submitted
 from orchestrator.github.stories.bundle import Bundle, BundleError, read_bundle, request_of, write_bundle
-from orchestrator.github.stories.handler import handle, not_begun, read_spec
+from orchestrator.github.stories.handler import handle, not_begun, rules_of
 from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig
@@ -78,8 +77,8 @@ async def generate(
         desk = Desk.of(trigger, asked, publisher, plane, tell=progress)
 
         # 1. The same rules and the same gate as in one job, before anything is spent.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, spec_path, default_head, operator)
+        rules = await rules_of(client, spec_path, trigger.default_branch, trigger.pull, operator)
+        spec, findings = rules.spec, rules.findings
         await desk.said("spec", f"{len(findings)} findings")
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
         await desk.said("access", access.reason)
@@ -93,7 +92,7 @@ async def generate(
         if findings:
             said = findings[0].message
             return HandledRun(run_id, "spec_invalid", said, code=Code.SPEC_INVALID, spec_findings=findings)
-        refusal = answers.refusal(command, spec, default_head, trigger) or await not_begun(desk, spec, None)
+        refusal = answers.refusal(command, spec, rules.head, trigger) or await not_begun(desk, spec, None)
         if refusal is not None:
             return HandledRun(run_id, "refused", refusal.message, code=refusal.code)
 

@@ -24,7 +24,7 @@ from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.stories.build import superseded
 from orchestrator.github.stories.follow import resume, why_not_resumed
-from orchestrator.github.stories.handler import read_spec
+from orchestrator.github.stories.handler import rules_of
 from orchestrator.github.triggers.command import Command
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig
@@ -86,8 +86,8 @@ async def rerun(
             return HandledRun(run_id, "ignored", "there is no check run of the run on this commit")
 
         # 2. Somebody without the permission, or above the limits, changes nothing.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, SPEC_PATH, default_head, operator)
+        rules = await rules_of(client, SPEC_PATH, trigger.default_branch, trigger.pull, operator)
+        spec = rules.spec
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
         handled = HandledRun(run_id, "answered", state=state)
         if not access.granted:
@@ -99,7 +99,7 @@ async def rerun(
         elif not why_not_resumed(state):
             on_top = await head_of(client, trigger.head_branch) if trigger.head_branch else None
             newest = on_top in (None, trigger.head_sha)
-            if spec.enabled and not findings and default_head is not None and newest:
+            if spec.enabled and not rules.findings and rules.head is not None and newest:
                 handled = await resume(desk, spec, made, operator)
                 state = await plane.state(made.run_id) or state
         elif spec.enabled and state.status.ended and set(names) & set(_VALIDATED):
