@@ -47,7 +47,7 @@ async def read_job_log(client: RepositoryClient, job_id: int, *, seconds: float 
 
 
 def _location(repository: Repository, job_id: int) -> str:
-    headers, _ = repository.requester.requestBlobAndCheck("GET", f"{repository.url}/actions/jobs/{job_id}/logs")
+    headers, _ = repository.requester.requestJsonAndCheck("GET", f"{repository.url}/actions/jobs/{job_id}/logs")
     return str(headers.get("location", ""))[:_LOCATION]
 
 

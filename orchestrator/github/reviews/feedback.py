@@ -84,7 +84,9 @@ async def gather(
     there = await review_threads(client, number)
     threads = await open_threads(client, there, before=trigger.created_at, login=login)
     checks = [
-        *await client.read_if_permitted("read the check runs", lambda repository: _runs(repository, head_sha)),
+        *await client.read_if_permitted(
+            "read the check runs", lambda repository: _runs(repository, client.name, head_sha)
+        ),
         *await client.read_if_permitted("read the statuses", lambda repository: _statuses(repository, head_sha)),
     ]
     files = await client.read("read the diff", lambda repository: _files(repository, number))
@@ -217,7 +219,7 @@ def diff(files: Sequence[ChangedFile], rules: ContextRules) -> str:
 # what GitHub says
 
 
-def _runs(repository: Repository, head_sha: str) -> list[FailingCheck]:
+def _runs(repository: Repository, name: str, head_sha: str) -> list[FailingCheck]:
     listed = repository.get_commit(head_sha).get_check_runs()
     failing = (it for it in listed if it.status == "completed" and it.conclusion in FAILING)
     return [
@@ -227,7 +229,7 @@ def _runs(repository: Repository, head_sha: str) -> list[FailingCheck]:
             it.output.title or "",
             it.output.summary or "",
             tuple(f"{one.path}:{one.start_line}: {one.message}" for one in _annotations(it)),
-            job_of_check(it.details_url or "", it.app.slug or "", repository.full_name),
+            job_of_check(it.details_url or "", it.app.slug or "", name),
         )
         for it in islice(failing, MAX_CHECKS)
     ]

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.github.api.client import Refused
 from orchestrator.github.api.job_logs import MAX_BYTES, LogUnavailable, read_job_log
+from orchestrator.github.runs.rehearsal import MemoryPreviews, rehearse
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 
 
@@ -50,3 +51,9 @@ async def test_a_job_that_is_not_there_has_no_log_and_a_token_without_the_permis
     scene.github.app, scene.github.given_token = None, scene.hub.workflow_token(REPO, {"contents": "read"})
     with pytest.raises(Refused, match="403"):
         await read_job_log(scene.github.repository(REPO), job)
+
+
+async def test_on_a_stage_a_log_is_read_as_ever(scene: Scene) -> None:
+    job = await _failed(scene, "one\n")
+    await rehearse(scene.client, scene.github, MemoryPreviews(), scene.installation)
+    assert await read_job_log(scene.client, job) == "\ufeffone\n"
