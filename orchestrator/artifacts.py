@@ -46,6 +46,8 @@ PROTECTED_PATHS = (
 )
 # In a new folder nobody's configuration is at stake; the run's own report stays ours (SECURITY 17).
 PROTECTED_IN_NEW_FOLDER = (".orchestrator/**",)
+# What GitHub runs with the repository's secrets: no exception of the operator's opens it (SECURITY 17).
+WORKFLOWS = (".github/workflows/**",)
 
 _FORBIDDEN = frozenset('<>:"|?*\\')
 # Names of devices, in every folder and with every ending; source:
@@ -73,17 +75,36 @@ class Tree(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WriteRules:
-    """What a task may write: never `protected` globs, paths of `others` (other tasks) or `foreign` ones (the user)."""
+class Protection:
+    """Globs of what is never written: `built_in` ones but for the operator's `exceptions`, and the spec's `own`.
 
-    protected: tuple[str, ...] = PROTECTED_PATHS
+    Exceptions never open workflows, nor what the spec protects itself.
+    """
+
+    built_in: tuple[str, ...] = PROTECTED_PATHS
+    own: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
+
+    def covers(self, path: str) -> bool:
+        """Say whether a path is never written."""
+        if matches(path, self.own):
+            return True
+        opened = matches(path, self.exceptions) and not matches(path, WORKFLOWS)
+        return matches(path, self.built_in) and not opened
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRules:
+    """What a task may write: never what is protected, paths of `others` (other tasks) or `foreign` ones (the user)."""
+
+    protection: Protection = Protection()
     others: frozenset[str] = frozenset()
     foreign: frozenset[str] = frozenset()
 
     def check(self, path: str) -> str:
         """Return the path when it may be written; raises `ChangeError` with the rule."""
         checked = check_path(path)
-        if matches(checked, self.protected):
+        if self.protection.covers(checked):
             raise ChangeError(path, "this path is protected and is never written; leave it out")
         if checked in self.others:
             raise ChangeError(path, "this file belongs to another task; write only the files of your own task")

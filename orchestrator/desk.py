@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, PROTECTED_PATHS
+from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, Protection
 from orchestrator.budget import Budget, to_pico, to_usd
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.experience import Experience
@@ -33,14 +33,10 @@ from orchestrator.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An existing repository that a run builds on: the files of its base commit, its name, and what stays untouched.
-
-    `user` is who has the run, and is charged for it.
-    """
+    """An existing repository that a run builds on: the files of its base commit, its name, and who is charged."""
 
     root: Path
     name: str
-    protected_paths: tuple[str, ...] = ()
     user: str = ""
 
 
@@ -131,9 +127,10 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         ObservationStore(runtime.database, scope_of(submission.source), {one: version(one) for one in Purpose}),
     )
     standings = await experience.recall(run_id, fence)
-    protected: tuple[str, ...] = PROTECTED_IN_NEW_FOLDER
+    protection = Protection(PROTECTED_IN_NEW_FOLDER)
     if submission.source:
-        protected = (*PROTECTED_PATHS, *submission.source.protected_paths)
+        exceptions = runtime.operator_now().protected_path_exceptions
+        protection = Protection(own=job.github.protected_paths, exceptions=exceptions)
     run = Run(
         id=run_id,
         job=job,
@@ -162,7 +159,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             submission.source.root if submission.source else None, {} if created else await runs.changes(run_id)
         ),
         bus=bus,
-        protected=protected,
+        protection=protection,
         foreign=submission.foreign,
         round=0 if created else (await runs.rounds(run_id))[1],
     )

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from typing import TypeVar
 
 from orchestrator.architecture import decide
-from orchestrator.artifacts import clashes, matches
+from orchestrator.artifacts import clashes
 from orchestrator.budget import to_usd
 from orchestrator.checks import Checker, checked
 from orchestrator.codes import Code
@@ -272,8 +272,7 @@ class Engine:
         if folder is None or recorded or is_new(run.workspace) or not due(run.workspace, folder, decision, tasks):
             return
         made = record(run.workspace, folder, decision, run.job.title, desk.state.created_at)
-        protected = submission.source.protected_paths if submission.source else ()
-        if not any(matches(path, protected) for path in made):
+        if not any(run.protection.covers(path) for path in made):
             run.workspace.accept(made)
             await self._runs.add_files(run.id, desk.fence, made)
 
@@ -381,7 +380,7 @@ class Engine:
             failing = tuple(one for one in validation if one.status is ValidationStatus.FAILED)
             if not failing:
                 break
-            task = repair(number, failing, run.workspace)
+            task = repair(number, failing, run.workspace, run.protection)
             failed = [one.validator for one in failing]
             run.tell(EventType.REPAIR_STARTED, task_id=task.id, type=task.type.value, validators=failed)
             assignment = Assignment(task, (*tasks, task), decision, run.round, findings=failing, whole=True)

@@ -152,7 +152,7 @@ def _path_faults(task: Task, rules: WriteRules) -> list[str]:
     found = []
     for path in task.files:
         try:
-            WriteRules(protected=rules.protected).check(path)
+            WriteRules(rules.protection).check(path)
         except ChangeError as error:
             found.append(f"task {task.id!r} names the file {error.message}")
     return found

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from orchestrator.artifacts import PROTECTED_PATHS, WriteRules
+from orchestrator.artifacts import Protection, WriteRules
 from orchestrator.context import ContextRules, file_section, repository_sections
 from orchestrator.events import Event, EventType, ProjectEventBus
 from orchestrator.gateway import Answer, Gateway, Question
@@ -65,7 +65,7 @@ class Run:
     gateway: Gateway
     workspace: Workspace
     bus: ProjectEventBus
-    protected: tuple[str, ...] = PROTECTED_PATHS
+    protection: Protection = field(default_factory=Protection)
     foreign: frozenset[str] = frozenset()
     claims: dict[str, str] = field(default_factory=dict)
     violations: dict[str, None] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Run:
 
     def rules(self, others: frozenset[str] = frozenset()) -> WriteRules:
         """Return what a task may write, besides the files of other tasks."""
-        return WriteRules(protected=self.protected, others=others, foreign=self.foreign)
+        return WriteRules(self.protection, others=others, foreign=self.foreign)
 
     async def ask(
         self, purpose: Purpose, values: Mapping[str, str], kind: type[Reply], asking: Asking

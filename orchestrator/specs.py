@@ -43,11 +43,14 @@ TITLE_CHARACTERS = 72
 class Feedback:
     """What a job answers that is feedback on a change: `remarks` are open points on it, `diff` is the change itself.
 
-    The change is in the repository's files already.
+    The change is in the repository's files already. `authors` are the logins whose code printed what stands in the
+    remarks, empty for one that nobody knows; `notes` say to people what could not be read.
     """
 
     remarks: str = ""
     diff: str = ""
+    authors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", allow_inf_nan=False))

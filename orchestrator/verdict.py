@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.artifacts import PROTECTED_PATHS, matches
+from orchestrator.artifacts import Protection
 from orchestrator.codes import Code
 from orchestrator.records import ADR_PATH as ADR_PATH
 from orchestrator.records import is_record
@@ -47,10 +47,10 @@ def _unchecked(validation: Sequence[ValidationResult], workspace: Workspace) -> 
     return any(not path.lower().endswith(_DOCUMENTS) for path in written)
 
 
-def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspace) -> Task:
+def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspace, protection: Protection) -> Task:
     """Return the task that mends what fails on the whole project."""
     # Findings are made by programs that ran generated code: only paths of the project count.
-    mendable = {path for path in workspace.paths() if not matches(path, PROTECTED_PATHS)}
+    mendable = {path for path in workspace.paths() if not protection.covers(path)}
     named = sorted({finding.path for one in failing for finding in one.findings} & mendable)
     accepted = workspace.accepted.items()
     written = sorted(path for path, content in accepted if content is not None and not is_record(path, content))

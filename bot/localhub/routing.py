@@ -18,6 +18,7 @@ from bot.localhub import (
     graphql,
     pages,
     registration,
+    rest_actions,
     rest_apps,
     rest_checks,
     rest_git,
@@ -34,7 +35,9 @@ from bot.localhub.render import API
 from bot.localhub.state import User
 from bot.localhub.world import World
 
-FILES = (rest_repos, rest_issues, rest_pulls, rest_reviews, rest_git, rest_checks, rest_apps, registration)
+FILES = (
+    rest_repos, rest_issues, rest_pulls, rest_reviews, rest_git, rest_checks, rest_actions, rest_apps, registration,
+)  # fmt: skip
 
 
 def application(world: World, page_account: Callable[[], User], journal: Journal) -> Starlette:

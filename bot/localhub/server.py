@@ -20,8 +20,10 @@ from bot.localhub.state import (
     ALL_EVENTS,
     JSON,
     ROLES,
+    CheckRun,
     Delivery,
     Issue,
+    JobLog,
     Repository,
     State,
     Token,
@@ -272,6 +274,15 @@ class LocalHub(View):
         if installation is None:
             installation = self.state.installations[self.install_app(app.id, full_name)]
         return auth.mint(self.state, installation, dict(permissions) if permissions is not None else None).value
+
+    def fail_job(self, full_name: str, sha: str, name: str, log: str) -> int:
+        """Have a workflow's job fail on a commit, with what it printed; returns its check run."""
+        repo, app = self.repository(full_name), self.state.apps[ACTIONS_APP_ID]
+        suite = self.world.suite(repo, app, sha, None)
+        run = CheckRun(self.state.next_id(), app, suite.id, name, sha, "completed", "failure", completed_at=now())
+        run.details_url = f"{self.url}/{repo.full_name}/actions/runs/{suite.id}/job/{run.id}"
+        repo.check_runs[run.id], repo.job_logs[run.id] = run, JobLog(log)
+        return run.id
 
     # what people do
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -257,6 +258,14 @@ class CheckRun:
     completed_at: datetime | None = None
 
 
+@dataclass(frozen=True)
+class JobLog:
+    """What a workflow job printed; `signature` is what its address is signed with."""
+
+    text: str
+    signature: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+
 @dataclass
 class CheckSuite:
     """The check runs of one App on one commit."""
@@ -298,6 +307,7 @@ class Repository:
     labels: dict[str, Label] = field(default_factory=dict)
     issues: dict[int, Issue] = field(default_factory=dict)
     check_runs: dict[int, CheckRun] = field(default_factory=dict)
+    job_logs: dict[int, JobLog] = field(default_factory=dict)
     check_suites: dict[int, CheckSuite] = field(default_factory=dict)
     statuses: list[Status] = field(default_factory=list)
     signed_commits: set[str] = field(default_factory=set)

@@ -13,7 +13,7 @@ import pytest
 from bot.localhub import LocalHub
 from tests.e2e.action_scene import REPO, comment_on, dispatch, opened, review, runner_for
 from tests.e2e.action_steps import LAST, StepRunner
-from tests.e2e.revising import PART, revisable
+from tests.e2e.revising import PART, half_done, revisable
 from tests.loopback import ModelServer, Script
 from tests.reports import read_report
 
@@ -333,6 +333,40 @@ async def test_a_pull_request_is_revised_by_a_job_that_shares_nothing_with_the_o
         [f"<!-- orchestrator:report run={run} -->"],
     ]
     assert f"Round 1 of `/orchestrate revise` on #{pull['number']}, asked for by `maria`." in ours[0][0]
+
+
+@pytest.mark.slow
+async def test_a_round_that_is_partly_done_advises_what_works_without_a_database(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    models.script = half_done()
+    first = runner_for(tmp_path / "first", hub, models)
+    first.use_this_interpreter()
+    issue, _ = comment_on(hub, first, "/orchestrate")
+    await first.run(LAST)
+    (pull,) = hub.pull_requests(REPO)
+    advice = f"To go on, comment `/orchestrate revise` on #{pull['number']} with what is left to do."
+    assert advice in _status_of(hub, issue)
+
+    again = runner_for(tmp_path / "again", hub, models)
+    again.use_this_interpreter()
+    comment_on(hub, again, "/orchestrate revise Write part 2.", issue=pull["number"])
+    await again.run(LAST)
+    assert again.outputs()["status"] == "partial"
+    assert advice in _status_of(hub, issue)
+
+    models.script = revisable()
+    last = runner_for(tmp_path / "last", hub, models)
+    last.use_this_interpreter()
+    comment_on(hub, last, "/orchestrate revise Name the constant.", issue=pull["number"])
+    ran = await last.run(LAST)
+    assert (ran.status, last.outputs()["status"]) == (0, "completed"), ran.log
+
+
+def _status_of(hub: LocalHub, issue: int) -> str:
+    (said,) = (it["body"] for it in hub.comments(REPO, issue) if "<!-- orchestrator:status run=" in it["body"])
+    assert "close or merge" not in said
+    return str(said)
 
 
 @pytest.mark.parametrize(("fail_on", "status"), [("error", 3), ("never", 0)])

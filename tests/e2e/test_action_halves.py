@@ -16,7 +16,7 @@ import yaml
 from bot.localhub import LocalHub
 from tests.e2e.action_scene import REPO, comment_on, dispatch, opened, review, runner_for
 from tests.e2e.action_steps import LAST, ROOT, Ran, StepRunner
-from tests.loopback import ModelServer, Script
+from tests.loopback import Answer, Asked, ModelServer, Script, library
 
 WORKFLOW = yaml.safe_load((ROOT / "docs/workflows/two-jobs.yml").read_text())
 Content = dict[str, Any]
@@ -198,6 +198,42 @@ async def test_sec_17_18_31_a_bundle_that_was_tampered_with_is_refused_with_a_se
         assert sentence in said
 
     assert (hub.pull_requests(REPO), list(await hub.branches(REPO))) == ([], ["main"])
+
+
+def _plans_for_agents(asked: Asked) -> Answer:
+    plan = library.plan(1, 1, tested=False)
+    plan["tasks"][0]["files"].append("AGENTS.md")
+    return Answer(plan)
+
+
+@pytest.mark.slow
+async def test_sec_17_what_the_operator_excepts_is_written_where_both_jobs_say_so_and_a_workflow_never(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    models.script = Script(tasks=1, answers={"decompose": _plans_for_agents})
+    config = tmp_path / "operator.yaml"
+    config.write_text("protected_path_exceptions: [AGENTS.md, '.github/**']\n")
+    jobs = _jobs(tmp_path, hub, models)
+    jobs.generate.env = {**jobs.generate.env, "ORCHESTRATOR_CONFIG": str(config)}
+    issue, _ = comment_on(hub, jobs.generate, "/orchestrate")
+    generated = await jobs.generated()
+    assert (generated.status, jobs.generate.outputs()["status"]) == (0, "completed"), generated.log
+    whole = jobs.bundle.read_text()
+    assert "AGENTS.md" in json.loads(whole)["changes"]
+
+    # The job that publishes obeys its own operator only.
+    unsaid = await jobs.publish.run(LAST)
+    jobs.publish.env = {**jobs.publish.env, "ORCHESTRATOR_CONFIG": str(config)}
+    jobs.tamper(_protected)
+    workflow = await jobs.publish.run(LAST)
+    jobs.bundle.write_text(whole)
+    published = await jobs.publish.run(LAST)
+
+    assert (unsaid.status, workflow.status, published.status) == (1, 1, 0), published.log
+    assert "AGENTS.md: this path is protected and is never written" in unsaid.log
+    assert ".github/workflows/own.yml: this path is protected and is never written" in workflow.log
+    assert f"orchestrator/{issue}-a-sample-library" == jobs.publish.outputs()["branch"]
+    assert "AGENTS.md" in await hub.files(REPO, jobs.publish.outputs()["branch"])
 
 
 @pytest.mark.slow

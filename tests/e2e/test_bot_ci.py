@@ -20,6 +20,10 @@ async def test_sec_27_ci_runs_on_a_person_s_word_on_an_empty_commit_that_our_che
     (built,) = await messages(asked)
     assert built.rstrip().endswith(HELD)  # pyproject.toml is what CI executes
     assert "The repository's own CI was not started" in before["body"]
+    (then_report,) = scene.ours(before["number"])
+    (held,) = (
+        line for line in then_report.splitlines() if line.startswith("- The repository's own CI was not started")
+    )
 
     stranger = await said(asked, "/orchestrate ci", STRANGER)
     await stranger.reacted("confused")
@@ -47,7 +51,9 @@ async def test_sec_27_ci_runs_on_a_person_s_word_on_an_empty_commit_that_our_che
     assert then == now
     assert f"The repository's own CI runs since `{head[:12]}`, as `maria` asked." in after["body"]
     assert "was not started" not in after["body"]
-    _, note = scene.ours(after["number"])
+    report, note = scene.ours(after["number"])
+    assert report == then_report.replace(held, f"- The repository's own CI runs since `{head[:12]}`, as `maria` asked.")
+    assert "was not started" not in report
     assert note.startswith(f"The repository's CI may run on {head}: an empty commit on `{branch}`, with our checks ")
 
     # Redelivered it makes nothing more; asked again there is nothing held back.

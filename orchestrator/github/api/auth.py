@@ -38,6 +38,7 @@ from orchestrator.github.staging.stage import Stage
 from orchestrator.github.staging.staged import StagedGithub
 
 PERMISSIONS = {
+    "actions": "read",
     "checks": "write",
     "contents": "write",
     "issues": "write",

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from github.PullRequest import PullRequest
 from github.Repository import Repository
 
-from orchestrator.github.api.client import AmbiguousWrite, Refused, RepositoryClient
+from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
 from orchestrator.github.rendering.template import kept
 
 PULL_REQUEST_SETTING = "Allow GitHub Actions to create and approve pull requests"
@@ -23,6 +23,14 @@ class OpenedPullRequest:
     url: str
     draft: bool
     note: str = ""
+
+
+async def base_of(client: RepositoryClient, number: int) -> str | None:
+    """Return the branch that a pull request goes to, or None where there is none of that number."""
+    try:
+        return await client.read("read a pull request's base", lambda repository: repository.get_pull(number).base.ref)
+    except NotFound:
+        return None
 
 
 async def open_pull_request(

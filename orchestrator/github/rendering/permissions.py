@@ -32,13 +32,22 @@ def missing_permission(login: str, server_url: str, missing: Sequence[str]) -> s
 
 
 def advice(login: str, server_url: str, missing: Sequence[str]) -> str:
-    """Return where permissions are added for an account."""
-    named = " and ".join(_line(name) for name in missing)
+    """Return where permissions to write are added for an account."""
+    return _added(login, server_url, " and ".join(_line(name) for name in missing))
+
+
+def cannot_read_logs(login: str, server_url: str) -> str:
+    """Return why a round was not told what failed workflow jobs printed, and the very line or page that changes it."""
+    named = _line("actions", "read")
+    return f"The logs of failed jobs were not read: {named} is not granted. {_added(login, server_url, named)}"
+
+
+def _added(login: str, server_url: str, named: str) -> str:
     if login == WORKFLOW_LOGIN:
         return f"Add {named} under `permissions:` of the workflow."
     page = f"{server_url}/settings/apps/{login.removesuffix('[bot]')}/permissions"
     return f"Grant the App {named} at {page}, and accept that where it is installed."
 
 
-def _line(name: str) -> str:
-    return f"`{name}: write`"
+def _line(name: str, level: str = "write") -> str:
+    return f"`{name}: {level}`"

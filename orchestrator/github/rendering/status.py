@@ -55,7 +55,7 @@ _GLYPHS = {
 class Links:
     """Where the result is; `number` is the pull request's, `note` what hindered it.
 
-    `resumable` tells whether `/orchestrate resume` finds the run again.
+    `resumable` tells whether `/orchestrate resume` finds the run again, `revisable` whether `revise` works here.
     """
 
     number: int | None = None
@@ -63,6 +63,7 @@ class Links:
     branch: str = ""
     note: str = ""
     resumable: bool = False
+    revisable: bool = True
 
 
 def status_comment(state: ProjectState, links: Links | None = None, rounds: Sequence[str] = ()) -> str:
@@ -124,6 +125,8 @@ def how_to_go_on(state: ProjectState, links: Links) -> str:
     undone = f"Left undone: {', '.join(left[:MAX_ROWS])}{more}. " if left else ""
     if links.resumable:
         return undone + _RESUMES.get(state.status, "To go on, comment `/orchestrate resume`.")
+    if links.number is not None and links.revisable:
+        return f"{undone}To go on, comment `/orchestrate revise` on #{links.number} with what is left to do."
     first = f"close or merge #{links.number}, then " if links.number is not None else ""
     if state.status is ProjectStatus.BUDGET_EXHAUSTED:
         return (

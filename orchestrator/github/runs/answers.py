@@ -27,7 +27,7 @@ class States(Protocol):
         ...
 
 
-def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: Trigger) -> Refusal | None:
+def refusal(command: Command, spec: JobSpec, rules_head: str | None, trigger: Trigger) -> Refusal | None:
     """Return why a command starts no run, or None when it does."""
     if command.name not in WORKING:
         names = ", ".join(f"`{name}`" for name in WORKING)
@@ -36,7 +36,7 @@ def refusal(command: Command, spec: JobSpec, default_head: str | None, trigger: 
     if not spec.enabled:
         said = "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
         return Refusal(said, code=Code.SWITCHED_OFF)
-    if default_head is None:
+    if rules_head is None:
         return Refusal(
             "the repository has no commit yet. Push one, such as a README, and ask again.", code=Code.NO_COMMIT
         )

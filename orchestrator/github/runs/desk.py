@@ -146,8 +146,8 @@ class Root:
 class Desk:
     """What one command works with: the trigger, who writes, who builds, who is told.
 
-    `resumable` tells whether a later command finds the run again. `payer` is who goes on with the run of another one.
-    A round has a `root`, in whose name `publisher` writes.
+    `resumable` tells whether a later command finds the run again, `revisable` whether rounds work here. `payer` is who
+    goes on with the run of another one. A round has a `root`, in whose name `publisher` writes.
     """
 
     trigger: Trigger
@@ -162,6 +162,7 @@ class Desk:
     resumable: bool = False
     payer: str = ""
     root: Root | None = None
+    revisable: bool = True
 
     @classmethod
     def of(
@@ -173,6 +174,7 @@ class Desk:
         *,
         tell: Callable[[Progress], Awaitable[None]] | None = None,
         resumable: bool = False,
+        revisable: bool = True,
     ) -> Desk:
         """Return the desk of a command whose run has no root: `publisher` writes in its own name."""
         return cls(
@@ -186,6 +188,7 @@ class Desk:
             redactor=publisher.redactor,
             tell=tell,
             resumable=resumable,
+            revisable=revisable,
         )
 
     @property
@@ -215,7 +218,7 @@ class Desk:
 
     async def show(self, state: ProjectState, links: Links | None = None, *, urgency: Urgency = "final") -> None:
         """Bring the status comment up to date."""
-        known = replace(links or Links(), resumable=self.resumable)
+        known = replace(links or Links(), resumable=self.resumable, revisable=self.revisable)
         parts = (status_comment(state, known), self.about_rounds(state))
         await self.show_text("\n\n".join(part for part in parts if part), urgency=urgency)
 
@@ -272,6 +275,7 @@ class Earlier:
             tell=desk.tell,
             resumable=desk.resumable,
             payer=desk.trigger.actor,
+            revisable=desk.revisable,
         )
 
 
@@ -347,9 +351,9 @@ async def refuse(desk: Desk, message: str, lead: str = "Not started", code: Code
     return HandledRun(desk.run_id, "refused", message, code=code, report=body)
 
 
-async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None) -> HandledRun:
-    """Say what is wrong in the spec, on the issue and at its lines."""
-    body = spec_comment(findings)
+async def refuse_spec(desk: Desk, findings: tuple[SpecFinding, ...], head: str | None, branch: str) -> HandledRun:
+    """Say what is wrong in the spec at the head of a branch, on the issue and at its lines."""
+    body = spec_comment(findings, "" if branch == desk.trigger.default_branch else branch)
     if head is not None:
         await desk.publisher.upsert_check_run(head, spec_check(findings))
     await desk.comment(note_mark(desk.run_id), body)

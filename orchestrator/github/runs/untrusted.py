@@ -36,4 +36,7 @@ def held_back(why: str) -> str:
 def released(body: str, sha: str, actor: str) -> str:
     """Return a published text in which the word that CI was held back has become the word that it may run."""
     said = f"The repository's own CI runs since `{sha[:12]}`, as `{actor}` asked."
-    return "\n".join(said if line.startswith(_HELD) else line for line in body.splitlines())
+    return "\n".join(
+        f"{line[: len(line) - len(bare)]}{said}" if bare.startswith(_HELD) else line
+        for line, bare in ((line, line.removeprefix("- ")) for line in body.splitlines())
+    )

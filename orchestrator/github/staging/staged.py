@@ -44,7 +44,9 @@ class _StagedRequester(Requester):
                 status, given, text = Requester.requestJson(self, "POST", self.graphql_url, None, headers, dict(query))
             else:
                 asked = dict(headers or {})
-                status, given, text = Requester.requestJson(self, "GET", path, dict(query), asked, None, None, True)
+                status, given, text = Requester.requestJson(
+                    self, "GET", path, dict(query), asked, None, None, follow_302_redirect
+                )
             return status, given, json.loads(text) if text else None
 
         path, query = self._below(url)

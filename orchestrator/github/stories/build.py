@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from orchestrator.artifacts import PROTECTED_PATHS
 from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
@@ -104,8 +103,7 @@ async def build(
         token = await desk.client.token()
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
-        protected = (*PROTECTED_PATHS, *job.github.protected_paths)
-        source = Source(root, trigger.repository, protected, desk.payer or trigger.actor)
+        source = Source(root, trigger.repository, desk.payer or trigger.actor)
         head = await our_head(desk, branch)
         async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
@@ -118,7 +116,7 @@ async def build(
     await desk.said("built", state.status.value)
     if waits and desk.root is not None and state.status is not ProjectStatus.CANCELLED:
         state = await desk.plane.end_cancelled(run_id, "its own forecast, which is above `require_approval_above_usd`")
-        await end_rounds(desk.publisher, "cancelled", *_superseded(""), desk.standing)
+        await end_rounds(desk.publisher, "cancelled", *superseded(""), desk.standing)
         await desk.show(state)
         return await refuse(desk, _TOO_DEAR, "Not revised")
     if (asks or waits) and state.status is not ProjectStatus.CANCELLED:
@@ -251,7 +249,7 @@ async def ended(
         told += [missing] if missing else []
         if pull and pull.number is not None:
             told += await remark_on_lines(desk.client, desk.publisher, pull.number, head, state)
-    await end_rounds(desk.publisher, "cancelled", *_superseded(head), desk.standing)
+    await end_rounds(desk.publisher, "cancelled", *superseded(head), desk.standing)
     tree_url = f"{desk.client.server_url}/{desk.trigger.repository}/blob/{quote(branch)}" if head else ""
     text = "\n\n".join(
         part for part in (report_comment(state, told, tree_url=tree_url), desk.about_rounds(state)) if part
@@ -286,7 +284,7 @@ async def our_head(desk: Desk, branch: str) -> str:
     return head if head is not None and await is_commit_of(desk.client, head, desk.publisher.run_id) else ""
 
 
-def _superseded(head: str) -> tuple[str, str]:
+def superseded(head: str) -> tuple[str, str]:
     """Return title and summary of check runs that a round has left open on an earlier head."""
     if not head:
         return "The round ended without a new commit", "What came of it stands in the status comment."

@@ -13,6 +13,7 @@ from orchestrator.github.api.repository import Moved, advance, commit_tree, writ
 from orchestrator.github.rendering.checks import Annotation, CheckRun, Conclusion, Level
 from orchestrator.github.rendering.commits import commit_message
 from orchestrator.github.rendering.markdown import code
+from orchestrator.github.rendering.marks import report_mark
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, answer, refuse
 from orchestrator.github.runs.ours import Ours, ours
 from orchestrator.github.runs.untrusted import released
@@ -54,6 +55,10 @@ async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
         await publisher.upsert_check_run(head, check)
     body = released(found.pull.body or "", head, desk.trigger.actor)
     await updated(desk.client, found.pull, found.pull.title, body)
+    mark = report_mark(found.run_id)
+    for report in (await publisher.comments_with(found.number, mark))[:1]:
+        text = report.rpartition(mark)[0].rstrip()
+        await publisher.upsert_comment(found.number, mark, released(text, head, desk.trigger.actor))
     branch = code(found.branch)
     text = f"The repository's CI may run on {head}: an empty commit on `{branch}`, with our checks carried over."
     if desk.publisher.login == WORKFLOW:

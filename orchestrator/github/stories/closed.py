@@ -7,11 +7,10 @@ from contextlib import aclosing
 
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.publisher import Effects
-from orchestrator.github.api.repository import head_of
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.stories.follow import cancel, why_not_cancelled
-from orchestrator.github.stories.handler import read_spec
+from orchestrator.github.stories.handler import rules_of
 from orchestrator.github.triggers.closing import Closing
 from orchestrator.github.triggers.command import Command
 from orchestrator.github.triggers.trigger import Trigger
@@ -58,6 +57,6 @@ async def close(
             installation_id=closing.installation_id,
         )
         desk = Desk.of(trigger, Command("cancel"), publisher, plane, resumable=True)
-        head = await head_of(client, closing.default_branch)
-        spec, _ = await read_spec(client, SPEC_PATH, head, operator)
-        return await cancel(desk, spec, earlier, operator, begin_now)
+        pull = closing.number if closing.kind == "pull_request" else None
+        rules = await rules_of(client, SPEC_PATH, closing.default_branch, pull, operator)
+        return await cancel(desk, rules.spec, earlier, operator, begin_now)

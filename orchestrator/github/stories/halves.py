@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.artifacts import PROTECTED_PATHS, WriteRules, check_changes
+from orchestrator.artifacts import Protection, WriteRules, check_changes
 from orchestrator.codes import Code
 from orchestrator.control_plane import Change, Source
 from orchestrator.errors import ChangeError, GitHubError, OrchestratorError, RunLost
@@ -22,7 +22,6 @@ from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import NotFound, RepositoryClient, Unreachable
 from orchestrator.github.api.clone import clone
 from orchestrator.github.api.publisher import Effects, MemoryEffects, Publisher
-from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.plan import plan_comment
 from orchestrator.github.rendering.report import report_comment
 from orchestrator.github.rendering.sanitize import Redactor
@@ -31,7 +30,7 @@ from orchestrator.github.runs.desk import Desk, HandledRun, Plane, Progress
 from orchestrator.github.runs.rehearsal import Previews
 from orchestrator.github.stories.build import job_of, pinned, refuse_leaks, submitted
 from orchestrator.github.stories.bundle import Bundle, BundleError, read_bundle, request_of, write_bundle
-from orchestrator.github.stories.handler import handle, not_begun, read_spec
+from orchestrator.github.stories.handler import handle, not_begun, rules_of
 from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig
@@ -78,8 +77,8 @@ async def generate(
         desk = Desk.of(trigger, asked, publisher, plane, tell=progress)
 
         # 1. The same rules and the same gate as in one job, before anything is spent.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, spec_path, default_head, operator)
+        rules = await rules_of(client, spec_path, trigger.default_branch, trigger.pull, operator)
+        spec, findings = rules.spec, rules.findings
         await desk.said("spec", f"{len(findings)} findings")
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
         await desk.said("access", access.reason)
@@ -93,7 +92,7 @@ async def generate(
         if findings:
             said = findings[0].message
             return HandledRun(run_id, "spec_invalid", said, code=Code.SPEC_INVALID, spec_findings=findings)
-        refusal = answers.refusal(command, spec, default_head, trigger) or await not_begun(desk, spec, None)
+        refusal = answers.refusal(command, spec, rules.head, trigger) or await not_begun(desk, spec, None)
         if refusal is not None:
             return HandledRun(run_id, "refused", refusal.message, code=refusal.code)
 
@@ -118,9 +117,7 @@ async def _build(desk: Desk, job: JobSpec, folder: Path) -> HandledRun:
         root = Path(temporary) / "base"
         await clone(desk.client.server_url, desk.trigger.repository, base_sha, root, token=await desk.client.token())
         await desk.said("cloned", base_sha)
-        source = Source(
-            root, desk.trigger.repository, (*PROTECTED_PATHS, *job.github.protected_paths), desk.trigger.actor
-        )
+        source = Source(root, desk.trigger.repository, desk.trigger.actor)
         state, waits = await submitted(desk.plane, job, desk.run_id, source, asks=asks)
     await desk.said("built", state.status.value)
     changes = await desk.plane.changes(desk.run_id)
@@ -162,7 +159,7 @@ async def publish(
             client = github.repository(trigger.repository, trigger.installation_id)
             async with aclosing(client):
                 await _check_base(client, bundle, command.base or trigger.default_branch)
-            plane = BundlePlane(bundle)
+            plane = BundlePlane(bundle, exceptions=operator.protected_path_exceptions)
         except BundleError as error:
             plane = BundlePlane(problem=error)
         else:
@@ -179,6 +176,7 @@ async def publish(
         spec_path=spec_path,
         progress=progress,
         previews=previews,
+        revisable=False,
     )
 
 
@@ -198,10 +196,14 @@ async def _check_base(client: RepositoryClient, bundle: Bundle, branch: str) -> 
 
 @dataclass(frozen=True, slots=True)
 class BundlePlane:
-    """Hands over what another job has built, once it is known to be fit for this repository and its rules."""
+    """Hands over what another job has built, once it is known to be fit for this repository and its rules.
+
+    `exceptions` are the protected paths that the operator of this job lets be written.
+    """
 
     bundle: Bundle | None = None
     problem: BundleError | None = None
+    exceptions: tuple[str, ...] = ()
 
     async def submit(
         self,
@@ -222,7 +224,7 @@ class BundlePlane:
         if source is None or retry_failed:
             raise GitHubError("This needs a job that generates and publishes.", hint="Use `command: run`.")
         try:
-            rules = WriteRules(source.protected_paths)
+            rules = WriteRules(Protection(own=job.github.protected_paths, exceptions=self.exceptions))
             await asyncio.to_thread(check_changes, bundle.changes, Workspace(source.root), rules)
         except ChangeError as error:
             raise GitHubError(f"The bundle holds what may not be written: {error.message}.") from error

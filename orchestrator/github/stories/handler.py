@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
@@ -18,6 +18,7 @@ from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
 from orchestrator.github.api.publisher import Effects
+from orchestrator.github.api.pull_requests import base_of
 from orchestrator.github.api.repository import head_of, read_text
 from orchestrator.github.rendering.notes import help_comment
 from orchestrator.github.rendering.permissions import TO_DELIVER, cannot_deliver, lacking
@@ -65,6 +66,7 @@ async def handle(
     progress: Callable[[Progress], Awaitable[None]] | None = None,
     earlier: Earlier | None = None,
     resumable: bool = False,
+    revisable: bool = True,
     begin_now: Callable[[str], Awaitable[None]] | None = None,
     previews: Previews | None = None,
     staged: bool = False,
@@ -73,7 +75,8 @@ async def handle(
 
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
     where it is about one and the store knows it, and for `run` and `plan` the issue's unfinished run beside which none
-    begins. `resumable` tells whether later commands will find this command's run; `begin_now` has a queued run begin at
+    begins. `resumable` tells whether later commands will find this command's run, `revisable` whether `revise` and
+    `review` work here; `begin_now` has a queued run begin at
     once, so that it ends when it was cancelled. With `staged`, or where the repository's spec says so, nothing is
     written on GitHub: all that would be goes to `previews`, those of this run. Raises `Unreachable` when GitHub is
     down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes
@@ -84,9 +87,9 @@ async def handle(
     run_id = run_id_for(trigger.repository_id, trigger.source, name)
     client = github.repository(trigger.repository, trigger.installation_id)
     async with aclosing(client):
-        # 1. The rules come from the default branch as it is now, through the API.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, spec_path, default_head, operator)
+        # 1. The rules come from the default branch, of a pull request from its base, as it is now, through the API.
+        rules = await rules_of(client, spec_path, trigger.default_branch, trigger.pull, operator)
+        spec, findings = rules.spec, rules.findings
         on_stage = staged or spec.github.staged
         if on_stage:
             await rehearse(client, github, previews or MemoryPreviews(), trigger.installation_id)
@@ -96,7 +99,7 @@ async def handle(
         publisher = await github.publisher(
             client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
         )
-        desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable)
+        desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable, revisable=revisable)
         await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
 
         # 2. Somebody without the permission gets one reaction and nothing else.
@@ -112,14 +115,14 @@ async def handle(
         if isinstance(command, Refusal):
             return await refuse(desk, command.message, code=command.code)
         if command.name == "help":
-            return await answer(desk, help_comment())
+            return await answer(desk, help_comment(resumable=resumable, revisable=revisable))
         if command.name == "status":
             return await answer(desk, await _standing(desk, earlier))
         if command.name == "cancel":
             return await cancel(desk, spec, earlier, operator, begin_now)
         if findings:
-            return await refuse_spec(desk, findings, default_head)
-        if refusal := await _refusal(desk, spec, default_head, earlier, on_stage=on_stage, previews=previews):
+            return await refuse_spec(desk, findings, rules.head, rules.branch)
+        if refusal := await _refusal(desk, spec, rules.head, earlier, on_stage=on_stage, previews=previews):
             return await refuse(desk, refusal.message, code=refusal.code)
 
         # 4. Everything else is a run, or writes as one does: its failures are said on GitHub too.
@@ -130,14 +133,14 @@ async def _standing(desk: Desk, earlier: Earlier | None) -> str:
     """Return what `status` is answered: the run that it is about, else what the issue's comments say."""
     known = await desk.plane.state(earlier.run_id) if earlier else None
     if known is not None:
-        return status_comment(known, Links(resumable=desk.resumable))
+        return status_comment(known, Links(resumable=desk.resumable, revisable=desk.revisable))
     return await answers.status(desk.publisher, desk.plane, desk.trigger)
 
 
 async def _refusal(
     desk: Desk,
     spec: JobSpec,
-    default_head: str | None,
+    rules_head: str | None,
     earlier: Earlier | None,
     *,
     on_stage: bool,
@@ -145,7 +148,7 @@ async def _refusal(
 ) -> Refusal | None:
     """Return why a command becomes no run, or None; the first reason is told."""
     name = desk.command.name
-    if refusal := answers.refusal(desk.command, spec, default_head, desk.trigger):
+    if refusal := answers.refusal(desk.command, spec, rules_head, desk.trigger):
         return refusal
     if name in ("run", "plan") and (refusal := await not_begun(desk, spec, earlier)):
         return refusal
@@ -216,6 +219,35 @@ async def _undeliverable(desk: Desk) -> Refusal | None:
 def fingerprint(spec: JobSpec) -> str:
     """Return the hash of the rules that a command is handled under."""
     return hashlib.sha256(json.dumps(to_json(spec), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a command is handled under: a spec below the operator's word, and the branch whose head holds it."""
+
+    branch: str
+    head: str | None
+    spec: JobSpec
+    findings: tuple[SpecFinding, ...]
+
+
+async def rules_of(
+    client: RepositoryClient, path: str, default_branch: str, pull: int | None, operator: OperatorConfig
+) -> Rules:
+    """Return the rules of the default branch, on a pull request those of its base, as they are now (SECURITY 14).
+
+    Whoever may push to another base can neither undo the default branch's switch there, nor its hold on CI.
+    """
+    head = await head_of(client, default_branch)
+    spec, findings = await read_spec(client, path, head, operator)
+    base = default_branch if pull is None else await base_of(client, pull) or default_branch
+    if base == default_branch:
+        return Rules(base, head, spec, findings)
+    head = await head_of(client, base)
+    own, findings = await read_spec(client, path, head, operator)
+    hold_ci = own.github.hold_ci or spec.github.hold_ci
+    own = replace(own, enabled=own.enabled and spec.enabled, github=replace(own.github, hold_ci=hold_ci))
+    return Rules(base, head, own, findings)
 
 
 async def read_spec(

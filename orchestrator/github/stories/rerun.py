@@ -18,12 +18,13 @@ from orchestrator.github.api.clone import clone
 from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.checks import SPEC_CHECK, CheckRun
-from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, trailer
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, RUN_TRAILER, trailer
 from orchestrator.github.rendering.summaries import check_runs
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Plane
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse_where_asked
+from orchestrator.github.stories.build import superseded
 from orchestrator.github.stories.follow import resume, why_not_resumed
-from orchestrator.github.stories.handler import read_spec
+from orchestrator.github.stories.handler import rules_of
 from orchestrator.github.triggers.command import Command
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig
@@ -85,8 +86,8 @@ async def rerun(
             return HandledRun(run_id, "ignored", "there is no check run of the run on this commit")
 
         # 2. Somebody without the permission, or above the limits, changes nothing.
-        default_head = await head_of(client, trigger.default_branch)
-        spec, findings = await read_spec(client, SPEC_PATH, default_head, operator)
+        rules = await rules_of(client, SPEC_PATH, trigger.default_branch, trigger.pull, operator)
+        spec = rules.spec
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
         handled = HandledRun(run_id, "answered", state=state)
         if not access.granted:
@@ -98,14 +99,18 @@ async def rerun(
         elif not why_not_resumed(state):
             on_top = await head_of(client, trigger.head_branch) if trigger.head_branch else None
             newest = on_top in (None, trigger.head_sha)
-            if spec.enabled and not findings and default_head is not None and newest:
+            if spec.enabled and not rules.findings and rules.head is not None and newest:
                 handled = await resume(desk, spec, made, operator)
                 state = await plane.state(made.run_id) or state
         elif spec.enabled and state.status.ended and set(names) & set(_VALIDATED):
             state = replace(state, validation=await _validated(client, trigger, made.run_id, plane))
 
         # 4. Concluded again, also where nothing has changed: GitHub waits for it.
-        for check in concluded(state, names):
+        newer = await _newer(client, trigger, earlier.run_id, made.run_id if round_ else "")
+        checks = concluded(state, names)
+        if newer:
+            checks = tuple(CheckRun(name, "cancelled", *superseded(newer)) for name in names)
+        for check in checks:
             await theirs.upsert_check_run(trigger.head_sha, check)
         return handled
 
@@ -156,21 +161,36 @@ async def findings_of(client: RepositoryClient, check_run_id: int) -> str:
 async def _round_of(
     client: RepositoryClient, sha: str, earlier: Earlier, find: Callable[[str], Awaitable[Earlier | None]] | None
 ) -> Earlier | None:
-    """Return the round of the run `earlier` that made a commit, or None.
+    """Return the round of the run `earlier` that made a commit, or None."""
+    _, _, name = await _maker(client, sha)
+    found = await find(name) if find and name else None
+    # A message is only text: that the round is this run's stands in the store.
+    return found if found and found.root and found.root.run_id == earlier.run_id else None
+
+
+async def _maker(client: RepositoryClient, sha: str) -> tuple[str, str, str]:
+    """Return the commit that a head's files are from, and the run and round that its message names.
 
     An empty commit that lets CI run carries what was said of the commit below it.
     """
 
-    def named(repository: Repository) -> str:
+    def read(repository: Repository) -> tuple[str, str, str]:
         commit = repository.get_git_commit(sha)
         while trailer(commit.message, CI_TRAILER) and commit.parents:
             commit = repository.get_git_commit(commit.parents[0].sha)
-        return trailer(commit.message, ROUND_TRAILER)
+        return commit.sha, trailer(commit.message, RUN_TRAILER), trailer(commit.message, ROUND_TRAILER)
 
-    name = await client.read("read whose commit it is", named)
-    found = await find(name) if find and name else None
-    # A message is only text: that the round is this run's stands in the store.
-    return found if found and found.root and found.root.run_id == earlier.run_id else None
+    return await client.read("read whose commit it is", read)
+
+
+async def _newer(client: RepositoryClient, trigger: Trigger, run_id: str, round_id: str) -> str:
+    """Return the newer commit that the maker of a head has put on its branch: what it ended as holds of that one."""
+    on_top = await head_of(client, trigger.head_branch) if trigger.head_branch else None
+    if on_top in (None, trigger.head_sha):
+        return ""
+    below, *_ = await _maker(client, trigger.head_sha)
+    newest, *maker = await _maker(client, on_top)
+    return on_top if newest != below and maker == [run_id, round_id] else ""
 
 
 async def _own_names(client: RepositoryClient, head_sha: str, earlier: Earlier) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.context import ContextRules
@@ -26,7 +26,7 @@ from orchestrator.github.runs.untrusted import held_back
 from orchestrator.github.stories.build import MAX_BODY, build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
-from orchestrator.specs import JobSpec
+from orchestrator.specs import Feedback, JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
 
 MAX_REPLIES = 20
@@ -83,7 +83,14 @@ async def go_on(
     rules = ContextRules(job.context.include, job.context.exclude)
     feedback = before.feedback if before else None
     if feedback is None:
-        feedback = await gather(desk.client, desk.trigger, base_sha, rules, login=desk.publisher.login)
+        feedback = await gather(
+            desk.client,
+            desk.trigger,
+            base_sha,
+            rules,
+            login=desk.publisher.login,
+            authors=[it.author for it in known.commits],
+        )
     return await build(
         desk,
         replace(job, feedback=feedback),
@@ -190,7 +197,8 @@ async def deliver_round(
 
     # 4. The same pull request: its title stays, its text tells of this round.
     completed = state.status is ProjectStatus.COMPLETED
-    notes = [why] if why else []
+    asked = await _feedback(desk, job)
+    notes = [*([why] if why else []), *(asked.notes if asked else ())]
     body = pull_request_body(state, root.issue, [requested_by(desk.trigger.actor), *notes])
     text = await in_template(desk, fit(body, MAX_BODY), closes=root.issue if completed else None)
     pull = await updated(desk.client, found.pull, found.pull.title, text)
@@ -205,12 +213,19 @@ async def _holds_back(
     desk: Desk, job: JobSpec, changes: Mapping[str, bytes | None], access: Access, found: Ours, base_sha: str
 ) -> tuple[bool, str]:
     """Tell whether the round's commit must hold the repository's CI back, as the head below it may do already."""
-    authors: Sequence[str] = desk.root.authors if desk.root else ()
+    asked = await _feedback(desk, job)
+    authors = (*(desk.root.authors if desk.root else ()), *(asked.authors if asked else ()))
     held, why = await holds_ci_back(desk, job, changes, access, authors)
     below = next((it for it in found.commits if it.sha == base_sha), None)
     if not held and job.github.hold_ci and below is not None and below.holds_ci:
         return True, held_back("it was held back on the commit below, and nobody has let it run")
     return held, why
+
+
+async def _feedback(desk: Desk, job: JobSpec) -> Feedback | None:
+    """Return what the round was told: a command that ends it, such as `cancel`, has it from the store."""
+    asked = job if job.feedback else await desk.plane.job(desk.run_id)
+    return asked.feedback if asked else None
 
 
 async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> None:

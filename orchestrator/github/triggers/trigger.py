@@ -59,6 +59,11 @@ class Trigger:
     head_branch: str = ""
 
     @property
+    def pull(self) -> int | None:
+        """The number of the pull request that it came from, None elsewhere."""
+        return self.issue if self.is_pull_request else None
+
+    @property
     def is_review(self) -> bool:
         """True for a review or a comment on a line: discussion, unless the command is the first that it says."""
         return self.event in _REVIEWS

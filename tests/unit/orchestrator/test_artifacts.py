@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from orchestrator.artifacts import (
     PROTECTED_IN_NEW_FOLDER,
+    PROTECTED_PATHS,
+    Protection,
     WriteRules,
     apply_reply,
     check_path,
@@ -21,7 +23,7 @@ from orchestrator.limits import MAX_FILE_BYTES
 from orchestrator.wire import ChangesReply, FileContent
 from orchestrator.workspace import Workspace
 
-FREE = WriteRules(protected=())
+FREE = WriteRules(Protection(()))
 
 
 def tree(**files: str) -> Workspace:
@@ -161,12 +163,61 @@ def test_sec_17_a_protected_path_is_never_written_in_a_repository(path: str, how
 
 
 def test_sec_17_in_a_new_folder_only_git_and_our_own_folder_are_protected() -> None:
-    rules = WriteRules(protected=PROTECTED_IN_NEW_FOLDER)
+    rules = WriteRules(Protection(PROTECTED_IN_NEW_FOLDER))
     assert rules.check(".github/workflows/ci.yml") == ".github/workflows/ci.yml"
     assert rules.check("CLAUDE.md") == "CLAUDE.md"
     for path in (".git/hooks/post-commit", ".orchestrator/report.json"):
         with pytest.raises(ChangeError):
             rules.check(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "protected"),
+    [
+        ("AGENTS.md", False),
+        ("docs/agents.md", False),
+        (".github/CODEOWNERS", False),
+        ("CLAUDE.md", True),
+        (".github/workflows/ci.yml", True),
+        (".GitHub/Workflows/deep/ci.yml", True),
+        ("infra/AGENTS.md", True),
+        ("docs/guide.md", False),
+    ],
+)
+def test_sec_17_an_exception_opens_what_it_names_but_no_workflow_and_nothing_that_the_spec_protects(
+    path: str, *, protected: bool
+) -> None:
+    protection = Protection(own=("infra/**",), exceptions=("**/AGENTS.md", ".github/**", "infra/**"))
+    assert protection.covers(path) is protected
+
+
+def test_sec_17_no_exception_opens_git_itself() -> None:
+    with pytest.raises(ChangeError, match=r"nothing is written into \.git"):
+        WriteRules(Protection(exceptions=("**", ".git/**"))).check(".git/config")
+
+
+_PATHS = st.lists(
+    st.sampled_from([".github", "workflows", "infra", ".claude", "docs", "AGENTS.md", "CLAUDE.md", ".npmrc", "ci.yml"]),
+    min_size=1, max_size=4,
+).map("/".join)  # fmt: skip
+_GLOBS = st.lists(
+    st.sampled_from(["**", "**/*", ".github/**", ".github/workflows/**", "**/AGENTS.md", "infra/**", "**/.claude/**"]),
+    max_size=3,
+).map(tuple)  # fmt: skip
+
+
+@given(_PATHS, _GLOBS, _GLOBS)
+def test_sec_17_exceptions_only_ever_open_built_in_paths_that_they_name(
+    path: str, own: tuple[str, ...], exceptions: tuple[str, ...]
+) -> None:
+    opened = Protection(own=own, exceptions=exceptions).covers(path)
+    closed = Protection(own=own).covers(path)
+    workflow = path.startswith(".github/workflows/")
+    assert closed >= opened
+    assert opened or not workflow
+    assert opened or not Protection((), own).covers(path)
+    assert opened == closed or Protection(exceptions).covers(path)
+    assert Protection(PROTECTED_PATHS, exceptions=("**",)).covers(path) == workflow
 
 
 @pytest.mark.parametrize("how", ["files", "edits", "deletions", "from", "to"])

@@ -167,12 +167,10 @@ async def test_what_a_month_leaves_is_the_cap_of_every_run_of_its_repository_and
     plane = ControlPlane(env, providers=providers, persistence=AT_ONCE)
 
     states = [
-        await plane.submit(
-            a_job("Notes about lakes"), run_id=f"run-{number}", source=Source(root, "octo/demo", (), "ada")
-        )
+        await plane.submit(a_job("Notes about lakes"), run_id=f"run-{number}", source=Source(root, "octo/demo", "ada"))
         for number in range(12)
     ]
-    elsewhere = await plane.submit(a_job("Notes"), run_id="other", source=Source(root, "octo/other", (), "ada"))
+    elsewhere = await plane.submit(a_job("Notes"), run_id="other", source=Source(root, "octo/other", "ada"))
 
     assert sum(state.budget.spent_usd for state in states) <= 0.02
     last = states[-1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,36 @@ RENDERS: dict[str, Callable[[], str]] = {
     "spec": lambda: notes.spec_comment(SPEC_FINDINGS),
     "refusal": lambda: notes.refusal_comment("a pull request is open."),
 }
+
+
+def test_help_lists_only_the_commands_that_work_here() -> None:
+    def listed(text: str) -> list[str]:
+        return re.findall(r"^\| `/orchestrate (\[?\w+)", text, re.MULTILINE)
+
+    every = ["[run", "plan", "approve", "status", "cancel", "resume", "revise", "review", "ci", "help"]
+    assert listed(notes.help_comment()) == every
+    alone = notes.help_comment(resumable=False)
+    assert listed(alone) == ["[run", "plan", "status", "revise", "review", "ci", "help"]
+    assert alone.endswith("`approve`, `cancel` and `resume` need a database that jobs share, and there is none here.")
+    halves = notes.help_comment(resumable=False, revisable=False)
+    assert listed(halves) == ["[run", "plan", "status", "ci", "help"]
+
+
+@pytest.mark.parametrize(
+    ("links", "said"),
+    [
+        (Links(42, resumable=True), "To go on, comment `/orchestrate resume`."),
+        (Links(42), "To go on, comment `/orchestrate revise` on #42 with what is left to do."),
+        (
+            Links(42, revisable=False),
+            "To try again, close or merge #42, then comment `/orchestrate` with a hint about what to do otherwise.",
+        ),
+        (Links(), "To try again, comment `/orchestrate` with a hint about what to do otherwise."),
+    ],
+)
+def test_a_run_that_stopped_early_is_advised_what_works_there(links: Links, said: str) -> None:
+    assert how_to_go_on(failing(), links) == said
+    assert said in status.status_comment(failing(), links)
 
 
 @pytest.mark.parametrize("name", RENDERS)

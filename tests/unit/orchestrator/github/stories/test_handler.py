@@ -462,12 +462,11 @@ async def test_sec_15_the_base_commit_is_pinned_and_a_moved_base_is_reported(sce
     assert "main has moved to" in scene.hub.pull_requests(REPO)[0]["body"]
 
 
-async def test_sec_17_protected_paths_of_the_built_in_list_and_the_spec_go_to_the_plane(scene: Scene) -> None:
+async def test_sec_17_protected_paths_of_the_spec_go_to_the_plane(scene: Scene) -> None:
     await scene.hub.commit(REPO, {".orchestrator.yaml": "github:\n  protected_paths: ['infra/**']\n"})
     plane = KnownPlane()
     await _handle(scene, scene.trigger(_issue(scene), "/orchestrate"), plane)
-    assert ".github/**" in plane.sources[0].protected_paths
-    assert "infra/**" in plane.sources[0].protected_paths
+    assert plane.jobs[0].github.protected_paths == ("infra/**",)
 
 
 @pytest.mark.parametrize(

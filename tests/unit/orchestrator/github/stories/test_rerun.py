@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from orchestrator.github.runs.desk import Earlier
 from orchestrator.github.stories.rerun import concluded, findings_of, give_up_rerun, rerun
 from orchestrator.github.triggers.command import Command
 from orchestrator.github.triggers.trigger import Trigger
-from orchestrator.state import ValidationResult
+from orchestrator.specs import JobSpec
+from orchestrator.state import ProjectState, ValidationResult
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
 from tests.unit.orchestrator.github.states import completed, failing
 from tests.unit.orchestrator.github.stories.test_revise import UNHELD, Rounds, began
@@ -83,6 +85,48 @@ class Validating(Rounds):
 
     async def validate(self, run_id: str, root: Path) -> tuple[ValidationResult, ...]:
         return self.states[run_id].validation
+
+
+class GoesOn(Validating):
+    """A plane whose first submission fails in the end, and whose every other one completes with another file."""
+
+    async def submit(self, job: JobSpec, *, run_id: str, **known: Any) -> ProjectState:
+        self.ending = completed if self.jobs else failing
+        return await super().submit(job, run_id=run_id, **known)
+
+    async def changes(self, run_id: str) -> dict[str, bytes | None]:
+        return {f"part_{number}.py": b"X = 1\n" for number in range(len(self.jobs))}
+
+    async def withdraw_cancel(self, run_id: str) -> None:
+        pass
+
+
+async def test_the_checks_of_a_head_whose_re_run_makes_a_new_commit_are_superseded_by_it_however_often_asked(
+    scene: Scene,
+) -> None:
+    opened = await began(scene, plane=GoesOn())
+    (pull,) = scene.hub.pull_requests(REPO)
+    old, branch = pull["head"]["sha"], pull["head"]["ref"]
+
+    for delivery in ("d-1", "d-2"):
+        for check in scene.hub.check_runs(REPO, old):
+            scene.hub.rerequest_check_run(REPO, check["id"], user="maria")
+        trigger = replace(_trigger(scene, old, ""), head_branch=branch, source=f"rerun:{old}:{delivery}")
+        assert isinstance(opened.plane, GoesOn)
+        handled = await rerun(
+            trigger, opened.earlier, "", github=scene.github, plane=opened.plane, effects=MemoryEffects(),
+            operator=UNHELD,
+        )  # fmt: skip
+        (pull,) = scene.hub.pull_requests(REPO)
+        new = pull["head"]["sha"]
+        assert handled.state is not None
+        assert (new == old, handled.state.status.value) == (False, "completed")
+        shown = {it["name"]: (it["conclusion"], it["output"]["title"]) for it in scene.hub.check_runs(REPO, old)}
+        assert shown == {
+            f"orchestrator/{name}": ("cancelled", f"Superseded by {new[:12]}")
+            for name in ("architecture", "budget", "review", "validation")
+        }
+        assert {it["conclusion"] for it in scene.hub.check_runs(REPO, new)} == {"success"}
 
 
 @pytest.mark.parametrize(("of_ours", "concluded_as"), [(True, "failure"), (False, "success")])

@@ -219,3 +219,78 @@ async def test_a_token_that_may_not_see_checks_revises_and_lets_ci_run_with_stat
     assert said["orchestrator/budget"] == ("success", "success: $1.84 of $5.00 spent")
     assert len(said) == 4
     assert len(scene.hub.statuses(REPO)) == 12
+
+
+LOG = """\ufeff2026-11-25T12:00:00.1234567Z \x1b[36;1mRun make test\x1b[0m
+2026-11-25T12:00:01.1234567Z E   assert 1 == 2\u200b
+2026-11-25T12:00:02.1234567Z ##[error]Process completed with exit code 1.
+"""
+
+
+async def test_a_round_is_told_what_a_failed_job_printed_and_our_token_stays_with_github(scene: Scene) -> None:
+    opened = await began(scene)
+    (pull,) = scene.hub.pull_requests(REPO)
+    job = scene.hub.fail_job(REPO, pull["head"]["sha"], "tests", LOG)
+
+    round_ = await opened.said("/orchestrate revise Mend it.", operator=OperatorConfig())
+
+    assert round_.status == "completed"
+    feedback = opened.plane.jobs[-1].feedback
+    assert feedback is not None
+    assert feedback.remarks == (
+        "Check tests: failure\n\n"
+        "Log of tests, around its first error\n"
+        "    Run make test\n"
+        "    E   assert 1 == 2\n"
+        "    ##[error]Process completed with exit code 1."
+    )
+    assert (feedback.authors, feedback.notes) == ((), ())
+    (kept,) = (it for it in scene.hub.requests if "/job-logs/" in it.path)
+    assert (kept.status, kept.headers["host"].partition(":")[0]) == (200, "localhost")
+    assert "authorization" not in kept.headers
+    (asked,) = (it for it in scene.hub.requests if it.path.endswith(f"/actions/jobs/{job}/logs"))
+    assert (asked.status, "authorization" in asked.headers) == (302, True)
+    assert "skip-checks" not in (await opened.messages())[-1]
+
+
+@pytest.mark.parametrize(("author", "held"), [("maria", False), ("stranger", True)])
+async def test_sec_27_what_a_strangers_code_printed_holds_the_round_back(
+    scene: Scene, author: str, *, held: bool
+) -> None:
+    opened = await began(scene)
+    (pull,) = scene.hub.pull_requests(REPO)
+    head = await scene.hub.commit(REPO, {"more.py": "X = 1\n"}, branch=pull["head"]["ref"], user=author)
+    scene.hub.fail_job(REPO, head, "tests", LOG)
+
+    await opened.said("/orchestrate revise Mend it.", operator=OperatorConfig())
+
+    feedback = opened.plane.jobs[-1].feedback
+    assert feedback is not None
+    assert feedback.authors == (author,)
+    assert ("skip-checks: true" in (await opened.messages())[-1]) is held
+
+
+async def test_a_log_that_is_gone_or_not_to_be_read_is_a_note_on_the_pull_request_and_the_round_ends_well(
+    scene: Scene,
+) -> None:
+    opened = await began(scene)
+    (pull,) = scene.hub.pull_requests(REPO)
+    scene.hub.fail_job(REPO, pull["head"]["sha"], "tests", LOG)
+    scene.hub.faults.add(method="GET", path_regex="/actions/jobs/", kind="status", status=410, body={"message": "Gone"})
+    gone = await opened.said("/orchestrate revise Mend it.")
+
+    (pull,) = scene.hub.pull_requests(REPO)
+    assert gone.status == "completed"
+    assert "The log of the failed job `tests` was not read: GitHub answered 410 Gone." in pull["body"]
+
+    scene.hub.fail_job(REPO, pull["head"]["sha"], "tests", LOG)
+    opened.plane.text = b"RATE = 3\n"
+    scene.hub.state.installations[scene.installation].permissions.pop("actions")
+    refused = await opened.said("/orchestrate revise Mend it.")
+
+    (pull,) = scene.hub.pull_requests(REPO)
+    assert refused.status == "completed"
+    assert (
+        "The logs of failed jobs were not read: `actions: read` is not granted. Grant the App `actions: read` at "
+        f"{scene.hub.url}/settings/apps/orchestrator/permissions, and accept that where it is installed."
+    ) in pull["body"]
