@@ -46,7 +46,7 @@ from orchestrator.routing import Route
 from orchestrator.slots import Slots
 from orchestrator.state import Purpose
 from orchestrator.store import Ledger, finished
-from orchestrator.wire import parse, schema_for
+from orchestrator.wire import UnreadableAnswer, parse, schema_for
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
@@ -259,9 +259,10 @@ class Gateway:
                 continue
             try:
                 return parse(completion.text, kind)
-            except ValueError as error:
+            except UnreadableAnswer as error:
                 told("malformed")
-                wrong = complaint = str(error)
+                wrong = str(error)
+                complaint = f"{wrong}; {error.advice}" if error.advice else wrong
         raise UnusableAnswers(f"{model.provider}'s {model.id}: {wrong}")
 
     def _tell_unusable(self, question: Question, model: ModelProfile, kind: str, *, fresh: bool, last: bool) -> None:
