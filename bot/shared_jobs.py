@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, RetryDecision
 from procrastinate.exceptions import ConnectorException
-from procrastinate.jobs import Job
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
+from psycopg.errors import RaiseException
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -90,6 +92,38 @@ class _Retry(BaseRetryStrategy):
         return None
 
 
+class _OwnJobs(JobManager):
+    """Procrastinate's jobs, where the end of an attempt that was taken over is no error: its job is gone."""
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Set a job to its final state."""
+        with _unless_gone(job):
+            await super().finish_job(job, status, delete_job)
+
+    async def retry_job(
+        self,
+        job: Job,
+        retry_at: datetime | None = None,
+        priority: int | None = None,
+        queue: str | None = None,
+        lock: str | None = None,
+    ) -> None:
+        """Have a job done again."""
+        with _unless_gone(job):
+            await super().retry_job(job, retry_at, priority, queue, lock)
+
+
+@contextmanager
+def _unless_gone(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except ConnectorException as error:
+        # What Procrastinate's own functions raise in the database, and only they: the job is not there.
+        if not isinstance(error.__cause__, RaiseException):
+            raise
+        log.info("the job of an attempt that was taken over is gone", extra=fields(job=job.id))
+
+
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     delivery: Delivery
@@ -146,6 +180,7 @@ class SharedJobs:
                 conninfo=database.conninfo, connection_class=PatientConnection, min_size=1, max_size=4, timeout=10
             )
         )
+        self._app.job_manager = _OwnJobs(self._app.connector)
         self._app.task(name=TASK, queue=RUNS, pass_context=True, retry=_Retry())(self._deliver)
         # By the queue's number of the attempt: a process that fell silent may take over its own delivery.
         self._working: dict[int | None, Delivery] = {}

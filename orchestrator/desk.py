@@ -151,6 +151,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             slots=Slots(submission.concurrency),
             persistence=persistence,
             pace=runtime.pace,
+            breaker=runtime.breaker,
             calls_per_minute=job.policies.rate_limit,
             advised_rates=job.policies.advised_rates,
             may_call=partial(runtime.stops.recall, run_id),

@@ -219,7 +219,7 @@ class ProviderUnavailable(ProviderError):
     """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
 
     `maybe_billed` is True when the request had been sent and no status came back, or an answer broke off: the provider
-    may have billed it, so that its reservation counts as spent.
+    may have billed it, so that its reservation counts as spent. `timed_out` is True when no answer came in time.
     """
 
     def __init__(
@@ -230,10 +230,12 @@ class ProviderUnavailable(ProviderError):
         model: str,
         retry_after: float | None = None,
         maybe_billed: bool = False,
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message, provider=provider, model=model)
         self.retry_after = retry_after
         self.maybe_billed = maybe_billed
+        self.timed_out = timed_out
 
 
 class ProviderRejected(ProviderError):

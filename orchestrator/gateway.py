@@ -1,6 +1,6 @@
 """One completion: replay, reservation, time limit, retry, fallback, and an answer that follows its schema.
 
-for each model of the route:
+for each model of the route, those of a provider that serves no call at last:
     ask -> the answer of an earlier process, if this very question was answered in this run
         -> reserve its upper bound -> call -> settle what it cost
     parse -> the reply, or the same model once more with what was wrong
@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,6 +25,7 @@ from orchestrator.bounds import (
     cached_part,
     output_limit,
 )
+from orchestrator.breaker import Breaker
 from orchestrator.budget import Budget
 from orchestrator.catalog import ModelProfile
 from orchestrator.errors import (
@@ -44,12 +46,14 @@ from orchestrator.routing import Route
 from orchestrator.slots import Slots
 from orchestrator.state import Purpose
 from orchestrator.store import Ledger, finished
-from orchestrator.wire import parse, schema_for
+from orchestrator.wire import UnreadableAnswer, parse, schema_for
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
 # A wrong key, no credit, no permission, no credit in OpenAI's words: the vendor refuses the account, not the request.
 _ACCOUNT_REFUSED = frozenset({401, 402, 403, 429})
+# Each model that gives no answer in time costs a whole time limit, and counts as spent: a third one is not asked.
+_TIME_OUTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Reply]):
-    """A reply that follows its schema, the model that gave it, and those whose answers before it were of no use."""
+    """A reply that follows its schema, the model that gave it, and those whose answers before it were of no use.
+
+    `passed_over` says of each provider that was asked after others because it serves no call, since when.
+    """
 
     reply: Reply
     model: ModelProfile
     unusable: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +129,8 @@ class Gateway:
 
     A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
     the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
-    ones want, by name, and `overruns` collects where that was not kept. `may_call` raises `RunCancelled` when no call
-    may be made any more.
+    ones want, by name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call,
+    and `outages` collects what that changed. `may_call` raises `RunCancelled` when no call may be made any more.
     """
 
     providers: Mapping[str, Provider]
@@ -132,12 +140,14 @@ class Gateway:
     slots: Slots
     persistence: Persistence = field(default_factory=Persistence)
     pace: Pace = field(default_factory=Pace)
+    breaker: Breaker = field(default_factory=Breaker)
     calls_per_minute: int | None = None
     on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     advised_rates: Mapping[str, int] = field(default_factory=dict)
     may_call: Callable[[], None] | None = None
     overruns: dict[str, None] = field(init=False, default_factory=dict)
+    outages: dict[str, None] = field(init=False, default_factory=dict)
     _reservations: Reservations = field(init=False)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -145,7 +155,7 @@ class Gateway:
         self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots)
 
     async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
-        """Return the first usable reply along the route.
+        """Return the first usable reply along the route, where providers that serve no call are asked last.
 
         Raises `BudgetExhausted` when no model of the route can be paid, `NoModel` when every provider failed, and
         `UnusableAnswers` when there were answers but none of use.
@@ -154,12 +164,17 @@ class Gateway:
         failures: list[tuple[str, str]] = []
         hints: dict[str, None] = {}
         unusable: list[str] = []
-        for model in route.chain:
-            if model.provider in self._down:
-                failures.append((model.id, self._down[model.provider]))
+        passed_over: dict[str, None] = {}
+        timed_out: Counter[str] = Counter()
+        left = list(route.chain)
+        while left:
+            model = await self._next(question, left, passed_over)
+            if why := self._why_not_asked(model.provider, timed_out):
+                failures.append((model.id, why))
                 continue
             try:
-                reply = await self._usable(question, model, kind)
+                with self.breaker.asking(model.provider):
+                    reply = await self._usable(question, model, kind)
             except BudgetExhausted as error:
                 poor = error
             except ProviderError as error:
@@ -168,11 +183,12 @@ class Gateway:
                     hints[error.hint] = None
                 if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
                     self._down[model.provider] = error.message
+                timed_out[model.provider] += isinstance(error, ProviderUnavailable) and error.timed_out
             except UnusableAnswers as error:
                 unusable.append(model.id)
                 failures.append((model.id, error.message))
             else:
-                return Answer(reply, model, tuple(unusable))
+                return Answer(reply, model, tuple(unusable), tuple(passed_over))
         if poor is not None:
             raise poor
         said = "; ".join(dict.fromkeys(why for _, why in failures))
@@ -188,21 +204,47 @@ class Gateway:
             excluded=dict(failures),
         )
 
+    async def _next(self, question: Question, left: list[ModelProfile], passed_over: dict[str, None]) -> ModelProfile:
+        """Take the model to ask next: one whose provider serves no call comes last, unless its answer is kept."""
+        chosen = left[0]
+        for model in left:
+            if not self.breaker.is_open(model.provider) or await self._is_kept(question, model):
+                chosen = model
+                break
+        for provider in {one.provider: None for one in left[: left.index(chosen)]}:
+            since = self.breaker.since(provider)
+            if since and provider != chosen.provider:
+                said = f"{provider} has served no call since {since}: other providers were asked first"
+                passed_over[said] = self.outages[said] = None
+        left.remove(chosen)
+        return chosen
+
+    async def _is_kept(self, question: Question, model: ModelProfile) -> bool:
+        return await self.ledger.answer(_key(question, self._request(question, model, 0), 0)) is not None
+
+    def _why_not_asked(self, provider: str, timed_out: Mapping[str, int]) -> str:
+        if provider not in self._down and timed_out.get(provider, 0) >= _TIME_OUTS:
+            return f"{provider}'s other models were not asked, after {_TIME_OUTS} gave no answer in time"
+        return self._down.get(provider, "")
+
+    def _request(self, question: Question, model: ModelProfile, number: int, complaint: str = "") -> CompletionRequest:
+        prompt = question.prompt.prompt + (f"\nYour last answer could not be used: {complaint}\n" if number else "")
+        return CompletionRequest(
+            purpose=question.purpose,
+            model=model,
+            system=question.prompt.system,
+            prompt=prompt,
+            schema=schema_for(question.purpose),
+            max_output_tokens=output_limit(model, question.output_tokens, doubled=number > 0),
+            timeout_seconds=self.persistence.call_seconds,
+            stable=cached_part(model, question.purpose, question.prompt),
+        )
+
     async def _usable(self, question: Question, model: ModelProfile, kind: type[Reply]) -> Reply:
         """Ask one model until its answer follows the schema; each time it does not, tell it what was wrong."""
         wrong = complaint = ""
         for number in range(self.persistence.answers):
-            prompt = question.prompt.prompt + (f"\nYour last answer could not be used: {complaint}\n" if number else "")
-            request = CompletionRequest(
-                purpose=question.purpose,
-                model=model,
-                system=question.prompt.system,
-                prompt=prompt,
-                schema=schema_for(question.purpose),
-                max_output_tokens=output_limit(model, question.output_tokens, doubled=number > 0),
-                timeout_seconds=self.persistence.call_seconds,
-                stable=cached_part(model, question.purpose, question.prompt),
-            )
+            request = self._request(question, model, number, complaint)
             completion, fresh = await self._completed(question, request, number)
             told = partial(
                 self._tell_unusable, question, model, fresh=fresh, last=number + 1 == self.persistence.answers
@@ -217,9 +259,10 @@ class Gateway:
                 continue
             try:
                 return parse(completion.text, kind)
-            except ValueError as error:
+            except UnreadableAnswer as error:
                 told("malformed")
-                wrong = complaint = str(error)
+                wrong = str(error)
+                complaint = f"{wrong}; {error.advice}" if error.advice else wrong
         raise UnusableAnswers(f"{model.provider}'s {model.id}: {wrong}")
 
     def _tell_unusable(self, question: Question, model: ModelProfile, kind: str, *, fresh: bool, last: bool) -> None:
@@ -235,38 +278,53 @@ class Gateway:
             return _COMPLETION.validate_json(kept), False
         attempt = 0
         while True:
-            try:
-                return await self._paid(question, request, key, attempt), True
-            except (RateLimited, ProviderUnavailable) as error:
-                pause = self.persistence.wait(attempt, error.retry_after)
-                if pause is None:
-                    raise
-                attempt += 1
+            completion, pause = await self._paid(question, request, key, attempt)
+            if completion is not None:
+                return completion, True
+            attempt += 1
             async with self.slots.given_back():
                 await asyncio.sleep(pause)
 
-    async def _paid(self, question: Question, request: CompletionRequest, key: str, attempt: int) -> Completion:
-        """Reserve, call, settle; whatever happens in between, the reservation is resolved."""
+    def _pause(self, attempt: int, provider: str, error: ProviderError) -> float | None:
+        """Return the seconds until the same model is tried again, or None; notes whether its provider serves calls."""
+        if not isinstance(error, ProviderUnavailable):
+            self.breaker.answered(provider)
+            return self.persistence.wait(attempt, error.retry_after) if isinstance(error, RateLimited) else None
+        pause = None if self.breaker.is_open(provider) else self.persistence.wait(attempt, error.retry_after)
+        if pause is None:
+            self.breaker.failed(provider)
+        return pause
+
+    async def _paid(
+        self, question: Question, request: CompletionRequest, key: str, attempt: int
+    ) -> tuple[Completion | None, float]:
+        """Reserve, call, settle; whatever happens in between, the reservation is resolved.
+
+        Without an answer, the call is to be tried again after that many seconds.
+        """
         held = await self._admitted(question, request)
         began = time.monotonic()
         resolve = partial(self._lose, held, question, request.model, began)
         try:
             provider = self.providers[request.model.provider]
             completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
+            self.breaker.answered(request.model.provider)
             resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
             if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
                 resolve = partial(self._reservations.release, held)
+            pause = self._pause(attempt, request.model.provider, error)
             if self.on_failed is not None:
-                retried = self.persistence.tries_again(attempt, error)
-                kind = _failure_kind(error)
-                latency = time.monotonic() - began
-                self.on_failed(Failure(question.task_id, question.purpose, request.model, kind, retried, latency))
-            raise
+                kind, latency = _failure_kind(error), time.monotonic() - began
+                again = pause is not None
+                self.on_failed(Failure(question.task_id, question.purpose, request.model, kind, again, latency))
+            if pause is None:
+                raise
+            return None, pause
         finally:
             # To its end, because a cancelled run must still book what the provider may bill.
             await finished(resolve())
-        return completion
+        return completion, 0.0
 
     async def _admitted(self, question: Question, request: CompletionRequest) -> Held:
         """Reserve once the model may be called again; nothing is held while the call waits for its turn.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from orchestrator.errors import ProviderError, ProviderUnavailable, RateLimited
-
 
 @dataclass(frozen=True, slots=True)
 class Persistence:
@@ -29,9 +27,3 @@ class Persistence:
         if retry_after is not None:
             return retry_after
         return random.uniform(0, min(self.longest_wait, self.first_wait * 2**attempt))  # noqa: S311 - jitter, no secret
-
-    def tries_again(self, attempt: int, error: ProviderError) -> bool:
-        """Say whether failed try `attempt` (from 0) is followed by another one at the same model."""
-        if not isinstance(error, RateLimited | ProviderUnavailable):
-            return False
-        return self.wait(attempt, error.retry_after) is not None

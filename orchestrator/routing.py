@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from orchestrator.budget import to_usd
@@ -63,9 +63,15 @@ class Route:
     violations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     good_enough: bool = True
 
-    def answered(self, model: ModelProfile) -> RouteChoice:
-        """Return the choice with what policies say against the model of the chain that answered."""
-        return replace(self.choice, violations=self.violations.get(model.id, ()))
+    def answered(self, model: ModelProfile, passed_over: Sequence[str] = ()) -> RouteChoice:
+        """Return the choice with what policies say against the model of the chain that answered.
+
+        `passed_over` says which providers were asked after others although they rank before them, and why.
+        """
+        reason = "; ".join((self.choice.reason, *passed_over))
+        if passed_over:
+            reason += f"; {model.id} answered"
+        return replace(self.choice, reason=reason, violations=self.violations.get(model.id, ()))
 
 
 @dataclass(frozen=True, slots=True)

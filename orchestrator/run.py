@@ -109,7 +109,7 @@ class Run:
             task_type=asking.task_type,
         )
         answer = await self.gateway.ask(question, route, kind)
-        choice = route.answered(answer.model)
+        choice = route.answered(answer.model, answer.passed_over)
         self.violations.update(dict.fromkeys(f"{purpose}: {said}" for said in choice.violations))
         return answer, choice
 

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from orchestrator.breaker import Breaker
 from orchestrator.catalog import Catalog, load_catalog
 from orchestrator.operator_config import (
     CONFIG_NAME,
@@ -29,6 +30,7 @@ from orchestrator.store import Database, RunStore
 class Runtime:
     """The shared parts; `providers` holds every available one by id, `pace` when each model was called.
 
+    `breaker` knows which of these providers serve no call: others may be reached by the same names elsewhere.
     `stops` is looked at before every call; it reads the operator's file `config` again, which must exist if `named`.
     """
 
@@ -41,6 +43,7 @@ class Runtime:
     pace: Pace = field(default_factory=Pace)
     config: Path | None = None
     named: bool = False
+    breaker: Breaker = field(default_factory=Breaker)
     stops: Stops = field(init=False)
     _sandbox: Sandbox | None = None
     _choosing: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -306,29 +306,37 @@ def _strict(node: Any, definitions: dict[str, Any]) -> Any:
     return {key: node[key] for key in ("type", "enum") if key in node}
 
 
+class UnreadableAnswer(ValueError):
+    """A model's text that is no reply: the message is for whoever reads of it, `advice` for the model alone."""
+
+    def __init__(self, message: str, *, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
+
+
 def parse(text: str, reply: type[Reply]) -> Reply:
     """Turn a model's text into a reply.
 
     A surrounding Markdown code fence is taken off, since JSON mode does not keep every model from writing one.
-    Raises `ValueError` with a sentence that names what is wrong and where.
+    Raises `UnreadableAnswer` with a sentence that names what is wrong and where.
     """
     if not text.strip():
-        raise ValueError("the answer was empty; answer with one JSON object that follows the schema")
+        raise UnreadableAnswer("the answer was empty", advice="answer with one JSON object that follows the schema")
     try:
         value = json.loads(_unfenced(text))
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise ValueError("the answer holds half a surrogate pair; write the whole character") from error
+        raise UnreadableAnswer("the answer holds half a surrogate pair", advice="write the whole character") from error
     except json.JSONDecodeError as error:
-        raise ValueError(
+        raise UnreadableAnswer(
             f"the answer was not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         ) from error
     except RecursionError as error:
-        raise ValueError("the answer's JSON is nested too deeply") from error
+        raise UnreadableAnswer("the answer's JSON is nested too deeply") from error
     try:
         return reply.model_validate(value)
     except ValidationError as error:
-        raise ValueError(f"the answer does not follow the schema: {_explain(error)}") from error
+        raise UnreadableAnswer(f"the answer does not follow the schema: {_explain(error)}") from error
 
 
 def _unfenced(text: str) -> str:

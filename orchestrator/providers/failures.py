@@ -94,6 +94,7 @@ class Failures:
             provider=self._provider,
             model=model,
             maybe_billed=True,
+            timed_out=True,
         )
 
     def of_body(self, model: str) -> ProviderUnavailable:

@@ -43,6 +43,7 @@ class ScriptedProvider:
                 provider=request.model.provider,
                 model=request.model.id,
                 maybe_billed=True,
+                timed_out=True,
             )
         if isinstance(answer, Exception):
             raise answer

@@ -23,6 +23,7 @@ _CONNECTIONS = 64
 # Networks that are somebody's inside: RFC 1122, 1918, 6598, 4193. Documentation and benchmark ranges are nobody's.
 _PRIVATE_NETWORKS = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 _PRIVATE = tuple(ipaddress.ip_network(network) for network in _PRIVATE_NETWORKS)
+_INDEX_HOSTS: dict[Path, tuple[str, ...]] = {}
 
 
 @cache
@@ -42,14 +43,25 @@ def pip_location() -> Path:
 
 
 async def index_hosts() -> tuple[str, ...]:
-    """Ask pip which hosts its default package index consists of."""
+    """Return the hosts that pip's default package index consists of; pip is asked once a process.
+
+    They are constants of the pip that is installed, and `pip_location` holds for a process too. A failure is not kept.
+    """
+    # No lock: one of asyncio would belong to a single event loop. Two that ask at the same time are told the same.
+    pip = pip_location()
+    if pip not in _INDEX_HOSTS:
+        _INDEX_HOSTS[pip] = await _hosts_of(pip)
+    return _INDEX_HOSTS[pip]
+
+
+async def _hosts_of(pip: Path) -> tuple[str, ...]:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from pip._internal.models.index import PyPI\n"
         "print(PyPI.netloc, PyPI.file_storage_domain)"
     )
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-c", program, str(pip_location()),
+        sys.executable, "-I", "-c", program, str(pip),
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={},
     )  # fmt: skip
     async with asyncio.timeout(30):

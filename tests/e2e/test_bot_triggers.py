@@ -108,6 +108,12 @@ def _press(scene: Scene, check: int, identifier: str, user: str = MAINTAINER) ->
     scene.hub.world.check_run_event(repo, account, repo.check_runs[check], "requested_action", requested_action=action)
 
 
+def _buttons(scene: Scene) -> dict[str, list[str]]:
+    """Return the buttons of every check run that has any."""
+    checks = scene.hub.check_runs(scene.repository)
+    return {it["name"]: [one["identifier"] for one in it["actions"]] for it in checks if it["actions"]}
+
+
 async def _concluded(scene: Scene) -> None:
     """Wait until every check run has a conclusion."""
     await until(
@@ -157,17 +163,23 @@ async def test_retry_failed_and_run_again_go_on_with_a_run_that_stopped_as_resum
     number, calls = asked.pull["number"], len(house.stage.models.journal)
     failed = {it["name"]: it["id"] for it in scene.hub.check_runs(scene.repository) if it["conclusion"] != "success"}
     check = failed["orchestrator/architecture"]
+    buttons = _buttons(scene)
+    assert buttons == {name: ["retry_failed"] for name in CHECKS}
 
     _press(scene, check, "retry_failed", STRANGER)
     _press(scene, check, "merge_it")
     await answers_about(scene, "check_run")
     await asked.settled()
     assert house.calls_since(calls) == []
+    scene.hub.rerequest_check_run(scene.repository, check, user=STRANGER)
+    await _concluded(scene)
+    await asked.settled()
+    assert _buttons(scene) == buttons
     _press(scene, check, "retry_failed")
     answers = await answers_about(scene, "check_run")
     await asked.settled()
 
-    assert answers.count((202, {"status": "queued", "run_id": asked.run_id})) == 2
+    assert answers.count((202, {"status": "queued", "run_id": asked.run_id})) == 3
     assert (200, {"status": "ignored", "reason": "there is no button 'merge_it'"}) in answers
     assert (await house.bot.report(asked.run_id))["status"] == "completed"
     assert scene.checks(asked.pull["head"]["sha"]) == GOOD_CHECKS

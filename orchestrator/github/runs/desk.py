@@ -308,15 +308,23 @@ async def followed(
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SECONDS_BETWEEN_EDITS)
 
-    follower = asyncio.create_task(follow())
-    try:
-        yield on_event
-    finally:
+    async def end() -> BaseException | None:
         # A write under way is awaited: cut off, it could arrive after the next look, and make a second comment.
         over.set()
         happened.set()
         await asyncio.wait({follower})
-    follower.result()
+        return follower.exception()
+
+    follower = asyncio.create_task(follow())
+    try:
+        yield on_event
+    except BaseException as error:
+        # A run that is lost is lost to both: the block's own error counts, and the follower's goes with it.
+        if also := await end():
+            error.add_note(f"Following the run failed too: {type(also).__name__}: {also}")
+        raise
+    if alone := await end():
+        raise alone
 
 
 async def _show_if_possible(desk: Desk, state: ProjectState, head: str, names: Sequence[str]) -> None:

@@ -41,8 +41,9 @@ async def close(
     async with aclosing(client):
         if await rehearse_where_asked(client, github, previews or MemoryPreviews(), closing.installation_id):
             effects, earlier = StagedEffects(effects), earlier.staged()
+        actor, buttons = earlier.trigger.actor, github.app is not None
         publisher = await github.publisher(
-            client, run_id=closing.id, effects=effects, secrets=secrets, requester=earlier.trigger.actor
+            client, run_id=closing.id, effects=effects, secrets=secrets, requester=actor, buttons=buttons
         )
         trigger = Trigger(
             delivery_id=closing.delivery_id,

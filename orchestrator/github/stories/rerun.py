@@ -71,8 +71,9 @@ async def rerun(
         staged = await rehearse_where_asked(client, github, previews or MemoryPreviews(), trigger.installation_id)
         if staged:
             effects, earlier = StagedEffects(effects), earlier.staged()
+        buttons = github.app is not None
         publisher = await github.publisher(
-            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor
+            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
         )
         desk = Desk.of(trigger, Command("resume"), publisher, plane, resumable=True)
         theirs = publisher.of_run(earlier.run_id, earlier.effects)

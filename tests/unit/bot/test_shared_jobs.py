@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -209,6 +210,26 @@ async def test_what_a_paused_process_held_is_taken_over_and_its_return_changes_n
     assert (other.began, other.done, other.given_up) == (["d-1"], ["d-1"], [])
     assert sorted(os.listdir(tmp_path)) == ["began", "lost"]
     assert await left(database) == []
+
+
+async def test_the_end_of_an_attempt_that_was_taken_over_is_no_error(database: Database) -> None:
+    # given: what is worked on is taken from the queue, as is done with what a process that fell silent holds
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    worker = Worker(gate=asyncio.Event())
+    async with process(database, worker) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: worker.began == ["d-1"])
+        async with database.transaction() as connection:
+            await connection.execute(text("DELETE FROM procrastinate_jobs"))
+        # when
+        assert worker.gate is not None
+        worker.gate.set()
+        await until(lambda: jobs.finished.done == 1)
+        await until(lambda: not any(task.get_name().startswith("process job") for task in asyncio.all_tasks()))
+    gc.collect()
+    # then
+    assert complaints == []
 
 
 async def test_a_failure_is_tried_again_after_its_pause_and_the_last_one_is_given_up(database: Database) -> None:

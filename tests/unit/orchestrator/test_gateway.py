@@ -556,6 +556,23 @@ async def test_what_was_wrong_is_told_of_each_model_and_advice_to_models_is_not_
     )
 
 
+async def test_what_was_wrong_with_an_empty_answer_is_told_to_people_and_what_to_do_to_the_model(
+    tmp_path: Path,
+) -> None:
+    provider = script(billed(""), billed(" "), billed(""))
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            with pytest.raises(UnusableAnswers) as caught:
+                await gateway.ask(question(), route(FIRST), EvaluationReply)
+
+    assert caught.value.message == "No usable answer to the evaluate call. openai's first: the answer was empty"
+    assert provider.requests[1].prompt.endswith(
+        "Your last answer could not be used: the answer was empty; answer with one JSON object that follows the "
+        "schema\n"
+    )
+
+
 async def test_when_no_answer_is_of_use_the_error_says_so(tmp_path: Path) -> None:
     async with bank(tmp_path / "db") as one:
         gateway = one.gateway({"openai": script(billed("No.", Finish.REFUSAL)), "anthropic": script(rejected(400))})

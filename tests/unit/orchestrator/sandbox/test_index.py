@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,26 @@ async def test_pip_names_two_hosts_and_is_found_where_it_can_be_run() -> None:
 
     assert len(hosts) == 2
     assert pip_location().exists()
+
+
+ASKED_THREE_TIMES = """
+import asyncio, sys
+from orchestrator.sandbox.index import index_hosts
+
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
+told = [asyncio.run(index_hosts()) for _ in range(3)]
+print(len(started), len(set(told)))
+"""
+
+
+async def test_pip_is_asked_once_a_process_whichever_event_loop_asks() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ASKED_THREE_TIMES, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+
+    assert said == b"1 1\n"
 
 
 @pytest.mark.parametrize(
