@@ -10,9 +10,9 @@ from typing import Protocol
 
 from orchestrator.codes import Code
 from orchestrator.control_plane import Change, Source
-from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, SpecFinding
+from orchestrator.errors import GitHubError, OrchestratorError, RunCancelled, RunLost, SpecFinding, StoreError
 from orchestrator.events import Event
-from orchestrator.github.api.client import NoRoom, RepositoryClient, Urgency
+from orchestrator.github.api.client import NoRoom, RepositoryClient, Unreachable, Urgency
 from orchestrator.github.api.publisher import Effects, Publisher, Reaction
 from orchestrator.github.rendering import rounds
 from orchestrator.github.rendering.checks import NAMES, Conclusion, spec_check
@@ -393,7 +393,9 @@ async def planned(desk: Desk, state: ProjectState, base_sha: str, above_usd: flo
 
 
 async def fail(desk: Desk, error: OrchestratorError) -> HandledRun:
-    """Say that the run failed, and why."""
+    """Say that the run failed, and why; raises the error where the command is handled again once it is over."""
+    if isinstance(error, Unreachable | RunLost) or (desk.resumable and isinstance(error, StoreError)):
+        raise error
     status = ProjectStatus.CANCELLED if isinstance(error, RunCancelled) else ProjectStatus.FAILED
     body = failure_comment(f"{ENDINGS[status]}: {one_line(error.message)}", error.hint, error.code)
     conclusion: Conclusion = "cancelled" if status is ProjectStatus.CANCELLED else "failure"

@@ -8,10 +8,9 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from orchestrator.codes import Code
-from orchestrator.errors import GitHubError, OrchestratorError, RunLost
+from orchestrator.errors import GitHubError, OrchestratorError
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.api.pull_requests import find_pull_request
 from orchestrator.github.api.repository import head_of, is_commit_of, message_of
@@ -143,8 +142,6 @@ async def cancel(
                 await delivering(theirs, job, await _access(theirs), state, base_sha, branch)
             else:
                 await ended(theirs, job, state, base_sha)
-        except (Unreachable, RunLost):
-            raise
         except OrchestratorError as error:
             await fail(theirs, error)
     elif state is not None and state.status is not ProjectStatus.CANCELLED:
@@ -190,8 +187,6 @@ async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: 
         theirs = replace(theirs, command=replace(theirs.command, name="plan"))
     try:
         return await build(theirs, job, await _access(theirs))
-    except (Unreachable, RunLost):
-        raise
     except OrchestratorError as error:
         return await fail(theirs, error)
 
@@ -226,8 +221,6 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
         if earlier.command.name == "revise":
             return await go_on(theirs, spec, earlier.root, operator, access, resumed_by=source, retry=retry)
         return await build(theirs, job, access, resumed_by=source, retry=retry)
-    except (Unreachable, RunLost):
-        raise
     except OrchestratorError as error:
         return await fail(theirs, error)
 

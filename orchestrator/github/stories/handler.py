@@ -13,7 +13,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from orchestrator.codes import Code
-from orchestrator.errors import GitHubError, OrchestratorError, RunLost, SpecError, SpecFinding
+from orchestrator.errors import GitHubError, OrchestratorError, SpecError, SpecFinding
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
@@ -76,11 +76,11 @@ async def handle(
     `secrets` are all keys and tokens of this process, to be redacted. `earlier` is the run that the command is about,
     where it is about one and the store knows it, and for `run` and `plan` the issue's unfinished run beside which none
     begins. `resumable` tells whether later commands will find this command's run, `revisable` whether `revise` and
-    `review` work here; `begin_now` has a queued run begin at
-    once, so that it ends when it was cancelled. With `staged`, or where the repository's spec says so, nothing is
-    written on GitHub: all that would be goes to `previews`, those of this run. Raises `Unreachable` when GitHub is
-    down (call again later), `Refused` when we may not even read or comment, and `RunLost`; everything else that goes
-    wrong is said on GitHub and returned.
+    `review` work here; `begin_now` has a queued run begin at once, so that it ends when it was cancelled. With
+    `staged`, or where the repository's spec says so, nothing is written on GitHub: all that would be goes to
+    `previews`, those of this run. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may
+    not even read or comment, `RunLost`, and `StoreError` where the run is found again once there is room; everything
+    else that goes wrong is said on GitHub and returned.
     """
     name = command.name if isinstance(command, Command) else "refused"
     asked = command if isinstance(command, Command) else Command("help")
@@ -180,8 +180,6 @@ async def _run(
         if name == "review":
             return await review(desk, job, operator.index_hosts)
         return await build(desk, job, access)
-    except (Unreachable, RunLost):
-        raise
     except OrchestratorError as error:
         return await fail(desk, error)
 
