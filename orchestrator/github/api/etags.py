@@ -107,7 +107,7 @@ class _Connection:
         )
         if kept and answer.status_code == 304:
             return _Unchanged(answer, kept)
-        if not stream and answer.ok and answer.status_code not in _WITHOUT_BODY:
+        if not stream and answer.ok and not answer.is_redirect and answer.status_code not in _WITHOUT_BODY:
             _check(answer)
         if reads and answer.status_code == 200:
             self._memory.keep(key, answer)
@@ -115,7 +115,7 @@ class _Connection:
 
 
 def _check(answer: requests.Response) -> None:
-    """Raise `requests.InvalidJSONError` unless the answer is JSON; GitHub gives a body with every success but 204."""
+    """Raise `requests.InvalidJSONError` unless the answer is JSON; GitHub gives a body with all that succeeds but 204."""
     try:
         json.loads(answer.text)
     except (ValueError, RecursionError) as error:
