@@ -170,7 +170,7 @@ async def test_an_endpoint_that_fails_for_ever_is_tried_a_few_times_and_what_was
                 told = failures(bot).get(scene.repository, [])
                 assert all(SAYS.search(it) for it in told), told
                 assert faults[endpoint].hits <= MOST_TRIES * (len(told) + 1), (endpoint, faults[endpoint].hits, told)
-                assert (await bot.get(f"/api/runs/{tasks[endpoint].result().run_id}")).status_code == 200
+                assert (await bot.get(f"/api/runs/{tasks[endpoint].result().run_id}")).status_code == 200, (endpoint, told, scene.ours(1))
         # when
         stage.hub.faults.waiting = [replace(fault, times=fault.hits) for fault in stage.hub.faults.waiting]
         async with stage.bot(operator(tmp_path)):

@@ -115,7 +115,7 @@ class _Connection:
 
 
 def _check(answer: requests.Response) -> None:
-    """Raise `requests.InvalidJSONError` unless the answer is JSON; GitHub gives a body with all that succeeds but 204."""
+    """Raise `requests.InvalidJSONError` unless the answer is JSON; all that succeeds but 204 has a body."""
     try:
         json.loads(answer.text)
     except (ValueError, RecursionError) as error:
