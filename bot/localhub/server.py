@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -92,7 +93,8 @@ class LocalHub(View):
 
     async def _run(self, listener: socket.socket, listening: asyncio.Event) -> None:
         background: set[asyncio.Task[None]] = set()
-        async with asyncio.TaskGroup() as group:
+        # Requests that were under way when it stopped may still send deliveries: these close last.
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
 
             def spawn(work: Coroutine[Any, Any, None]) -> None:
                 task = group.create_task(work)
@@ -100,6 +102,7 @@ class LocalHub(View):
                 task.add_done_callback(background.discard)
 
             webhooks = Webhooks(self.state, self.url, spawn, self._journal)
+            stack.push_async_callback(webhooks.aclose)
             self.world = World(self.state, self.url, webhooks)
             self._actions_app()
             connections = protocol()
@@ -113,7 +116,6 @@ class LocalHub(View):
             server.should_exit = True
             for task in background:
                 task.cancel()
-            await webhooks.aclose()
 
     def _adopt(self) -> None:
         for path in sorted(self._folder.glob("*/*.git")):

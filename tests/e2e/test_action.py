@@ -404,15 +404,13 @@ async def test_an_internal_error_is_told_in_a_fence_and_obeys_fail_on(
     runner = runner_for(tmp_path, hub, models, **{"fail-on": fail_on})
     runner.use_this_interpreter()
     comment_on(hub, runner, "/orchestrate")
-    hub.faults.add(path_regex=r"/git/matching-refs/", kind="status", status=200, body=["not", "what", "was", "asked"])
+    hub.faults.add(path_regex=r"/git/matching-refs/", kind="status", status=200, body={"not": "a list"})
 
     ran = await runner.run(LAST)
 
     assert (ran.status, runner.outputs()["status"], runner.has_report()) == (status, "failed", True), ran.log
     acting = [line for line in _acting(ran.log) if not line.startswith("::add-mask::")]
-    assert acting == [
-        "::error title=orchestrator%3A failed::An internal error, TypeError; the log has its traceback."
-    ]
+    assert acting == ["::error title=orchestrator%3A failed::An internal error, TypeError; the log has its traceback."]
 
 
 def _programs(tmp_path: Path, **scripts: str) -> str:
