@@ -126,7 +126,8 @@ def _delivery(call: Call) -> Delivery:
 @routes("GET", "/app/hook/config")
 async def get_hook_configuration(call: Call) -> Response:
     """Answer where the App's hook points; its secret is not shown."""
-    return answer({"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": _app(call).webhook_url})
+    url = _app(call).webhook_url or ""
+    return answer({"content_type": "json", "insecure_ssl": "0", "secret": "********", "url": url})
 
 
 @routes("PATCH", "/app/hook/config")
@@ -165,7 +166,7 @@ async def get_delivery(call: Call) -> Response:
     return answer(
         {
             **render_apps.delivery(it),
-            "url": it.app.webhook_url,
+            "url": it.app.webhook_url or "",
             "request": {"headers": it.request_headers, "payload": it.payload()},
             "response": {"headers": it.response_headers, "payload": it.response_body},
         }

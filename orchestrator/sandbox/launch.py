@@ -3,7 +3,8 @@
 It is started as `python -I -S launch.py JSON` and does in a child what `"mode"` says: `stage` makes every source
 reachable for an ordinary user in a mount namespace of its own, stops being root, and becomes bubblewrap; `become` only
 becomes it; `unshare` builds namespaces and mounts itself. It ends after everything that it started, with the status of
-the program, or with 125 and a sentence on standard error; SIGTERM ends all at once.
+the program, or with 125 and a sentence on standard error; SIGTERM ends all at once, and so does the end of `"parent"`,
+the process that started it.
 """
 
 from __future__ import annotations
@@ -318,6 +319,8 @@ def main() -> None:
         # Not killed at once: whoever is being set up has not asked to die with its parent yet, and would stay behind.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         end_with_parent(signal.SIGTERM)
+        if os.getppid() != spec["parent"]:
+            raise OSError("whoever asked for the sandbox ended before it was built")
         forget_keys()
         checked("prctl", libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
         child = os.fork()

@@ -251,7 +251,8 @@ def _bundle() -> str:
 
 
 def _launch(order: Mapping[str, object]) -> list[str]:
-    return [sys.executable, "-I", "-S", str(_HERE / "launch.py"), json.dumps(order)]
+    told = {**order, "parent": os.getpid()}
+    return [sys.executable, "-I", "-S", str(_HERE / "launch.py"), json.dumps(told)]
 
 
 def _describe(rung: Rung) -> str:

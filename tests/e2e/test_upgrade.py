@@ -6,12 +6,13 @@ import asyncio
 import io
 import subprocess
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from orchestrator.store import SCHEMA_VERSION
-from tests.e2e.stage import GOOD_CHECKS, Stage, billed_usd, until
+from tests.e2e.stage import GOOD_CHECKS, Stage, billed_usd, open_stage, until
 from tests.loopback import Script
 
 FIRST_RELEASE = "b3ccba85f46fdc0575cb8ba332f430e4f5a131b0"
@@ -26,6 +27,14 @@ def first_release(tmp_path: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     return folder
+
+
+@pytest.fixture
+async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
+    """A stage that keeps no journal: what the first release asked GitHub for is not ours to judge."""
+    monkeypatch.delenv("LOCALHUB_JOURNAL", raising=False)
+    async with open_stage(tmp_path) as opened:
+        yield opened
 
 
 @pytest.mark.slow
