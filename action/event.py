@@ -29,10 +29,19 @@ class Asked:
     command: Command | Refusal
 
     @property
+    def name(self) -> str:
+        """The command's name, or `refused`."""
+        return self.command.name if isinstance(self.command, Command) else "refused"
+
+    @property
     def run_id(self) -> str:
         """The run's id as the handler computes it."""
-        name = self.command.name if isinstance(self.command, Command) else "refused"
-        return run_id_for(self.trigger.repository_id, self.trigger.source, name)
+        return run_id_for(self.trigger.repository_id, self.trigger.source, self.name)
+
+    @property
+    def delivery_id(self) -> str:
+        """What names this command in this workflow's run, whichever attempt of it."""
+        return f"{self.trigger.delivery_id}:{self.run_id}"
 
     @property
     def follows(self) -> bool:
@@ -47,7 +56,7 @@ class Asked:
     def delivery(self, text: str) -> Delivery:
         """Return what a shared database keeps of a run, so that later commands find it; `text` is its command."""
         return Delivery(
-            id=f"{self.trigger.delivery_id}:{self.run_id}",
+            id=self.delivery_id,
             event=self.trigger.event,
             repository=self.trigger.repository,
             payload=replace(self.trigger, comment=text or self.trigger.comment).to_json(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
@@ -20,9 +20,10 @@ from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.rendering.notes import failure_comment
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.status import ENDINGS
+from orchestrator.github.runs.audit_trail import AuditTrail
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.rehearsal import Previews, StagedEffects, rehearse_where_asked
-from orchestrator.github.stories.handler import Earlier, HandledRun, Progress, handle
+from orchestrator.github.stories.handler import Earlier, Progress, handle
 from orchestrator.github.stories.lint import give_up_lint, lint
 from orchestrator.github.stories.rerun import findings_of, give_up_rerun, rerun
 from orchestrator.github.triggers.closing import Closing, is_closing
@@ -79,12 +80,12 @@ class Workshop:
             await self._rerun(delivery, asked)
             return
 
-        note = self._note(delivery, asked)
-        await note("delivery", {**_about(asked), "event": delivery.event, "repository": delivery.repository})
+        trail = self._trail(delivery, asked)
+        await trail.asked(asked.trigger, asked.name)
 
         async def progress(step: Progress) -> None:
             log.info("step", extra=fields(**about, run=step.run_id, step=step.step, detail=step.detail))
-            await note(step.step, {"run": step.run_id, "detail": step.detail})
+            await trail.step(step)
 
         handled = await handle(
             asked.trigger,
@@ -101,7 +102,7 @@ class Workshop:
             previews=self.previews(delivery.run_id),
             staged=self.staged,
         )
-        await note("handled", _outcome(handled))
+        await trail.handled(handled)
         log.info(
             "handled",
             extra=fields(**about, run=handled.run_id, status=handled.status, pull_request=handled.pull_request),
@@ -145,7 +146,7 @@ class Workshop:
         in_name_of = known.run_id if known else asked.own_run_id
         run_id = asked.own_run_id if earlier is None or asked.on_ours else earlier.run_id
         issue = (known or asked).trigger.issue
-        await self._note(delivery, asked)("given up", {"run": run_id, "reason": reason})
+        await self._trail(delivery, asked).note("given up", {"run": run_id, "reason": reason})
         state = await self.plane.state(run_id)
         if state is None:
             return
@@ -225,22 +226,18 @@ class Workshop:
             previews=self.previews(earlier.run_id),
             round_of=round_of,
         )
-        note = self._note(delivery, asked)
-        await note("delivery", {**_about(asked), "event": delivery.event, "repository": delivery.repository})
-        await note("handled", _outcome(handled))
+        trail = self._trail(delivery, asked)
+        await trail.asked(asked.trigger, asked.name)
+        await trail.handled(handled)
         about = fields(delivery=delivery.id, repository=delivery.repository, run=earlier.run_id, status=handled.status)
         log.info("run again", extra=about)
 
-    def _note(self, delivery: Delivery, asked: Asked) -> Callable[[str, Mapping[str, object]], Awaitable[None]]:
-        """Return what adds to the audit of the run that a delivery is about, in its actor's name."""
+    def _trail(self, delivery: Delivery, asked: Asked) -> AuditTrail:
+        """Return what adds to the audit of the run that a delivery is about."""
         redactor = Redactor([*self.secrets, self.github.given_token])
-        audit = AuditStore(self.plane.database, delivery.run_id)
-
-        async def note(kind: str, facts: Mapping[str, object]) -> None:
-            clean = {name: _clean(value, redactor) for name, value in facts.items()}
-            await audit.add(delivery.id, asked.trigger.actor, kind, clean)
-
-        return note
+        return AuditTrail(
+            [AuditStore(self.plane.database, delivery.run_id)], delivery.id, asked.trigger.actor, redactor
+        )
 
     @property
     def _endings(self) -> Endings:
@@ -271,31 +268,3 @@ class Workshop:
             found = replace(asked.trigger, comment=command.text)
             await DeliveryStore(self.plane.database).complete(delivery.id, found.to_json())
         return command
-
-
-def _about(asked: Asked) -> dict[str, object]:
-    trigger = asked.trigger
-    return {"command": asked.name, "number": trigger.issue, "source": trigger.source}
-
-
-def _outcome(handled: HandledRun) -> dict[str, object]:
-    """Return how a command ended, as the audit keeps it: numbers, names and hashes."""
-    state = handled.state
-    return {
-        "run": handled.run_id,
-        "status": handled.status,
-        "code": handled.code,
-        "base": handled.base_sha,
-        "head": handled.head_sha,
-        "branch": handled.branch,
-        "pull_request": handled.pull_request,
-        "models": sorted({f"{call.provider}/{call.model}" for call in state.calls}) if state else [],
-        "cost_usd": state.budget.spent_usd if state else 0.0,
-        "files": list(state.files) if state else [],
-    }
-
-
-def _clean(value: object, redactor: Redactor) -> object:
-    if isinstance(value, str):
-        return redactor(value)
-    return [redactor(it) for it in value if isinstance(it, str)] if isinstance(value, list) else value

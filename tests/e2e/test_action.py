@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,60 @@ async def test_a_comment_becomes_a_pull_request_with_report_checks_outputs_and_s
     assert outputs["score"] == "0.90"
     assert runner.summary.startswith("## Orchestrator: completed\n")
     assert all(f"\n## {name}\n" in runner.summary for name in ("Budget", "Review", "Architecture", "Validation"))
+
+
+async def test_sec_37_the_job_leaves_an_audit_of_who_asked_what_was_answered_and_what_came_of_it(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = runner_for(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    issue, comment_id = comment_on(hub, runner, "/orchestrate")
+    shared = f"sqlite:///{tmp_path / 'shared.db'}"
+
+    ran = await runner.run(LAST, ORCHESTRATOR_DATABASE_URL=shared)
+
+    assert ran.status == 0, ran.log
+    path = Path(runner.outputs()["report-path"]).with_name("audit.jsonl")
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [it["kind"] for it in told] == [
+        "delivery", "spec", "access", "accepted", "pinned", "cloned", "built", "committed", "opened", "reported",
+        "ended", "handled",
+    ]  # fmt: skip
+    assert {(it["run"], it["actor"]) for it in told} == {(runner.outputs()["project-id"], "maria")}
+    asked, ended = told[0]["facts"], told[-1]["facts"]
+    assert (asked["command"], asked["number"], asked["source"]) == ("run", issue, f"comment:{comment_id}")
+    (pull,) = hub.pull_requests(REPO)
+    assert (ended["status"], ended["head"]) == ("completed", pull["head"]["sha"])
+    assert ended["cost_usd"] == pytest.approx(_report(runner)["budget"]["spent_usd"], abs=1e-9)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    keys = {value for name, value in models.environment().items() if name.endswith("_KEY")} | {runner.token}
+    assert [key for key in keys if key in path.read_text()] == []
+    assert "Write a sample library" not in path.read_text()
+    with sqlite3.connect(tmp_path / "shared.db") as database:
+        kept = database.execute("SELECT kind, actor, facts FROM audit ORDER BY id").fetchall()
+    assert [(kind, actor, json.loads(facts)) for kind, actor, facts in kept] == [
+        (it["kind"], it["actor"], it["facts"]) for it in told
+    ]
+
+
+async def test_sec_37_a_stranger_and_a_run_that_breaks_off_stand_in_the_audit_too(
+    tmp_path: Path, hub: LocalHub, models: ModelServer
+) -> None:
+    runner = runner_for(tmp_path, hub, models)
+    runner.use_this_interpreter()
+    comment_on(hub, runner, "/orchestrate", user="stranger")
+    await runner.run(LAST)
+    comment_on(hub, runner, "/orchestrate")
+    hub.faults.add(method="POST", path_regex="/git/trees$", kind="status", status=500, times=99)
+
+    ran = await runner.run(LAST)
+
+    path = Path(runner.outputs()["report-path"]).with_name("audit.jsonl")
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    strangers = [it for it in told if it["actor"] == "stranger"]
+    assert (strangers[-1]["kind"], strangers[-1]["facts"]["status"]) == ("handled", "denied")
+    assert ran.status == 1
+    assert (told[-1]["kind"], told[-1]["actor"]) == ("failed", "maria"), told[-1]
 
 
 async def test_sec_24_neither_a_models_words_nor_a_hostile_workspace_act(
