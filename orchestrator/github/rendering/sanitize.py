@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Iterable
 from html import escape
 from urllib.parse import quote, quote_plus
@@ -109,6 +110,13 @@ _KEY_FORMATS = (
 )
 _KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")[A-Za-z0-9_]*")
 _PERCENT = re.compile("%[0-9A-F]{2}")
+# The end of a line, as it is or as JSON writes it: alone, with the marks of quotes, comments, lists and tables, and
+# between two halves of a literal. Each begins where a run of its letters does, so that a long one is read once.
+_BREAKS = (
+    re.compile(r"(?<![ \t])[ \t]*(?:[\r\n]|\\[rn])(?:\\[rn]|\s)*"),
+    re.compile(r"(?<![ \t|])[ \t|]*(?:[\r\n]|\\[rn])(?:\\[rn]|[\s>#*|-])*"),
+    re.compile(r"[\"'][ \t]*(?:\+[ \t]*)?(?:\\[ \t]*)?[\r\n]\s*(?:\+[ \t]*)?[\"']"),
+)
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
 )
@@ -126,15 +134,42 @@ class Redactor:
         self._values = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, text: str) -> str:
-        """Return the text with every secret replaced by `[redacted]`."""
+        """Return the text with every secret replaced by `[redacted]`, also where a line was broken within one."""
         if self._values:
             text = self._values.sub(REDACTED, text)
+            for line_break in _BREAKS:
+                text = _without_broken(self._values, line_break, text)
         return _KNOWN_KEYS.sub(REDACTED, _PRIVATE_KEY.sub(REDACTED, text))
 
     def finds(self, content: bytes) -> bool:
         """Tell whether a file holds a secret, so that it must not be pushed."""
         text = content.decode("utf-8", "replace")
         return self(text) != text
+
+
+def _without_broken(values: re.Pattern[str], line_break: re.Pattern[str], text: str) -> str:
+    """Return the text without the values that only stand in it once its lines are joined."""
+    kept, begins, joined, length = [], [], [], 0
+    end = 0
+    for broken in [*line_break.finditer(text), None]:
+        part = text[end : broken.start() if broken else len(text)]
+        begins.append(length)
+        kept.append(end)
+        joined.append(part)
+        length += len(part)
+        end = broken.end() if broken else end
+    if len(joined) == 1:
+        return text
+
+    def place(position: int) -> int:
+        number = bisect_right(begins, position) - 1
+        return kept[number] + position - begins[number]
+
+    whole, done = [], 0
+    for match in values.finditer("".join(joined)):
+        whole += [text[done : place(match.start())], REDACTED]
+        done = place(match.end() - 1) + 1
+    return "".join([*whole, text[done:]])
 
 
 def _encodings(secret: str) -> set[str]:

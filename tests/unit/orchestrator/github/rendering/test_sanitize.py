@@ -100,6 +100,34 @@ def test_sec_31_a_configured_secret_is_redacted_in_every_usual_encoding(form: st
     assert form not in redacted
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("s3cr3t/with\n+odd=letters&more", "[redacted]"),
+        ("a log:\n  s3cr3t/with+odd\n  =letters&more, the end", "a log:\n  [redacted], the end"),
+        ("> s3cr3t/with+\r\n> odd=letters&more", "> [redacted]"),
+        ('KEY = "s3cr3t/with" \\\n    "+odd=letters&more"', 'KEY = "[redacted]"'),
+        ("| s3cr3t/with+odd=let |\n| ters&more |", "| [redacted] |"),
+        (json.dumps({"log": "s3cr3t/with+\nodd=letters&more"}), '{"log": "[redacted]"}'),
+        (base64.encodebytes(b"a line long enough to be broken, since it ends in " + SECRET.encode()).decode(), ""),
+        ("s3cr3t/with\nother letters", "s3cr3t/with\nother letters"),
+    ],
+)
+def test_sec_31_a_configured_secret_is_redacted_over_the_ends_of_lines(text: str, expected: str) -> None:
+    redacted = Redactor([SECRET])(text)
+    assert redacted == expected if expected else redacted.count("[redacted]") == 1
+
+
+@given(
+    st.integers(1, len(SECRET) - 1),
+    st.sampled_from(["\n", "\r\n", "\n    ", "\\n", '"\n"', "\n# "]),
+    st.text(max_size=40),
+)
+def test_sec_31_wherever_a_secret_is_broken_neither_part_survives(at: int, between: str, around: str) -> None:
+    redacted = Redactor([SECRET])(f"{around}\n.{SECRET[:at]}{between}{SECRET[at:]}.{around}")
+    assert ".[redacted]." in redacted
+
+
 def test_sec_31_a_secret_in_json_that_keeps_its_letters_is_redacted() -> None:
     assert Redactor(['pä"sswörd'])(json.dumps(['pä"sswörd'], ensure_ascii=False)) == '["[redacted]"]'
 
