@@ -36,6 +36,9 @@ class NodeTools:
         return f"{npm}/{_SCRIPT}"
 
 
+_REGISTRY_HOSTS: dict[NodeTools, tuple[str, ...]] = {}
+
+
 def node_tools(search_path: str | None = None) -> NodeTools | None:
     """Find Node.js and npm on the search path, the process's own unless told; None unless both are there."""
     node, npm = shutil.which("node", path=search_path), shutil.which("npm", path=search_path)
@@ -49,13 +52,20 @@ def node_tools(search_path: str | None = None) -> NodeTools | None:
 
 
 async def npm_hosts() -> tuple[str, ...]:
-    """Ask npm which host its default registry is, with nobody's configuration.
+    """Return the host of npm's default registry, with nobody's configuration; each npm is asked once a process.
 
-    Raises SandboxError when there is no npm, or when its answer is no https address.
+    Raises SandboxError when there is no npm, or when its answer is no https address. A failure is not kept.
     """
     tools = await asyncio.to_thread(node_tools)
     if tools is None:
         raise SandboxError("Node.js and npm are not installed.", hint="Install Node.js 20 or newer with its npm.")
+    # No lock: one of asyncio would belong to a single event loop. Two that ask at the same time are told the same.
+    if tools not in _REGISTRY_HOSTS:
+        _REGISTRY_HOSTS[tools] = await _hosts_of(tools)
+    return _REGISTRY_HOSTS[tools]
+
+
+async def _hosts_of(tools: NodeTools) -> tuple[str, ...]:
     npm = tools.npm_script(str(tools.npm))
     with tempfile.TemporaryDirectory(prefix="npm-") as empty:
         process = await asyncio.create_subprocess_exec(

@@ -97,19 +97,21 @@ async def test_pip_names_two_hosts_and_is_found_where_it_can_be_run() -> None:
 
 ASKED_THREE_TIMES = """
 import asyncio, sys
-from orchestrator.sandbox.index import index_hosts
+from orchestrator.sandbox.{module} import {name}
 
 started = []
 sys.addaudithook(lambda event, _: started.append(event) if event == "subprocess.Popen" else None)
-told = [asyncio.run(index_hosts()) for _ in range(3)]
+told = [asyncio.run({name}()) for _ in range(3)]
 print(len(started), len(set(told)))
 """
 
 
-async def test_pip_is_asked_once_a_process_whichever_event_loop_asks() -> None:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", ASKED_THREE_TIMES, stdout=asyncio.subprocess.PIPE
-    )
+@pytest.mark.parametrize(
+    ("module", "name"), [("index", "index_hosts"), pytest.param("node", "npm_hosts", marks=pytest.mark.node)]
+)
+async def test_a_package_manager_is_asked_once_a_process_whichever_event_loop_asks(module: str, name: str) -> None:
+    program = ASKED_THREE_TIMES.format(module=module, name=name)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
 
     assert said == b"1 1\n"
