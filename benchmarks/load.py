@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.e2e.flood import CONNECTIONS, Answered, Flood, Plain, Sending, command, flood, ordinary, sender
+from tests.e2e.flood import CONNECTIONS, Answered, Flood, Sending, command, flood, ordinary, sender
 from tests.e2e.stage import SECRET, Scene, Stage, open_stage, until
+from tests.loopback import Script
 
 DELIVERIES = 10_000
 COMMANDS = 1_000
@@ -133,7 +134,7 @@ async def measure(folder: Path) -> None:
     """Send everything, check what became of it, and print the figures."""
     with sender() as pool:
         async with (
-            open_stage(folder, Plain(tasks=3, delay=SECONDS_A_CALL), config=CONFIG) as stage,
+            open_stage(folder, Script(tasks=3, delay=SECONDS_A_CALL, installs=False), config=CONFIG) as stage,
             bare(folder) as address,
         ):
             scenes = [await stage.scene() for _ in range(REPOSITORIES)]

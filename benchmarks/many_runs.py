@@ -9,9 +9,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.e2e.flood import Plain, command, flood, sender
+from tests.e2e.flood import command, flood, sender
 from tests.e2e.held import Held
 from tests.e2e.stage import Bot, Stage, open_stage, until
+from tests.loopback import Script
 
 RUNS = 200
 REPOSITORIES = 10
@@ -49,7 +50,7 @@ async def health_ms(bot: Bot) -> float:
 
 async def measure(folder: Path) -> None:
     """Begin all runs, look at them while every model is silent, let them end, and print the figures."""
-    async with open_stage(folder, Plain(tasks=1), config=CONFIG) as stage:
+    async with open_stage(folder, Script(tasks=1, installs=False), config=CONFIG) as stage:
         scenes = [await stage.scene(SPEC) for _ in range(REPOSITORIES)]
         with sender() as pool:
             async with stage.bot() as bot:

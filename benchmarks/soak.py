@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.e2e.flood import Plain, sender
+from tests.e2e.flood import sender
 from tests.e2e.soaking import GROWING, HOURS, HOURS_KEPT, ORDINARY, Sample, growth, soak
 from tests.e2e.stage import open_stage
+from tests.loopback import Script
 
 STEPS = 72
 REPOSITORIES = 4
@@ -20,7 +21,7 @@ CONFIG = "runs_per_hour: 10000\n"
 async def measure(folder: Path) -> list[Sample]:
     """Let the day pass, and return what the bot held after each step."""
     with sender() as pool:
-        async with open_stage(folder, Plain(tasks=1), config=CONFIG) as stage:
+        async with open_stage(folder, Script(tasks=1, installs=False), config=CONFIG) as stage:
             scenes = [await stage.scene(SPEC) for _ in range(REPOSITORIES)]
             return await soak(stage, scenes, pool, STEPS)
 

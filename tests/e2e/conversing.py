@@ -26,11 +26,16 @@ class Conversation:
     heads: list[str]
 
 
-def conversable() -> Script:
+def conversable(*, installs: bool = True) -> Script:
     """Return models that build a library of two parts, write feedback into the first one, and find a fork's flaw.
 
     What they say depends on what they are asked alone, so that the same conversation ends the same.
     """
+
+    def decomposes(question: Question) -> Answer:
+        if FEEDBACK in question.prompt:
+            return plans(question)
+        return Answer(library.plan(2, 1, tested=False, installs=installs))
 
     def writes(question: Question) -> Answer:
         if FEEDBACK not in question.prompt:
@@ -44,14 +49,7 @@ def conversable() -> Script:
             return Answer({"score": 0.3, "verdict": "request_changes", "findings": [FLAW]})
         return Answer({"score": 0.9, "verdict": "approve", "findings": []})
 
-    return Script(
-        tasks=2,
-        answers={
-            "decompose": lambda it: plans(it) if FEEDBACK in it.prompt else Answer(library.plan(2, 1, tested=False)),
-            "generate": writes,
-            "review": reviews,
-        },
-    )
+    return Script(answers={"decompose": decomposes, "generate": writes, "review": reviews})
 
 
 async def _says(scene: Scene, number: int, text: str, ends: str = "rocket") -> Asked:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.localhub.faults import RecordedRequest
+from tests.e2e.endpoints import endpoint_of, is_write
 from tests.e2e.stage import Scene, until
 
 Scenario = Callable[[Scene], Awaitable[object]]
@@ -15,8 +16,6 @@ Scenario = Callable[[Scene], Awaitable[object]]
 
 EndState = dict[str, Any]
 
-_WRITES = ("POST", "PATCH", "PUT", "DELETE")
-_NUMBER = re.compile(r"/(?:[0-9a-f]{40}|[0-9]+)(?=/|$)")
 _MASKS = (
     (re.compile(r"\b[0-9a-f]{7,40}\b"), "SHA"),
     (re.compile(r"\br-[a-z2-7]{16}\b"), "RUN"),
@@ -66,23 +65,9 @@ async def ended(scene: Scene) -> None:
 
 
 def write_of(scene: Scene, request: RecordedRequest) -> str | None:
-    """Return the shape of a write of ours to GitHub that is about the scene, or None for any other request."""
-    if request.method not in _WRITES:
-        return None
-    hub = scene.hub
-    repo = hub.repository(scene.repository)
-    here = [it for it in hub.state.installations.values() if repo.id in it.repositories]
-    token = hub.state.tokens.get(request.headers.get("authorization", "").rpartition(" ")[2])
-    if token is not None and token.installation is None:
-        return None  # a person's
-    if request.path.endswith("/graphql"):
-        about = b"mutation" in request.body and token is not None and token.installation in here
-    else:
-        about = f"/repos/{scene.repository}/" in request.path or any(
-            f"/app/installations/{it.id}/" in request.path for it in here
-        )
-    path = request.path.partition(f"/repos/{scene.repository}")[2] or request.path.removeprefix("/api/v3")
-    return f"{request.method} {_NUMBER.sub('/N', path)}" if about else None
+    """Return the endpoint of a write of ours to GitHub that is about the scene, or None for any other request."""
+    endpoint = endpoint_of(scene, request)
+    return endpoint if endpoint and is_write(endpoint) else None
 
 
 def writes(scene: Scene) -> list[Write]:

@@ -64,7 +64,7 @@ def endpoints(scene: Scene) -> Counter[str]:
     return Counter(shape for request in scene.hub.requests if (shape := endpoint_of(scene, request)))
 
 
-def writes(endpoint: str) -> bool:
+def is_write(endpoint: str) -> bool:
     """Tell whether a request of an endpoint changes something on GitHub."""
     return not endpoint.startswith(("GET", "POST .git", "POST /graphql repository"))
 

@@ -13,29 +13,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from bot.localhub import render
 from tests.counts import DELIVERIES, count
 from tests.e2e.stage import MAINTAINER, SECRET, Scene
-from tests.loopback import Answer, Asked, Script
 
 CONNECTIONS = 64
 Payload = dict[str, Any]
-
-
-class Plain(Script):
-    """Answers as `Script` does, but declares no package: no index is asked for any, and nothing is installed."""
-
-    def default(self, asked: Asked) -> Answer:
-        """Return the sensible answer to a purpose, without a manifest."""
-        answer = super().default(asked)
-        if not isinstance(answer.content, dict) or "files" not in answer.content:
-            return answer
-        files = [it for it in answer.content["files"] if it["path"] != "pyproject.toml"]
-        return replace(answer, content={**answer.content, "files": files})
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,8 +40,6 @@ from tests.e2e.killing import (
     run_and_revise,
 )
 from tests.e2e.stage import open_stage
-from tests.loopback import Asked, Script
-from tests.loopback.script import Answer, Said
 from tests.postgresql import Cluster
 
 POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.postgresql)
@@ -65,21 +63,6 @@ ADDING = {
 }
 SHARES = 6
 """Tests for one set of cells, so that it spreads over the workers."""
-
-
-def nothing_to_install() -> Script:
-    """Return models that build a library of two modules and nothing to install, which saves each cell some seconds."""
-    usual = conversable()
-
-    def decompose(asked: Asked) -> Said:
-        said = usual(asked)
-        assert isinstance(said, Answer)
-        assert isinstance(said.content, dict)
-        for task in said.content["tasks"]:
-            task["files"] = [path for path in task["files"] if path != "pyproject.toml"]
-        return said
-
-    return Script(answers=dict.fromkeys(("generate", "review"), usual) | {"decompose": decompose})
 
 
 @dataclass
@@ -113,7 +96,7 @@ async def bots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         cluster: Cluster = request.getfixturevalue("cluster")
         url = cluster.new_database()
     folder = tmp_path_factory.mktemp("crash")
-    stage = open_stage(folder, nothing_to_install(), postgresql=url, config=CONFIG)
+    stage = open_stage(folder, conversable(installs=False), postgresql=url, config=CONFIG)
     async with stage as opened, open_line(opened) as line:
         await converse(line, plan)
         yield Bots(line)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -25,23 +24,16 @@ from tests.e2e.end_state import (
     write_of,
     writes,
 )
+from tests.e2e.endpoints import FAULTS
 from tests.e2e.stage import House, Scene, open_stage
 from tests.loopback import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-KINDS: dict[str, dict[str, Any]] = {
-    "502 without effect": {"kind": "status", "status": 502},
-    "connection dropped after effect": {"kind": "drop_after"},
-    "403 secondary rate limit": {
-        "kind": "status",
-        "status": 403,
-        "headers": {"Retry-After": "1"},
-        "body": {
-            "message": "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
-            "documentation_url": "https://docs.github.com/rest/overview/rate-limits-for-the-rest-api",
-        },
-    },
+KINDS = {
+    "502 without effect": FAULTS["502"],
+    "connection dropped after effect": FAULTS["dropped after"],
+    "403 secondary rate limit": FAULTS["403 secondary"],
 }
 SCENARIOS: list[Scenario] = [run, plan_approve_and_ask, plan_approve_cancel_and_resume, revise_twice_and_review]
 Writes = tuple[Write, ...]

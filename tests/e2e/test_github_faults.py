@@ -31,7 +31,7 @@ import pytest_asyncio
 
 from tests.e2e.conversing import conversable, revise_twice_and_review
 from tests.e2e.end_state import Scenario, end_state, ended, run, unlike
-from tests.e2e.endpoints import ELSEWHERE, FAULTS, break_at, endpoints, writes
+from tests.e2e.endpoints import ELSEWHERE, FAULTS, break_at, endpoints, is_write
 from tests.e2e.stage import Bot, House, Scene, Stage, open_stage, until
 from tests.loopback import Script
 
@@ -86,7 +86,7 @@ def rows(found: Sequence[str], group: int, groups: int) -> list[Cells]:
         {
             endpoint: kind
             for place, endpoint in enumerate(chosen)
-            if (kind := kinds[(number + place) % len(kinds)]) not in ELSEWHERE or not writes(endpoint)
+            if (kind := kinds[(number + place) % len(kinds)]) not in ELSEWHERE or not is_write(endpoint)
         }
         for number in range(len(kinds))
     ]
@@ -119,7 +119,7 @@ async def test_every_endpoint_of_a_run_meets_every_fault_once_and_the_end_is_the
     undisturbed = await set_up(house.stage, run)
     await run(undisturbed)
     seen = endpoints(undisturbed)
-    assert (len(seen), len([it for it in seen if writes(it)])) == (35, 11)
+    assert (len(seen), len([it for it in seen if is_write(it)])) == (35, 11)
     cells = rows(sorted(seen.keys() - EDITS), group, GROUPS) if group < GROUPS else rows(sorted(EDITS), 0, 1)
     before = len(house.stage.scenes)
     # when

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from benchmarks.load import given, kept_once, shuffled, worked_on_once
-from tests.e2e.flood import Plain, flood, ordinary, sender
+from tests.e2e.flood import flood, ordinary, sender
 from tests.e2e.soaking import growth, soak
 from tests.e2e.stage import open_stage, until
+from tests.loopback import Script
 from tests.postgresql import Cluster
 
 CONFIG = "runs_per_hour: 10000\n"
@@ -35,7 +36,7 @@ async def test_of_a_thousand_deliveries_over_64_connections_none_is_lost_and_non
     # given four repositories, a hundred commands, nine hundred other deliveries, and fifty that come twice
     running: Any = request.getfixturevalue("cluster") if kind == "postgresql" else None
     url = running.new_database() if isinstance(running, Cluster) else ""
-    async with open_stage(tmp_path, Plain(tasks=1), postgresql=url, config=CONFIG) as stage:
+    async with open_stage(tmp_path, Script(tasks=1, installs=False), postgresql=url, config=CONFIG) as stage:
         scenes = [await stage.scene(SPEC) for _ in range(4)]
         commands = given(scenes, TEXTS)
         others = [one for scene in scenes for one in ordinary(scene, scene.issue(), 225)]
@@ -56,7 +57,7 @@ async def test_of_a_thousand_deliveries_over_64_connections_none_is_lost_and_non
 @pytest.mark.slow
 async def test_sec_33_through_a_day_of_steady_work_nothing_that_the_bot_holds_grows(tmp_path: Path) -> None:
     with sender() as pool:
-        async with open_stage(tmp_path, Plain(tasks=1), config=CONFIG) as stage:
+        async with open_stage(tmp_path, Script(tasks=1, installs=False), config=CONFIG) as stage:
             samples = await soak(stage, [await stage.scene(SPEC)], pool, steps=24)
     assert growth(samples) == []
     # and of what is over 24 hours later no run but the latest is left

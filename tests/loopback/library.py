@@ -51,21 +51,23 @@ def {name}() -> None:
 '''
 
 
-def plan(tasks: int, chains: int, *, tested: bool = True) -> dict[str, Any]:
+def plan(tasks: int, chains: int, *, tested: bool = True, installs: bool = True) -> dict[str, Any]:
     """Return a plan of tasks in independent chains; each task depends on the one before it in its chain.
 
-    Without tests there is nothing to install, which takes most of a run's time.
+    Without tests no runner of tests is needed, and what `installs` nothing declares no package either: that takes most
+    of a run's time.
     """
-    return {"tasks": [_task(number, chains, tasks, tested=tested) for number in range(1, tasks + 1)]}
+    numbers = range(1, tasks + 1)
+    return {"tasks": [_task(number, chains, tasks, tested=tested, installs=installs) for number in numbers]}
 
 
-def _task(number: int, chains: int, tasks: int, *, tested: bool) -> dict[str, Any]:
+def _task(number: int, chains: int, tasks: int, *, tested: bool, installs: bool) -> dict[str, Any]:
     before = number - chains
     files = [f"sample_library/part_{number}.py"]
     if tested:
         files.append(f"tests/test_part_{number}.py")
     if number == 1:
-        files = ["pyproject.toml", "sample_library/__init__.py", *files]
+        files = [*(["pyproject.toml"] if installs else []), "sample_library/__init__.py", *files]
     if number == tasks:
         files.append("README.md")
     return {

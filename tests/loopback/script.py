@@ -92,7 +92,8 @@ Answerer: TypeAlias = Callable[[Asked], Said]
 class Script:
     """Answers every purpose as a model that builds a small Python library would.
 
-    The plan has `tasks` tasks in `chains` independent chains, each with a test unless `tested` says otherwise.
+    The plan has `tasks` tasks in `chains` independent chains, each with a test unless `tested` says otherwise; it
+    declares a package unless `installs` does.
     `answers` overrides a purpose by a callable, which may return `script.default(asked)`. `faults` gives a purpose, or
     "*" for all, what its first requests meet; None in that list means the usual answer. `delay` in seconds passes
     before every answer; `full_output` bills every answer at its whole output limit.
@@ -108,10 +109,12 @@ class Script:
         delay: float = 0.0,
         full_output: bool = False,
         tested: bool = True,
+        installs: bool = True,
     ) -> None:
         self.tasks = tasks
         self.chains = chains
         self.tested = tested
+        self.installs = installs
         self.delay = delay
         self.full_output = full_output
         self._answers = dict(answers or {})
@@ -136,7 +139,7 @@ class Script:
             case "architecture":
                 return library.ARCHITECTURE
             case "decompose":
-                return library.plan(self.tasks, self.chains, tested=self.tested)
+                return library.plan(self.tasks, self.chains, tested=self.tested, installs=self.installs)
             case "generate" | "revise":
                 return library.changes(asked.prompt, asked.turn)
             case "review":
