@@ -1,7 +1,9 @@
 """The folder that a run delivers to: its files where the user wants them, and its report beside them.
 
-A folder may hold files of the user; they are never overwritten. What we wrote is recorded with its hash in
-`.orchestrator/files.json`, so that a later run may replace it as long as nobody has changed it since.
+A folder may hold files of the user; they are never overwritten. What we write is recorded with its hash in
+`.orchestrator/files.json`, so that a later run may replace it as long as nobody has changed it since. While files are
+written, the record holds the hashes of what stands there and of what is to come: a delivery that is cut short leaves
+no file that would be taken for the user's.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from orchestrator.state import ProjectState
 
 OWN_FOLDER = ".orchestrator"
 _MANIFEST = "files.json"
+_REPORT = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class OutputFolder:
 
     def prepare(self) -> None:
         """Make the folder; raises `UsageError` when it cannot be written to."""
+        self._own()
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -57,8 +62,7 @@ class OutputFolder:
             for name in (*files, *links):
                 path = Path(folder, name)
                 relative = path.relative_to(self.root).as_posix()
-                ours = relative in written and path.is_file() and not path.is_symlink()
-                if not (ours and written[relative] == _digest(path.read_bytes())):
+                if not _stands(path, written.get(relative, frozenset())):
                     found.add(relative)
         return frozenset(found)
 
@@ -75,32 +79,69 @@ class OutputFolder:
         taken = sorted(path for path in changes if path in foreign or _blocked(self.root, path))
         if taken:
             raise OutputConflict(str(self.root), tuple(taken))
-        manifest = self._manifest()
-        own = self.root / OWN_FOLDER
+        own = self._own()
         own.mkdir(exist_ok=True)
+        before = self._manifest()
+        stale = self._left_behind(changes, state, before)
+        coming = {path: _digest(content) for path, content in changes.items() if content is not None}
+        self._record(
+            {path: before.get(path, frozenset()) | {coming.get(path, "")} - {""} for path in {*before, *coming}}
+        )
         for path, content in changes.items():
             if content is None:
                 (self.root / path).unlink(missing_ok=True)
-                manifest.pop(path, None)
                 continue
             (self.root / path).parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self.root / path, content)
-            manifest[path] = _digest(content)
-        write_atomically(own / _MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+        for path in stale:
+            (self.root / path).unlink(missing_ok=True)
+        kept = {path: digests for path, digests in before.items() if path not in changes and path not in stale}
+        self._record(kept | {path: frozenset({digest}) for path, digest in coming.items()})
         self.write_report(state)
+
+    def _left_behind(self, changes: Changes, state: ProjectState, written: Mapping[str, frozenset[str]]) -> set[str]:
+        """Return what the same run delivered before and holds no more: files of attempts that were rejected since."""
+        try:
+            last = json.loads((self._own() / _REPORT).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return set()  # nothing was delivered before, or somebody else wrote there: nothing is known to be stale
+        if not isinstance(last, dict) or last.get("project_id") != state.project_id:
+            return set()
+        return {
+            path
+            for path in last.get("files", [])
+            if path in written and path not in changes and _inside(path)
+            if not _blocked(self.root, path) and _stands(self.root / path, written[path])
+        }
 
     def write_report(self, state: ProjectState) -> Path:
         """Write report.json and report.md, and return the former's path; raises `DiskFull`."""
-        own = self.root / OWN_FOLDER
-        path = own / "report.json"
+        own = self._own()
+        path = own / _REPORT
         with room_in(self.root):
             own.mkdir(parents=True, exist_ok=True)
             write_atomically(path, (json.dumps(report(state), indent=2, ensure_ascii=False) + "\n").encode())
             write_atomically(own / "report.md", report_markdown(state).encode())
         return path
 
-    def _manifest(self) -> dict[str, str]:
-        path = self.root / OWN_FOLDER / _MANIFEST
+    def _own(self) -> Path:
+        """Return our own folder; raises `UsageError` for a link, which could lead anywhere."""
+        own = self.root / OWN_FOLDER
+        if own.is_symlink() or (own.exists() and not own.is_dir()):
+            raise UsageError(
+                f"{own} is no folder of its own, and links are not followed.",
+                hint="Remove it, or choose another --output-dir.",
+            )
+        return own
+
+    def _record(self, manifest: Mapping[str, frozenset[str]]) -> None:
+        plain = {path: next(iter(one)) if len(one) == 1 else sorted(one) for path, one in manifest.items()}
+        content = json.dumps(plain, indent=1, sort_keys=True) + "\n"
+        write_atomically(self._own() / _MANIFEST, content.encode())
+
+    def _manifest(self) -> dict[str, frozenset[str]]:
+        """Return the hashes by which each file that we wrote is known: one, or two where a delivery was cut short."""
+        path = self._own() / _MANIFEST
         try:
             loaded = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -109,7 +150,19 @@ class OutputFolder:
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="Restore it, or choose another --output-dir."
             ) from error
-        return {str(name): str(digest) for name, digest in loaded.items()} if isinstance(loaded, dict) else {}
+        if not isinstance(loaded, dict):
+            return {}
+        return {str(name): frozenset(one if isinstance(one, list) else [str(one)]) for name, one in loaded.items()}
+
+
+def _stands(path: Path, digests: frozenset[str]) -> bool:
+    """Say whether a plain file with one of these hashes stands at a path."""
+    return bool(digests) and path.is_file() and not path.is_symlink() and _digest(path.read_bytes()) in digests
+
+
+def _inside(path: str) -> bool:
+    """Say whether a path that a file of the folder names leads nowhere else."""
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
 def _blocked(root: Path, path: str) -> bool:
