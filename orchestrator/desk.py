@@ -25,7 +25,7 @@ from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.slots import Slots
 from orchestrator.specs import JobSpec, to_json
-from orchestrator.state import ProjectState, ProjectStatus, Purpose, phase_of
+from orchestrator.state import REPAIR_PREFIX, ProjectState, ProjectStatus, Purpose, phase_of
 from orchestrator.store import HoldStore, Ledger, ObservationStore
 from orchestrator.strategy import backend_for
 from orchestrator.workspace import Workspace
@@ -162,6 +162,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         bus=bus,
         protection=protection,
         foreign=submission.foreign,
+        claims={} if created else _claims(await runs.writers(run_id)),
         round=0 if created else (await runs.rounds(run_id))[1],
     )
     meter = Meter(to_pico(job.budget.max_usd), spent_before)
@@ -181,6 +182,11 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         started=time.monotonic(),
         before=budget.elapsed_seconds,
     )
+
+
+def _claims(writers: Mapping[str, str]) -> dict[str, str]:
+    """Return which planned task a path belongs to; what a repair mended belongs to the whole project."""
+    return {path: task for path, task in writers.items() if task and not task.startswith(REPAIR_PREFIX)}
 
 
 def scope_of(source: Source | None) -> str:

@@ -53,7 +53,7 @@ from orchestrator.state import (
     ValidationStatus,
 )
 from orchestrator.store import HoldStore, finished
-from orchestrator.verdict import built, is_new, repair, verdict
+from orchestrator.verdict import built, is_new, repair, repair_numbers, verdict
 
 __all__ = ["Engine", "Source", "Submission"]
 
@@ -232,7 +232,7 @@ class Engine:
             validation = await self._validate(desk, checker, decision, tasks)
 
         # 5. The result against the criteria.
-        note = await self._evaluate(desk, again=submission.retry_failed)
+        note = await self._evaluate(desk)
         return verdict(tasks, results, validation, run.workspace, note)
 
     def _refuse_clashes(self, desk: Desk, submission: Submission, *paths: str) -> None:
@@ -334,8 +334,12 @@ class Engine:
         run.tell(EventType.TASK_STARTED, task_id=task.id, type=task.type.value, title=task.title)
         outcome = await execute(run, checker, assignment)
         result = await self._priced(desk, outcome.result)
-        run.workspace.accept(outcome.changes)
-        await self._runs.finish_task(run.id, desk.fence, result, outcome.changes, desk.elapsed())
+        kept = outcome.changes
+        if result.status is not TaskStatus.COMPLETED:
+            # What was rejected is shown where there is nothing better; what was accepted before stays as it is.
+            kept = {path: content for path, content in kept.items() if path not in run.workspace.accepted}
+        run.workspace.accept(kept)
+        await self._runs.finish_task(run.id, desk.fence, result, kept, desk.elapsed())
         desk.experience.tried(task.type.value, outcome.tried)
         self._tell_result(run, task, result)
         return result
@@ -373,9 +377,10 @@ class Engine:
         run = desk.run
         if not built(run.workspace):
             return ()
-        repaired = sum(task.id.startswith(REPAIR_PREFIX) for task in desk.state.tasks)
+        numbers = repair_numbers(desk.state.tasks)
+        first = max(numbers, default=0) + 1
         validation = await checked(run, checker, run.workspace, None)
-        for number in range(repaired + 1, REPAIRS + 1):
+        for number in range(first, first + REPAIRS - len(numbers)):
             await self._runs.save_validation(run.id, desk.fence, validation)
             failing = tuple(one for one in validation if one.status is ValidationStatus.FAILED)
             if not failing:
@@ -397,9 +402,9 @@ class Engine:
         await self._runs.save_validation(run.id, desk.fence, validation)
         return validation
 
-    async def _evaluate(self, desk: Desk, *, again: bool) -> str:
+    async def _evaluate(self, desk: Desk) -> str:
         """Judge the result against the criteria; returns a note when nobody answered that."""
-        if not built(desk.run.workspace) or (desk.state.evaluation and not again):
+        if not built(desk.run.workspace) or desk.state.evaluation:
             return ""
         state = await self._state(desk)
         try:

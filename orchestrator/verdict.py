@@ -70,6 +70,11 @@ def repair(number: int, failing: Sequence[ValidationResult], workspace: Workspac
     )
 
 
+def repair_numbers(tasks: Sequence[Task]) -> tuple[int, ...]:
+    """Return the numbers of the repairs that a run has had; a resume forgets those that failed."""
+    return tuple(int(task.id.removeprefix(REPAIR_PREFIX)) for task in tasks if task.id.startswith(REPAIR_PREFIX))
+
+
 def verdict(
     tasks: Sequence[Task],
     results: Mapping[str, TaskResult],

@@ -191,10 +191,10 @@ class RunStore:
         """
         async with self._database.fenced(run_id, fence, columns={"elapsed_seconds": elapsed}) as connection:
             if added is not None:
-                count = select(func.count()).select_from(tasks).where(tasks.c.run_id == run_id).scalar_subquery()
+                last = select(func.max(tasks.c.ordinal)).where(tasks.c.run_id == run_id).scalar_subquery()
                 await connection.execute(
                     insert(tasks).values(
-                        run_id=run_id, id=added.id, ordinal=count, definition=dump(added), status="", round=0
+                        run_id=run_id, id=added.id, ordinal=last + 1, definition=dump(added), status="", round=0
                     )
                 )
             mine = (tasks.c.run_id == run_id, tasks.c.id == result.task_id)
@@ -207,17 +207,23 @@ class RunStore:
     async def retry_tasks(self, run_id: str, fence: int) -> None:
         """Make every task that failed or was skipped pending again, in a new round, for a resume.
 
+        What their rejected attempts wrote is forgotten, and so is what the result was judged at: it will be another.
+
         Only a run that ended short of its job begins a new round as a whole. One that was cut off, by a signal, its
         money or its time, goes on in its old one, where the answers it has paid for are found again.
         """
-        async with self._database.fenced(run_id, fence) as connection:
+        short = (
+            tasks.c.run_id == run_id,
+            tasks.c.status.in_((TaskStatus.FAILED.value, TaskStatus.SKIPPED.value)),
+        )
+        async with self._database.fenced(run_id, fence, columns={"evaluation": None}) as connection:
             await connection.execute(
-                update(tasks)
-                .where(
-                    tasks.c.run_id == run_id,
-                    tasks.c.status.in_((TaskStatus.FAILED.value, TaskStatus.SKIPPED.value)),
+                delete(artifacts).where(
+                    artifacts.c.run_id == run_id, artifacts.c.task_id.in_(select(tasks.c.id).where(*short))
                 )
-                .values(status=TaskStatus.PENDING.value, round=tasks.c.round + 1)
+            )
+            await connection.execute(
+                update(tasks).where(*short).values(status=TaskStatus.PENDING.value, round=tasks.c.round + 1)
             )
             await connection.execute(
                 delete(tasks).where(
@@ -271,6 +277,14 @@ class RunStore:
                 .order_by(artifacts.c.path)
             )
             return {row.path: row.content for row in rows}
+
+    async def writers(self, run_id: str) -> dict[str, str]:
+        """Return which task wrote each file so far: path to task id, an empty one for the run's own records."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(
+                select(artifacts.c.path, artifacts.c.task_id).where(artifacts.c.run_id == run_id)
+            )
+            return {row.path: row.task_id for row in rows}
 
     async def state(self, run_id: str) -> ProjectState | None:
         """Read the whole run back, or None when it is not known."""
