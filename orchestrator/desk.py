@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.artifacts import PROTECTED_IN_NEW_FOLDER, Protection
 from orchestrator.budget import Budget, to_pico, to_usd
+from orchestrator.codes import Code
 from orchestrator.events import EventType, ProjectEventBus
 from orchestrator.experience import Experience
 from orchestrator.gateway import BookedCall, Failure, Gateway
@@ -25,7 +26,7 @@ from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.slots import Slots
 from orchestrator.specs import JobSpec, to_json
-from orchestrator.state import REPAIR_PREFIX, ProjectState, ProjectStatus, Purpose, phase_of
+from orchestrator.state import REPAIR_PREFIX, Outcome, ProjectState, ProjectStatus, Purpose, phase_of
 from orchestrator.store import HoldStore, Ledger, ObservationStore
 from orchestrator.strategy import backend_for
 from orchestrator.workspace import Workspace
@@ -96,6 +97,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
     """Create or claim the run, take over what it spent, and lay out what its stages share.
 
     Raises `BudgetHierarchyExceeded` before it does when the submitter's hierarchy has no room for the run's cap.
+    What stops it after that leaves the run interrupted, and what it was promised given back.
     """
     job, run_id, runs = submission.job, submission.run_id, runtime.runs
     caps = _caps(runtime, submission)
@@ -106,6 +108,26 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
         run_id, title=job.title, job=to_json(job), source=source, output_dir=submission.output_dir
     )
     fence = await runs.claim(run_id)
+    try:
+        return await _laid_out(runtime, persistence, submission, bus, caps, fence, created=created)
+    except BaseException:
+        outcome = Outcome(Code.INTERRUPTED, "The run was interrupted before it went on.")
+        await runs.conclude(run_id, fence, status=ProjectStatus.INTERRUPTED.value, outcome=outcome)
+        await HoldStore(runtime.database).release(run_id, fence)
+        raise
+
+
+async def _laid_out(
+    runtime: Runtime,
+    persistence: Persistence,
+    submission: Submission,
+    bus: ProjectEventBus,
+    caps: Mapping[str, int],
+    fence: int,
+    *,
+    created: bool,
+) -> Desk:
+    job, run_id, runs = submission.job, submission.run_id, runtime.runs
     if not created:
         await runs.replace_job(run_id, fence, to_json(job))
         if submission.retry_failed:

@@ -91,7 +91,7 @@ class Engine:
         return await self._carried_out(submission, bus, work)
 
     async def _carried_out(self, submission: Submission, bus: ProjectEventBus, work: Work) -> ProjectState:
-        desk = await open_desk(self._runtime, self._persistence, submission, bus)
+        desk = await self._opened(submission, bus)
         desk.run.tell(EventType.PROJECT_STARTED, title=submission.job.title, app_type=submission.app_type)
         for warning in desk.warnings:
             desk.run.tell(EventType.BUDGET_WARNING, **asdict(warning))
@@ -116,6 +116,17 @@ class Engine:
         finally:
             state = await finished(self._conclude(desk, *ending))
         return state
+
+    async def _opened(self, submission: Submission, bus: ProjectEventBus) -> Desk:
+        """Open the run's desk; a cancellation meanwhile is heard once it stands, so that the run can be ended."""
+        opening = asyncio.ensure_future(open_desk(self._runtime, self._persistence, submission, bus))
+        try:
+            return await finished(opening)
+        except asyncio.CancelledError:
+            if not opening.cancelled() and opening.exception() is None:
+                ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The run was interrupted.")
+                await finished(self._conclude(opening.result(), *ending))
+            raise
 
     async def advise(self, submission: Submission, bus: ProjectEventBus) -> ArchitectureDecision:
         """Decide a run's architecture and stop there: a submission of the same run goes on with the decision.
@@ -143,7 +154,7 @@ class Engine:
         question: Callable[[Desk], Awaitable[Said]],
         outcome: Outcome,
     ) -> Said:
-        desk = await open_desk(self._runtime, self._persistence, submission, bus)
+        desk = await self._opened(submission, bus)
         ending = ProjectStatus.INTERRUPTED, Outcome(Code.INTERRUPTED, "The question was interrupted.")
         try:
             async with asyncio.timeout(desk.seconds_left()) as limit:
@@ -297,8 +308,9 @@ class Engine:
         async def work(task: Task) -> None:
             async with desk.run.gateway.slots.held(urgency[task.id]):
                 try:
-                    assignment = Assignment(task, tasks, decision, rounds.get(task.id, 0))
-                    results[task.id] = await self._one(desk, checker, assignment)
+                    if not stops:  # one that stood in line for its slot when the run was stopped does not begin
+                        assignment = Assignment(task, tasks, decision, rounds.get(task.id, 0))
+                        results[task.id] = await self._one(desk, checker, assignment)
                 except (BudgetError, NoModel, NoReviewer) as error:
                     stops.append(error)
                 followed = asyncio.Event()

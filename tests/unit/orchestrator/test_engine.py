@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.control_plane import ControlPlane, Source
-from orchestrator.errors import OutputConflict, ProviderRejected, ProviderUnavailable, UsageError
+from orchestrator.errors import OutputConflict, ProviderRejected, ProviderUnavailable, StoreError, UsageError
 from orchestrator.events import Event, EventType
+from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
+from orchestrator.prediction import CostPredictor, Observation
 from orchestrator.providers.base import Completion, CompletionRequest, Usage
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.report import report
@@ -483,6 +486,56 @@ async def test_with_one_slot_the_longest_remaining_path_goes_first(tmp_path: Pat
     await Models(plan=chains, say={"generate": say}).run(tmp_path, concurrency=1)
     # then
     assert order[:2] == ["a1", "a2"]
+
+
+async def test_tasks_that_stand_in_line_for_a_slot_do_not_begin_once_the_run_is_stopped(tmp_path: Path) -> None:
+    # given: one slot, many tasks that are ready for it, and no provider that answers the first
+    models = Models(plan=plan(*(task(name) for name in "abcdef")))
+
+    def say(request: CompletionRequest) -> Exception:
+        return ProviderUnavailable("down", provider=request.model.provider, model=request.model.id)
+
+    models.say = {"generate": say}
+    events: list[Event] = []
+    # when
+    state = await models.run(tmp_path, concurrency=1, events=events)
+    # then
+    assert state.outcome.code == "no_model"
+    assert [event.data["task_id"] for event in events if event.type is EventType.TASK_STARTED] == ["a"]
+    assert {task_of(request) for request in models.of(Purpose.GENERATE)} == {"a"}
+
+
+@pytest.mark.parametrize("stop", ["cancelled", "database"])
+async def test_what_stops_a_run_while_it_is_laid_out_leaves_it_interrupted_and_nothing_promised(
+    tmp_path: Path, stop: str
+) -> None:
+    # given: a run that is stopped when what is known of models is loaded for it
+    class Stopping(CostPredictor):
+        def load(self, observations: Iterable[Observation]) -> None:
+            if stop == "database":
+                raise StoreError("The database cannot be used.")
+            submitting.cancel()
+            super().load(observations)
+
+    models = Models()
+    async with models.plane(tmp_path) as plane:
+        # when
+        submitting = asyncio.create_task(
+            plane.submit(
+                a_job(), run_id="run-1", budget_hierarchy=BudgetHierarchy(org_max_usd=8.0), cost_predictor=Stopping()
+            )
+        )
+        with pytest.raises(asyncio.CancelledError if stop == "cancelled" else StoreError):
+            await submitting
+        # then
+        state = await plane.state("run-1")
+        assert state is not None
+        assert (state.status, state.outcome.code) == (ProjectStatus.INTERRUPTED, "interrupted")
+        assert models.asked == []
+        # when: another run wants the whole budget
+        other = await plane.submit(a_job(), run_id="run-2", budget_hierarchy=BudgetHierarchy(org_max_usd=8.0))
+    # then
+    assert other.status is ProjectStatus.COMPLETED
 
 
 async def test_a_run_ends_with_an_event_and_every_task_with_one(tmp_path: Path) -> None:
