@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from orchestrator.app_types import detect_app_type
+from orchestrator.artifacts import clashes
 from orchestrator.checks import Checker
 from orchestrator.codes import Code
 from orchestrator.diff_review import Change
 from orchestrator.engine import Engine, Source, Submission
-from orchestrator.errors import RunCancelled, UsageError
+from orchestrator.errors import OutputConflict, RunCancelled, UsageError
 from orchestrator.events import Event, ProjectEventBus
 from orchestrator.hierarchy import BudgetHierarchy
 from orchestrator.operator_config import OperatorConfig, bind
@@ -30,8 +31,16 @@ from orchestrator.providers.base import Provider
 from orchestrator.run import Run
 from orchestrator.runtime import Runtime
 from orchestrator.specs import JobSpec, from_json, spec_from_text, title_of
-from orchestrator.state import ArchitectureDecision, Outcome, ProjectState, ProjectStatus, ValidationResult
-from orchestrator.store import CancellationStore, Database, HoldStore, Ledger, RunRow
+from orchestrator.state import (
+    REPAIR_PREFIX,
+    ArchitectureDecision,
+    Outcome,
+    ProjectState,
+    ProjectStatus,
+    TaskStatus,
+    ValidationResult,
+)
+from orchestrator.store import CancellationStore, Database, HoldStore, Ledger, RunRow, finished
 from orchestrator.strict import argument
 from orchestrator.telemetry import Telemetry
 from orchestrator.titles import checked_run_id, new_run_id
@@ -152,13 +161,18 @@ class ControlPlane:
             prior = await runtime.runs.state(chosen)
             if prior is not None and prior.status.final and not retry_failed:
                 return prior
+            if prior is not None and prior.status.ended and prior.tasks and plan_only:
+                return prior  # it has its plan: nothing is left to do, and how it ended stays
+            foreign = await asyncio.to_thread(output.foreign) if output else frozenset()
+            if prior is not None and prior.status.ended and output is not None and not plan_only:
+                _refuse_clashes(prior, await runtime.runs.writers(chosen), output, foreign)
             submission = Submission(
                 run_id=chosen,
                 job=bound,
                 app_type=_app_type(bound, source),
                 source=source,
                 output_dir=str(output.root) if output else "",
-                foreign=await asyncio.to_thread(output.foreign) if output else frozenset(),
+                foreign=foreign,
                 concurrency=self._concurrency or runtime.operator.tasks_at_once,
                 plan_only=plan_only,
                 retry_failed=retry_failed,
@@ -169,8 +183,9 @@ class ControlPlane:
             bus = bus or ProjectEventBus()
             async with self._watching(bus), _following(bus, on_event):
                 state = await self._engine(runtime).run_project(submission, bus)
-            if output is not None and not plan_only:
-                await asyncio.to_thread(output.deliver, await runtime.runs.changes(state.project_id), state)
+                # Before a follower's failure is heard: a run whose reader has left is delivered all the same.
+                if output is not None and not plan_only:
+                    await _deliver(runtime, state, output)
             return state
 
     async def review(
@@ -281,7 +296,7 @@ class ControlPlane:
         async with self._runtime() as runtime:
             state = await runtime.runs.state(run_id)
             if state is not None:
-                await asyncio.to_thread(output.deliver, await runtime.runs.changes(run_id), state)
+                await _deliver(runtime, state, output)
             return state
 
     async def changes(self, run_id: str) -> dict[str, bytes | None]:
@@ -388,6 +403,24 @@ def _checked(job: JobSpec | str, policy: Policy | PolicySet | None, runtime: Run
     return bound
 
 
+def _refuse_clashes(
+    prior: ProjectState, writers: Mapping[str, str], output: OutputFolder, foreign: frozenset[str]
+) -> None:
+    """Raise `OutputConflict` before a run that has ended is touched: how it ended stays as it is."""
+    done = {"", *(one for one, result in prior.results.items() if result.status is TaskStatus.COMPLETED)}
+    planned = {path for task in prior.tasks if not task.id.startswith(REPAIR_PREFIX) for path in task.files}
+    wanted = planned | {path for path, task_id in writers.items() if task_id in done}
+    taken = sorted(path for path in wanted if clashes(path, foreign))
+    if taken:
+        raise OutputConflict(str(output.root), tuple(taken))
+
+
+async def _deliver(runtime: Runtime, state: ProjectState, output: OutputFolder) -> None:
+    """Deliver to the end, though the caller is cancelled meanwhile: a second delivery never meets the first."""
+    changes = await runtime.runs.changes(state.project_id)
+    await finished(asyncio.to_thread(output.deliver, changes, state))
+
+
 def _run_id(given: str | None, job: JobSpec) -> str:
     return new_run_id(job.title or title_of(job.description)) if given is None else checked_run_id(given)
 
@@ -407,13 +440,24 @@ async def _question(
 @asynccontextmanager
 async def _following(bus: ProjectEventBus, on_event: OnEvent | None) -> AsyncIterator[None]:
     """Hand every event to the follower, until the block has ended and the follower has seen the last one."""
-    follower = asyncio.create_task(_forward(bus, on_event)) if on_event else None
+    if on_event is None:
+        try:
+            yield
+        finally:
+            bus.close()
+        return
+    follower = asyncio.create_task(_forward(bus, on_event))
     try:
         yield
-    finally:
+    except BaseException as error:
         bus.close()
-        if follower is not None:
-            await follower
+        # What ended the block is what its caller must hear; that the follower failed besides stands beside it.
+        (failed,) = await asyncio.gather(follower, return_exceptions=True)
+        if failed is not None:
+            error.add_note(f"Besides, what followed the run failed: {failed!r}")
+        raise
+    bus.close()
+    await follower
 
 
 async def _forward(bus: ProjectEventBus, on_event: OnEvent) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator import Budget, ControlPlane, JobSpec, Policy, PolicySet, ProjectStatus
+from orchestrator.artifacts import Changes
 from orchestrator.control_plane import Source
 from orchestrator.errors import RunCancelled, UsageError
+from orchestrator.events import Event
+from orchestrator.output import OutputFolder
+from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.sections import BudgetSpec, ValidationSpec
 from orchestrator.specs import spec_from_text
-from orchestrator.state import Purpose
+from orchestrator.state import ProjectState, Purpose
 from tests.loopback import ModelServer
+from tests.reports import read_report
 from tests.unit.orchestrator.models import AT_ONCE, Models, a_job
 
 
@@ -178,3 +186,65 @@ async def test_what_a_month_leaves_is_the_cap_of_every_run_of_its_repository_and
     assert "the budget of octo/demo for 2" in last.outcome.reason
     assert "at 00:00 UTC; before that the operator of this bot can raise the limit." in last.outcome.reason
     assert elsewhere.status is ProjectStatus.COMPLETED
+
+
+async def test_a_run_whose_reader_has_left_is_delivered_all_the_same(tmp_path: Path) -> None:
+    # given: a follower that writes into a pipe which nobody reads any more
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    async def tell(event: Event) -> None:
+        os.write(writing, event.type.value.encode())
+
+    # when
+    with pytest.raises(BrokenPipeError):
+        await plane_of(Models(), tmp_path / "home").submit(
+            a_job(), run_id="notes", output=OutputFolder.at(tmp_path / "out"), on_event=tell
+        )
+    os.close(writing)
+    # then
+    assert (tmp_path / "out" / "a.md").read_text() == "# a.md\n"
+    assert read_report(tmp_path / "out" / ".orchestrator" / "report.json")["status"] == "completed"
+
+
+async def test_a_cancellation_is_heard_although_the_reader_has_left(tmp_path: Path) -> None:
+    models = Models()
+
+    async def tell(event: Event) -> None:
+        raise BrokenPipeError
+
+    def stop(_: CompletionRequest) -> str:
+        submitting.cancel()
+        return models.plan
+
+    models.say = {"decompose": stop}
+    submitting = asyncio.create_task(plane_of(models, tmp_path).submit(a_job(), run_id="notes", on_event=tell))
+    with pytest.raises(asyncio.CancelledError):
+        await submitting
+    state = await plane_of(models, tmp_path).state("notes")
+    assert state is not None
+    assert state.status is ProjectStatus.INTERRUPTED
+
+
+async def test_a_delivery_that_is_cancelled_is_over_when_the_cancellation_is_heard(tmp_path: Path) -> None:
+    # given: a folder during whose delivery the run is cancelled
+    over: list[bool] = []
+    loop = asyncio.get_running_loop()
+
+    @dataclass(frozen=True)
+    class Watched(OutputFolder):
+        def deliver(self, changes: Changes, state: ProjectState) -> None:
+            loop.call_soon_threadsafe(submitting.cancel)
+            for _ in range(20):
+                asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
+            super().deliver(changes, state)
+            over.append(True)
+
+    async with Models().plane(tmp_path / "home") as plane:
+        submitting = asyncio.create_task(plane.submit(a_job(), run_id="notes", output=Watched(tmp_path / "out")))
+        # when
+        with pytest.raises(asyncio.CancelledError):
+            await submitting
+        # then
+        assert over == [True]
+    assert (tmp_path / "out" / "a.md").read_text() == "# a.md\n"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from orchestrator.errors import OutputConflict
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.sections import ValidationSpec
 from orchestrator.state import ProjectStatus, Purpose
@@ -132,3 +135,34 @@ async def test_a_resume_whose_result_nobody_judges_does_not_keep_the_score_of_th
     assert state.status is ProjectStatus.COMPLETED
     assert (state.evaluation, state.score) == (None, 0.0)
     assert state.outcome.reason.startswith("The final evaluation is missing")
+
+
+async def test_a_resume_that_would_write_over_a_file_of_the_user_leaves_the_run_as_it_ended(tmp_path: Path) -> None:
+    # given: a run that fell short, and a file of it that the user has edited since
+    home, output = tmp_path / "home", tmp_path / "out"
+    models = Models(plan=plan(task("a"), task("c")), say={"review": rejecting("c")})
+    before = await models.run(home, output=output)
+    (output / "a.md").write_text("mine")
+    asked = len(models.asked)
+    # when
+    with pytest.raises(OutputConflict, match=r"a\.md"):
+        await models.run(home, output=output, retry_failed=True)
+    # then
+    async with models.plane(home) as plane:
+        assert await plane.state("run-1") == before
+    assert before.status is ProjectStatus.PARTIAL
+    assert (output / "a.md").read_text() == "mine"
+    assert len(models.asked) == asked
+
+
+@pytest.mark.parametrize("rejected", [(), ("c",)])
+async def test_a_run_that_has_ended_stays_ended_when_somebody_asks_for_its_plan(
+    tmp_path: Path, rejected: tuple[str, ...]
+) -> None:
+    models = Models(plan=plan(task("a"), task("c")), say={"review": rejecting(*rejected)})
+    before = await models.run(tmp_path)
+    state = await models.run(tmp_path, plan_only=True, retry_failed=True)
+    assert state == before
+    assert state.status is (ProjectStatus.PARTIAL if rejected else ProjectStatus.COMPLETED)
+    async with models.plane(tmp_path) as plane:
+        assert await plane.state("run-1") == before
