@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.errors import SpecFinding
-from orchestrator.github.rendering.findings import open_reviews
+from orchestrator.github.rendering.findings import open_reviews, superseded
 from orchestrator.state import Finding, ProjectState, ProjectStatus, Severity, TaskStatus, ValidationStatus
 from orchestrator.task_types import is_critical
 from orchestrator.validators.plan import DEPENDENCIES, NPM_TEST, PYTEST, VALIDATORS
@@ -116,6 +116,7 @@ def budget_verdict(state: ProjectState) -> tuple[Conclusion, str]:
 def review_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     """Return the conclusion of `orchestrator/review` and its title."""
     errors = [it for it in open_findings(state) if it.severity is Severity.ERROR]
+    wanted = _counted(state)
     built = [it for it in state.results.values() if it.status is TaskStatus.COMPLETED]
     judged = {task.id for task in state.tasks if not is_critical(task)}
     approved = [it for it in built if (it.review and it.review.approved) or (it.evaluation and it.task_id in judged)]
@@ -123,21 +124,27 @@ def review_verdict(state: ProjectState) -> tuple[Conclusion, str]:
         return "cancelled", "cancelled before every task was reviewed"
     if errors:
         return "failure", f"{len(errors)} open error{'s' if len(errors) > 1 else ''}"
-    if not approved or len(approved) < len(state.tasks):
-        return "failure", f"{len(approved)} of {len(state.tasks)} tasks approved"
+    if not approved or len(approved) < wanted:
+        return "failure", f"{len(approved)} of {wanted} tasks approved"
     if any(it.review and it.review.same_provider for it in built):
         return "success", f"{len(approved)} tasks approved, by the provider that wrote them: no other is allowed"
-    return "success", f"{len(approved)} of {len(state.tasks)} tasks approved"
+    return "success", f"{len(approved)} of {wanted} tasks approved"
 
 
 def architecture_verdict(state: ProjectState) -> tuple[Conclusion, str]:
     """Return the conclusion of `orchestrator/architecture` and its title."""
+    wanted = _counted(state)
     done = sum(1 for it in state.results.values() if it.status is TaskStatus.COMPLETED)
     if state.architecture is None or not state.tasks:
         return _STOPPED.get(state.status, "failure"), "nothing was planned"
-    if done < len(state.tasks):
-        return _STOPPED.get(state.status, "failure"), f"{done} of {len(state.tasks)} tasks built"
-    return "success", " ".join(f"{state.architecture.structural_pattern}, {len(state.tasks)} tasks".split())
+    if done < wanted:
+        return _STOPPED.get(state.status, "failure"), f"{done} of {wanted} tasks built"
+    return "success", " ".join(f"{state.architecture.structural_pattern}, {wanted} tasks".split())
+
+
+def _counted(state: ProjectState) -> int:
+    """Return how many tasks a run's result is made of."""
+    return len(state.tasks) - len(superseded(state))
 
 
 def check_names(*, single: bool) -> tuple[str, ...]:

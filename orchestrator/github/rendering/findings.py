@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from orchestrator.state import Finding, ProjectState, Review, Severity, TaskResult, TaskStatus, ValidationStatus
+from orchestrator.state import (
+    REPAIR_PREFIX,
+    Finding,
+    ProjectState,
+    Review,
+    Severity,
+    TaskResult,
+    TaskStatus,
+    ValidationStatus,
+)
 
 FAR_APART = 0.25
 """Two scores of one result that differ by this much are no longer the same opinion: a quarter of the scale."""
@@ -27,12 +36,21 @@ def last_review(result: TaskResult) -> Review | None:
     return result.review or next((it.review for it in reversed(result.earlier) if it.review), None)
 
 
+def superseded(state: ProjectState) -> frozenset[str]:
+    """Return the repairs that failed before a later one passed: nothing that they wrote is in the result."""
+    repairs = [task.id for task in state.tasks if task.id.startswith(REPAIR_PREFIX) and task.id in state.results]
+    passed = [place for place, one in enumerate(repairs) if state.results[one].status is TaskStatus.COMPLETED]
+    before = repairs[: passed[-1]] if passed else []
+    return frozenset(one for one in before if state.results[one].status is TaskStatus.FAILED)
+
+
 def open_reviews(state: ProjectState) -> tuple[Found, ...]:
-    """Return what each task's last review found, each finding once, errors first."""
+    """Return what the last review found of each task that counts, each finding once, errors first."""
+    gone = superseded(state)
     found = [
         Found(result.task_id, review.model, finding)
         for result in state.results.values()
-        if (review := last_review(result))
+        if result.task_id not in gone and (review := last_review(result))
         for finding in review.coded
     ]
     first = {it.finding: it for it in reversed(found)}

@@ -7,7 +7,19 @@ import pytest
 from orchestrator.github.rendering import report
 from orchestrator.github.rendering.checks import RETRY_FAILED, REVISE_FINDINGS, check_names, validation_verdict
 from orchestrator.github.rendering.summaries import check_runs, running_checks
-from orchestrator.state import ProjectStatus, ValidationResult, ValidationStatus
+from orchestrator.state import (
+    Finding,
+    ProjectState,
+    ProjectStatus,
+    Review,
+    Severity,
+    Task,
+    TaskResult,
+    TaskStatus,
+    TaskType,
+    ValidationResult,
+    ValidationStatus,
+)
 from tests.unit.orchestrator.github.states import completed, failing, running
 
 
@@ -82,3 +94,34 @@ def test_a_check_run_in_progress_is_titled_with_tasks_and_money() -> None:
     (single,) = running_checks(planning, check_names(single=True))
     assert (single.name, single.title) == ("orchestrator/run", "Planning · $0.91 of $5.00")
     assert single.summary == "The tasks are not planned yet."
+
+
+def repaired(first: TaskStatus, second: TaskStatus) -> ProjectState:
+    """Return a completed run after two repairs, the first of which its reviewer sent back."""
+    state = completed()
+    tasks = [Task(f"repair-{it}", "Mend it", TaskType.CODE_GENERATION, "Mend it") for it in (1, 2)]
+    wrong = Review("anthropic", "claude-x", 0.2, False, (Finding("limiter.py", 9, "spoils it", Severity.ERROR),))
+    right = Review("anthropic", "claude-x", 0.9, True, ())
+    state.tasks = (*state.tasks, *tasks)
+    state.results |= {
+        "repair-1": TaskResult("repair-1", first, 0.2, "gpt-x", "openai", 1, review=wrong),
+        "repair-2": TaskResult("repair-2", second, 0.9, "gpt-x", "openai", 1, review=right),
+    }
+    return state
+
+
+def test_a_repair_that_failed_before_another_one_passed_fails_no_check() -> None:
+    state = repaired(TaskStatus.FAILED, TaskStatus.COMPLETED)
+    assert [(run.name, run.conclusion, run.title) for run in check_runs(state)][1:3] == [
+        ("orchestrator/review", "success", "3 of 3 tasks approved"),
+        ("orchestrator/architecture", "success", "layered, 3 tasks"),
+    ]
+    assert "spoils it" not in [note.message for run in check_runs(state) for note in run.annotations]
+
+
+def test_a_repair_that_failed_last_fails_its_checks() -> None:
+    state = replace(repaired(TaskStatus.COMPLETED, TaskStatus.FAILED), status=ProjectStatus.PARTIAL)
+    assert [(run.name, run.conclusion) for run in check_runs(state)][1:3] == [
+        ("orchestrator/review", "failure"),
+        ("orchestrator/architecture", "failure"),
+    ]
