@@ -193,6 +193,6 @@ def no_model(purpose: Purpose, available: Collection[str], excluded: list[tuple[
     why = "; ".join(f"{model}: {reason}" for model, reason in excluded) or "the catalog has no model of theirs"
     return NoModel(
         f"No model may answer the {purpose} call. Available providers: {', '.join(sorted(available))}. {why}",
-        hint="Widen the policy, or set the key of another provider.",
+        hint="Set the key of another provider, or begin a new run under a wider policy: one that exists keeps its own.",
         excluded=dict(excluded),
     )
