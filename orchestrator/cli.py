@@ -78,17 +78,21 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to build")
     what.add_argument("--project", metavar="TEXT", help="what to build")
     what.add_argument("--criteria", metavar="TEXT", help="when it is done")
-    what.add_argument("--file", metavar="PATH", help="a spec file instead of --project; flags win over it")
+    what.add_argument(
+        "--file", metavar="PATH", type=_filled, help="a spec file instead of --project; flags win over it"
+    )
     what.add_argument("--app-type", metavar="NAME", type=_app_type, help=f"{', '.join(APP_TYPES)}; default: detected")
     limits = parser.add_argument_group("limits")
     limits.add_argument("--budget", metavar="USD", type=_number, help="hard cap on what is spent; default: 8.0")
     limits.add_argument("--max-time", metavar="SECONDS", type=_number, help="hard cap on time; default: 5400")
-    limits.add_argument("--policy", metavar="FILE", help="a policy file, YAML or JSON")
+    limits.add_argument("--policy", metavar="FILE", type=_filled, help="a policy file, YAML or JSON")
     limits.add_argument("--concurrency", metavar="N", type=_count, help="tasks at once; default: 3")
     runs = parser.add_argument_group("runs")
-    runs.add_argument("--output-dir", metavar="DIR", help="where results go; default: ./results")
-    runs.add_argument("--project-id", metavar="ID", help="name this run; of a run that exists: go on with it")
-    runs.add_argument("--resume", metavar="ID", help="go on with an interrupted or exhausted run")
+    runs.add_argument("--output-dir", metavar="DIR", type=_filled, help="where results go; default: ./results")
+    runs.add_argument(
+        "--project-id", metavar="ID", type=_filled, help="name this run; of a run that exists: go on with it"
+    )
+    runs.add_argument("--resume", metavar="ID", type=_filled, help="go on with an interrupted or exhausted run")
     runs.add_argument("--list-projects", action="store_true", help="every known run")
     runs.add_argument("--plan", action="store_true", help="architecture, tasks and forecast; generates nothing")
     runs.add_argument("--offline", action="store_true", help="use only the built-in model that needs no key")
@@ -97,6 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument("--print-schema", action="store_true", help="the JSON Schema of spec files")
     output.add_argument("--version", action="store_true", help="the version")
     return parser
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
 
 
 def _number(text: str) -> float:

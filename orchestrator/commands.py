@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import StoreError, UsageError
+from orchestrator.events import Event
 from orchestrator.exits import EXIT_CAP, EXIT_COMPLETED, EXIT_INTERRUPTED, EXIT_NO_MODEL, EXIT_NOT_COMPLETED
 from orchestrator.output import OutputFolder
 from orchestrator.policy import combine
@@ -25,6 +26,7 @@ from orchestrator.providers.registry import BASE_URL_VARIABLES, KEY_VARIABLES
 from orchestrator.report import report
 from orchestrator.specs import JobSpec, ProjectFile, json_schema, load_project_file, with_flags
 from orchestrator.state import ProjectState, ProjectStatus
+from orchestrator.store import RunStore
 from orchestrator.strict import nearest
 from orchestrator.titles import checked_run_id, new_run_id
 
@@ -41,7 +43,12 @@ def run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         environment["ORCHESTRATOR_OFFLINE"] = "1"
     if arguments.list_projects:
         return asyncio.run(_list(environment, as_json=arguments.json))
-    return asyncio.run(_submit(arguments, environment))
+    goes_on: list[str] = []
+    try:
+        return asyncio.run(_submit(arguments, environment, goes_on))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print(" ".join(["Interrupted.", *goes_on]), file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def environment_with_dotenv(env: Mapping[str, str], path: Path) -> dict[str, str]:
@@ -104,12 +111,17 @@ async def _list(env: Mapping[str, str], *, as_json: bool) -> int:
     return EXIT_COMPLETED
 
 
-async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    """Run or resume, deliver what was built however it ended, and say so."""
+async def _submit(arguments: argparse.Namespace, env: Mapping[str, str], goes_on: list[str]) -> int:
+    """Run or resume, deliver what was built however it ended, and say so.
+
+    `goes_on` gets the command that goes on as soon as there is a run, for whoever is interrupted, once or more often.
+    """
     file = _project_file(arguments)
     concurrency = arguments.concurrency or (file.concurrency if file else None)
     async with ControlPlane.open(env, concurrency=concurrency) as plane:
         known = await _known(plane, arguments)
+        if known is not None:
+            goes_on.append(_resume(arguments.resume or arguments.project_id))
         job = _job(arguments, file, known)
         for warning in plane.policy_report(job.policies).warnings:
             print(f"Warning: {warning}", file=sys.stderr)
@@ -124,7 +136,12 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             print("Using the built-in offline model: starter projects, no vendor's model.", file=out, flush=True)
         _stop_on_sigterm()
         try:
-            async with follow(out, job.budget) as on_event:
+            async with follow(out, job.budget) as show:
+
+                async def on_event(event: Event) -> None:
+                    goes_on[:] = [_resume(run_id)]  # a run that tells something is in the store
+                    await show(event)
+
                 state = await plane.submit(
                     job,
                     run_id=run_id,
@@ -137,8 +154,7 @@ async def _submit(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             interrupted = await _deliver_interrupted(plane, run_id, output, plan_only=arguments.plan)
             if arguments.json and interrupted is not None:
                 print(json.dumps(report(interrupted), ensure_ascii=False), flush=True)
-            print(f"Interrupted. {_resume(run_id)}", file=sys.stderr)
-            return EXIT_INTERRUPTED
+            raise
         except StoreError as error:
             raise type(error)(error.message, hint=f"{error.hint}\n{_resume(run_id)}") from error
     _say(state, output, arguments)
@@ -191,6 +207,11 @@ async def _known(plane: ControlPlane, arguments: argparse.Namespace) -> JobSpec 
         raise UsageError(
             f"--resume: there is no run {named!r}{nearest(named, ids) if ids else ''}",
             hint="--list-projects shows every known run.",
+        )
+    if repository := await RunStore(plane.database).source(named):
+        raise UsageError(
+            f"The run {named} is about {repository} and goes on there, not in a folder.",
+            hint="Comment `/orchestrate resume` where it was asked for, or begin a run of your own.",
         )
     return known
 

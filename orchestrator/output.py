@@ -54,7 +54,9 @@ class OutputFolder:
 
     def foreign(self) -> frozenset[str]:
         """Return the paths in the folder that we did not write, or that somebody changed since."""
-        written = self._manifest()
+        return self._foreign(self._manifest())
+
+    def _foreign(self, written: Mapping[str, frozenset[str]]) -> frozenset[str]:
         found = set()
         for folder, folders, files in os.walk(self.root, followlinks=False):
             folders[:] = [name for name in folders if name not in (OWN_FOLDER, ".git")]
@@ -75,13 +77,12 @@ class OutputFolder:
             self._deliver(changes, state)
 
     def _deliver(self, changes: Changes, state: ProjectState) -> None:
-        foreign = self.foreign()
+        before = self._manifest()
+        foreign = self._foreign(before)
         taken = sorted(path for path in changes if path in foreign or _blocked(self.root, path))
         if taken:
             raise OutputConflict(str(self.root), tuple(taken))
-        own = self._own()
-        own.mkdir(exist_ok=True)
-        before = self._manifest()
+        self._own().mkdir(exist_ok=True)
         stale = self._left_behind(changes, state, before)
         coming = {path: _digest(content) for path, content in changes.items() if content is not None}
         self._record(

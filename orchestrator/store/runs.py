@@ -121,6 +121,11 @@ class RunStore:
         row = await self._row(run_id)
         return None if row is None else str(row.output_dir)
 
+    async def source(self, run_id: str) -> str:
+        """Return the repository the run is about; empty where it has none or is not known."""
+        row = await self._row(run_id)
+        return "" if row is None else str(row.source)
+
     async def nonce(self, run_id: str) -> str:
         """Return the run's random word, which fences untrusted text in its prompts."""
         row = await self._row(run_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
 import re
@@ -17,8 +19,10 @@ import pytest
 
 from orchestrator.cli import main
 from tests.certificates import certificates
+from tests.e2e.command_line import wait_for
 from tests.loopback import Answer, Asked, Fault, ModelServer, Script
 from tests.reports import read_report
+from tests.unit.orchestrator.models import Models
 
 ADR = "docs/adr/0001-architecture.md"
 RUN = re.compile(r"^Run (\S+)$", re.MULTILINE)
@@ -212,6 +216,11 @@ def test_without_runs_the_list_is_empty(cli: CommandLine) -> None:
         (("--resume", "a", "--project-id", "b"), ["--resume", "--project-id"]),
         (("--resume", "unknown-run"), ["--resume", "'unknown-run'", "--list-projects"]),
         (("--file", "missing.yaml"), ["missing.yaml"]),
+        (("--file", ""), ["--file", "must not be empty"]),
+        (("--project", "x", "--policy", ""), ["--policy", "must not be empty"]),
+        (("--project", "x", "--project-id", ""), ["--project-id", "must not be empty"]),
+        (("--project", "x", "--output-dir", " "), ["--output-dir", "must not be empty"]),
+        (("--project", "x", "--resume", ""), ["--resume", "must not be empty"]),
         (("--project", "x", "--policy", "missing.yaml"), ["missing.yaml"]),
     ],
 )
@@ -471,6 +480,87 @@ def test_an_interruption_exits_130_and_the_last_line_goes_on(
     assert resumed.status == 0
     assert online.report("out")["status"] == "completed"
     assert [call.purpose for call in models.billed].count("decompose") == 1
+
+
+def reader_of(pipe: Path) -> int:
+    """Wait until somebody reads a pipe, and return what to write to."""
+    found: list[int] = []
+
+    def opened() -> bool:
+        try:
+            found.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.ENOENT):
+                raise
+        return bool(found)
+
+    wait_for(opened)
+    return found[0]
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
+def test_a_second_signal_during_the_delivery_changes_neither_the_status_nor_the_last_line(
+    online: CommandLine, models: ModelServer, second: signal.Signals
+) -> None:
+    # given: a record of our files that is read when the test lets it be, once for the run and once for its delivery
+    record = online.folder / "results" / ".orchestrator" / "files.json"
+    record.parent.mkdir(parents=True)
+    os.mkfifo(record)
+    models.hold_after(4)
+    process = online.start("--project", "Notes", "--project-id", "notes")
+    beginning = reader_of(record)
+    os.write(beginning, b"{}")
+    os.close(beginning)
+    models.wait_for_answers(4)
+    # when
+    process.send_signal(second)
+    delivering = reader_of(record)
+    process.send_signal(second)
+    os.write(delivering, b"{}")
+    os.close(delivering)
+    ended = online.ended(process)
+    # then
+    assert ended.status == 130
+    assert ended.err.splitlines()[-1] == "Interrupted. Go on with: python -m orchestrator --resume notes"
+    assert online.report()["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_an_interruption_before_there_is_a_run_names_none(online: CommandLine) -> None:
+    # given: a command that looks at its folder before it begins a run
+    record = online.folder / "results" / ".orchestrator" / "files.json"
+    record.parent.mkdir(parents=True)
+    os.mkfifo(record)
+    process = online.start("--project", "Notes")
+    looking = reader_of(record)
+    # when
+    process.send_signal(signal.SIGTERM)
+    os.close(looking)
+    ended = online.ended(process)
+    # then
+    assert (ended.status, ended.err) == (130, "Interrupted.\n")
+    assert online("--list-projects").out == "No run yet.\n"
+
+
+def test_a_run_about_a_repository_does_not_go_on_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given: what the bot has run in the same home
+    home, base = tmp_path / "state", tmp_path / "base"
+    base.mkdir()
+    (base / "old.md").write_text("old")
+    asyncio.run(Models().run(home, source=base, plan_only=True))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCHESTRATOR_HOME", str(home))
+    monkeypatch.setenv("ORCHESTRATOR_OFFLINE", "1")
+    # when
+    statuses = [main(["--resume", "run-1"]), main(["--project", "x", "--project-id", "run-1"])]
+    # then
+    assert statuses == [2, 2]
+    said = capsys.readouterr().err
+    assert said.count("The run run-1 is about sample/repository and goes on there, not in a folder.") == 2
+    assert not (tmp_path / "results").exists()
 
 
 # Files that stand there already
