@@ -6,7 +6,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -80,9 +80,7 @@ class Workspace:
 
     def _write_to(self, folder: Path) -> None:
         if self._base:
-            shutil.copytree(
-                self._base, folder, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_NOT_OURS)
-            )
+            copy_folder(self._base, folder, _NOT_OURS)
         write_changes(folder, self._accepted)
 
 
@@ -124,9 +122,55 @@ def _read_plain(base: Path, path: str) -> bytes | None:
 
 
 def _walk(base: Path) -> Iterator[str]:
-    for folder, folders, files in os.walk(base, followlinks=False):
-        folders[:] = sorted(name for name in folders if name not in _NOT_OURS)
-        for name in files:
-            whole = Path(folder, name)
-            if not whole.is_symlink():
-                yield whole.relative_to(base).as_posix()
+    return (path for path in walk_files(base, _NOT_OURS) if not (base / path).is_symlink())
+
+
+def walk_files(base: Path, left_out: Collection[str] = ()) -> Iterator[str]:
+    """Yield the relative POSIX paths of all files and links, those of a folder before what is in folders below it.
+
+    Folders of the names in `left_out` are not entered, links never followed, and no depth is too deep, as it is for
+    `os.walk`. A folder that cannot be read counts as empty.
+    """
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        folders = []
+        for entry in _entries(base / above):
+            if not entry.is_dir(follow_symlinks=False):
+                yield above + entry.name
+            elif entry.name not in left_out:
+                folders.append(f"{above}{entry.name}/")
+        waiting += reversed(folders)
+
+
+def copy_folder(source: Path, target: Path, left_out: Collection[str] = ()) -> None:
+    """Copy a folder with its links as they are, at any depth; what is called as `left_out` says stays behind."""
+    target.mkdir(exist_ok=True)
+    waiting = [(source, target)]
+    while waiting:
+        there, here = waiting.pop()
+        with os.scandir(there) as found:
+            entries = [entry for entry in found if entry.name not in left_out]
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                (here / entry.name).mkdir(exist_ok=True)
+                waiting.append((there / entry.name, here / entry.name))
+            else:
+                shutil.copy2(entry.path, here / entry.name, follow_symlinks=False)
+
+
+def drop_links_out(folder: Path) -> None:
+    """Remove the links that lead out of a throw-away folder: where nothing isolates, they may lead anywhere."""
+    inside = os.path.realpath(folder)
+    for path in walk_files(folder):
+        link = folder / path
+        if link.is_symlink() and not os.path.realpath(link).startswith(f"{inside}/"):
+            link.unlink()
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        return []

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
@@ -39,6 +38,7 @@ from orchestrator.validators.plan import (
     tail,
     without,
 )
+from orchestrator.workspace import copy_folder
 
 _INSTALL_LIMITS = Limits(seconds=600, memory_bytes=4096 * MIB, processes=1024, file_bytes=1024 * MIB)
 # A bundler and its workers are many threads, and each counts as a process.
@@ -51,9 +51,10 @@ _UNREACHED = re.compile(
     r"\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT|E5\d\d)\b"
     r"|tunneling socket could not be established|self.signed certificate|unable to get local issuer certificate"
 )
+# Packages of anybody name themselves and their engines: every part has a bound, so that no output takes long to search.
 _ENGINE = re.compile(
-    r"EBADENGINE\s+package: '(?P<name>.+)@[^@']*',\n.*EBADENGINE\s+required: \{(?P<wanted>[^}]*)\},\n"
-    r".*EBADENGINE\s+current: \{(?P<present>[^}]*)\}"
+    r"EBADENGINE[ \t]{1,9}package: '(?P<name>[^'\n]{1,300})@[^@'\n]{0,300}',\n.{0,99}EBADENGINE[ \t]{1,9}required: "
+    r"\{(?P<wanted>[^}]{0,500})\},\n.{0,99}EBADENGINE[ \t]{1,9}current: \{(?P<present>[^}]{0,500})\}"
 )
 _MISSING = re.compile(r"'(?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@[^']*' (?:is not in this registry|could not be found)")
 _NO_VERSION = re.compile(r"No matching version found for (?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@")
@@ -135,7 +136,7 @@ async def run_scripts(
 def give_modules(environment: Environment | None, root: Path) -> None:
     """Copy the installed packages into a throw-away copy of the project, which may then do with them what it likes."""
     if environment and environment.path and not os.path.lexists(root / _MODULES):
-        shutil.copytree(environment.path / _MODULES, root / _MODULES, symlinks=True)
+        copy_folder(environment.path / _MODULES, root / _MODULES)
 
 
 def read_install(finished: Finished, package: Package, text: str) -> ValidationResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from orchestrator.validators.plan import (
 )
 from orchestrator.validators.syntax import check_syntax
 from orchestrator.validators.tests import is_test, run_command, run_pytest, test_files
+from orchestrator.workspace import drop_links_out, walk_files
 
 _NO_ISOLATION = "Generated code does not run without isolation, and this machine offers none."
 
@@ -47,12 +47,14 @@ async def validate(
     POSIX paths; those that do not exist are left out, and the spec's commands, which are about the whole, do not run.
     A validator that was detected and finds nothing to look at is absent.
     """
+    if not sandbox.isolated:
+        await asyncio.to_thread(drop_links_out, root)
     files = None if paths is None else tuple(sorted(path for path in paths if (root / path).is_file()))
     asked = plan.validators
     results = [_unknown(name) for name in asked or () if name not in VALIDATORS]
 
     # 1. Parse.
-    present = _all_files(root) if files is None else files
+    present = tuple(walk_files(root, FOREIGN_FOLDERS)) if files is None else files
     wanted = [name for name in SYNTAX if (name in asked if asked is not None else name not in ON_REQUEST)]
     syntax = [name for name in wanted if _concerned(name, present)]
     checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
@@ -113,18 +115,10 @@ def _concerned(validator: str, files: Collection[str]) -> bool:
     return any(path.endswith(ENDINGS[validator]) for path in files)
 
 
-def _all_files(root: Path) -> tuple[str, ...]:
-    found: list[str] = []
-    for _, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in FOREIGN_FOLDERS]
-        found += names
-    return tuple(found)
-
-
 def _python_files(root: Path, files: tuple[str, ...] | None) -> tuple[str, ...]:
     if files is not None:
         return tuple(path for path in files if path.endswith((".py", ".pyi")))
-    return ("*",) if next(root.rglob("*.py"), None) else ()
+    return ("*",) if any(path.endswith(".py") for path in walk_files(root, FOREIGN_FOLDERS)) else ()
 
 
 def _not_passed(checked: dict[str, tuple[ValidationResult, int]], name: str) -> str:
