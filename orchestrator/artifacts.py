@@ -7,6 +7,7 @@ disk here.
 from __future__ import annotations
 
 import difflib
+import heapq
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
@@ -26,6 +27,8 @@ MAX_COMPONENT_BYTES = 200
 MAX_COUNTED = 20
 MAX_COMPARED_LINES = 20_000
 MAX_COMPARED_LETTERS = 200
+MAX_COMPARED = 50
+LIKE_ENOUGH = 0.5
 
 # Never written in a repository unless the operator allows (SECURITY 17).
 PROTECTED_PATHS = (
@@ -269,13 +272,18 @@ def _nearest(text: str, search: str) -> str:
     lines, wanted = text.splitlines(), search.splitlines()
     if not lines or not wanted or len(lines) > MAX_COMPARED_LINES:
         return ""
-    # Comparing takes the product of both lengths; a line that is longer is known by its begin.
+    # Comparing takes the product of both lengths and more, and everybody else waits for it: a line that is longer is
+    # known by its begin, and only those are compared letter by letter that have most letters in common.
     begins = [line[:MAX_COMPARED_LETTERS] for line in lines]
-    near = difflib.get_close_matches(wanted[0][:MAX_COMPARED_LETTERS], begins, n=1, cutoff=0.5)
-    if not near:
-        return ""
-    start = begins.index(near[0])
-    return "\n".join(lines[start : start + len(wanted)])
+    matcher = difflib.SequenceMatcher(b=wanted[0][:MAX_COMPARED_LETTERS])
+
+    def likeness(number: int, *, whole: bool) -> tuple[float, int]:
+        matcher.set_seq1(begins[number])
+        return (matcher.ratio() if whole else matcher.quick_ratio()), -number
+
+    alike = heapq.nlargest(MAX_COMPARED, range(len(begins)), key=lambda number: likeness(number, whole=False))
+    ratio, place = max(likeness(number, whole=True) for number in alike)
+    return "\n".join(lines[-place : -place + len(wanted)]) if ratio >= LIKE_ENOUGH else ""
 
 
 def _check_sizes(changes: Changes) -> None:

@@ -44,6 +44,17 @@ class Workspace:
             return self._accepted[path]
         return None if self._base is None else _read_plain(self._base, path)
 
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has that `read` returns, or None."""
+        if path in self._accepted:
+            content = self._accepted[path]
+            return None if content is None else len(content)
+        return None if self._base is None else _plain_size(self._base, path)
+
+    def only(self, paths: Collection[str]) -> Workspace:
+        """Return this workspace with no other changes than those of the paths; this one stays as it is."""
+        return Workspace(self._base, {path: self._accepted[path] for path in paths if path in self._accepted})
+
     def occupied(self, path: str) -> bool:
         """Say whether a file or a link stands at the path, readable or not."""
         if path in self._accepted:
@@ -111,14 +122,20 @@ def _stands(base: Path, path: str) -> bool:
 
 
 def _read_plain(base: Path, path: str) -> bytes | None:
+    return None if _plain_size(base, path) is None else (base / path).read_bytes()
+
+
+def _plain_size(base: Path, path: str) -> int | None:
+    """Return the bytes of a regular file that is not too long to be read, with no link on the way; else None."""
     target = base
     for component in Path(path).parts:
         target = target / component
         if target.is_symlink():
             return None
-    if not target.is_file() or target.stat().st_size > MAX_READ_BYTES:
+    if not target.is_file():
         return None
-    return target.read_bytes()
+    size = target.stat().st_size
+    return size if size <= MAX_READ_BYTES else None
 
 
 def _walk(base: Path) -> Iterator[str]:

@@ -38,9 +38,7 @@ async def run_ruff(root: Path, sandbox: Sandbox, paths: Sequence[str]) -> Valida
     return await asyncio.to_thread(read_ruff, finished, places.workspace, root, quoted=sandbox.isolated)
 
 
-def read_ruff(
-    finished: Finished, workspace: str, root: Path | None = None, *, quoted: bool = True
-) -> ValidationResult:
+def read_ruff(finished: Finished, workspace: str, root: Path | None = None, *, quoted: bool = True) -> ValidationResult:
     """Read ruff's JSON; every rule that the project or ruff itself switches on is an error.
 
     Where `root` holds the files that were linted, a safe fix of one place becomes a suggestion. `quoted` False keeps

@@ -79,7 +79,9 @@ def _compilers(lines: list[str], root: Path) -> Iterator[Finding]:
         elif match := _VITE.search(line):
             path = _inside(match["path"], root)
             if path and above:
-                yield Finding(path, line_number(match["line"]), tail("\n".join([above, *lines[number + 1 : number + 8]])))
+                yield Finding(
+                    path, line_number(match["line"]), tail("\n".join([above, *lines[number + 1 : number + 8]]))
+                )
         above = line if line.strip() else above
 
 
@@ -89,7 +91,9 @@ def _linters(lines: list[str], root: Path) -> Iterator[Finding]:
         if match := _ESLINT_FILE.match(line):
             path = _inside(match["path"], root)
         elif path and (match := _ESLINT.match(line)):
-            yield Finding(path, line_number(match["line"]), f"{match['kind']}: {re.sub(r'  +', '  ', match['message'])}")
+            yield Finding(
+                path, line_number(match["line"]), f"{match['kind']}: {re.sub(r'  +', '  ', match['message'])}"
+            )
 
 
 def _tests(lines: list[str], root: Path) -> Iterator[Finding]:
@@ -101,7 +105,9 @@ def _tests(lines: list[str], root: Path) -> Iterator[Finding]:
             path = _inside(match["path"], root) if match else ""
             if match and path:
                 said = [text for text in lines[start + 1 : number + 1] if text.strip() and _MODULES not in text]
-                yield Finding(path, line_number(match["line"]), f"{lines[start].strip()}\n{tail(_joined(said), _SAID)}".strip())
+                yield Finding(
+                    path, line_number(match["line"]), f"{lines[start].strip()}\n{tail(_joined(said), _SAID)}".strip()
+                )
                 break
 
 

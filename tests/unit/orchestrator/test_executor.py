@@ -10,7 +10,18 @@ from orchestrator.policy import Policy, PolicySet
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.sections import ValidationSpec
 from orchestrator.state import ProjectStatus, Purpose, TaskStatus
-from tests.unit.orchestrator.models import APPROVED, Models, a_job, changes, files, in_turn, plan, sent_back, task
+from tests.unit.orchestrator.models import (
+    APPROVED,
+    Models,
+    a_job,
+    changes,
+    files,
+    in_turn,
+    plan,
+    sent_back,
+    task,
+    task_of,
+)
 
 JSON_PLAN = plan(task("a", files=["a.json"]))
 
@@ -492,3 +503,34 @@ async def test_the_validators_that_the_spec_names_are_the_ones_that_run(tmp_path
     models = Models(plan=JSON_PLAN, say={"generate": lambda _: files(**{"a.json": "{}"})})
     state = await models.run(tmp_path, job=job)
     assert [(one.validator, one.passed) for one in state.results["a"].validation] == [("json_syntax", True)]
+
+
+async def test_a_task_sees_no_change_of_tasks_that_it_does_not_build_on_whichever_is_done_first(tmp_path: Path) -> None:
+    # given: two tasks that edit what the other one's request names, and one that builds on the first
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "x.md").write_text("x of the base\n")
+    (base / "y.md").write_text("y of the base\n")
+    models = Models(
+        plan=plan(
+            task("a", files=["x.md"], description="Mend it as y.md says."),
+            task("b", files=["y.md"], description="Mend it as x.md says."),
+            task("c", "a", files=["z.md"], description="Tell of x.md and y.md."),
+        ),
+        say={
+            "generate": lambda request: files(
+                **{f"{ {'a': 'x', 'b': 'y', 'c': 'z'}[task_of(request)] }.md": f"by {task_of(request)}\n"}
+            )
+        },
+    )
+    # when
+    await models.run(tmp_path, job=a_job("Mend it"), source=base)
+    # then
+    prompts = {task_of(request): request.prompt for request in models.of(Purpose.GENERATE)}
+    seen = {
+        name: re.findall(r"^(?:[xy] of the base|by [abc])$", prompt, re.MULTILINE) for name, prompt in prompts.items()
+    }
+    assert seen["a"] == ["x of the base", "y of the base"]
+    assert seen["b"] == ["x of the base", "y of the base"]
+    # and: what it builds on stands there twice, as a part of the repository and as a result
+    assert seen["c"] == ["by a", "y of the base", "by a"]
