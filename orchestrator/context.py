@@ -120,7 +120,7 @@ def index(
             sizes[-1] = None
             continue
         for word in _words(text):
-            holders.setdefault(word, array("L")).append(place)
+            holders.setdefault(word, array("I")).append(place)
     tree = "\n".join(f"- {path}" for path in paths[:TREE_LINES])
     if len(paths) > TREE_LINES:
         tree += f"\n(and {len(paths) - TREE_LINES} more files)"
@@ -151,10 +151,13 @@ def repository_sections(
 
 
 def file_section(path: str, text: str, nonce: str) -> str:
-    """Return one file as prompts show it: fenced, without what a reader would not see, and with a word about that."""
+    """Return one file as prompts show it, without what a reader would not see, and with a word about that.
+
+    Its path stands in a fence of its own, since whoever named the file wrote it, and the file's lines keep their count.
+    """
     seen = shown(path, text).text
     word = "" if len(seen) == len(text.replace("\r\n", "\n")) else HIDDEN_WORD
-    return f"File {path}{word}\n{fence(seen, nonce, 'file')}"
+    return f"{fence(f'File {path}{word}', nonce, 'path')}\n{fence(seen, nonce, 'file')}"
 
 
 def ranked_files(

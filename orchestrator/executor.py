@@ -313,7 +313,9 @@ async def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, 
         "architecture": run.architecture_section(assignment.decision),
         "task_id": task.id,
         "task": run.task_section(task),
-        "task_files": "\n".join(f"- {path}" for path in task.files) or "(as the task needs)",
+        "task_files": fence("\n".join(f"- {path}" for path in task.files), run.nonce, "paths")
+        if task.files
+        else "(as the task needs)",
         "plan": fence(_planned_files(assignment), run.nonce, "plan"),
         "repository": tree,
         "repository_files": files,
@@ -354,7 +356,7 @@ def _dependencies(run: Run, assignment: Assignment) -> str:
         if content is None:
             continue
         if len(content) > room:
-            left_out.append(f"File {path} is not shown: it has {len(content)} bytes")
+            left_out.append(fence(f"File {path} is not shown: it has {len(content)} bytes", run.nonce, "path"))
             continue
         shown[path] = content
         room -= len(content)

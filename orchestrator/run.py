@@ -164,14 +164,14 @@ class Run:
         return fence(f"Title: {task.title}\nType: {task.type}\n\n{task.description}", self.nonce, "task")
 
     def files_section(self, files: Mapping[str, bytes | None]) -> str:
-        """Return files with their contents, fenced; a file that is no text is named only."""
+        """Return files with their contents, paths and contents fenced; a file that is no text is named only."""
         parts = []
         for path, content in sorted(files.items()):
             if content is None:
-                parts.append(f"File {path} is deleted")
+                parts.append(fence(f"File {path} is deleted", self.nonce, "path"))
                 continue
             try:
                 parts.append(file_section(path, content.decode("utf-8"), self.nonce))
             except UnicodeDecodeError:
-                parts.append(f"File {path} is not text ({len(content)} bytes)")
+                parts.append(fence(f"File {path} is not text ({len(content)} bytes)", self.nonce, "path"))
         return "\n\n".join(parts) or "(none)"
