@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from wcmatch import glob
@@ -122,8 +123,41 @@ def clashes(path: str, taken: Collection[str]) -> bool:
 
 
 def matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Say whether a path matches one of the globs; `**` spans folders, case does not count."""
-    return bool(patterns) and glob.globmatch(path, list(patterns), flags=_GLOB)
+    """Say whether a path matches one of the globs; `**` spans folders, case does not count.
+
+    A glob is tried folder by folder: as one expression, a few `**` in it take hours with a path that nearly matches.
+    """
+    components = path.split("/")
+    return any(_matches(components, _glob(pattern)) for pattern in patterns)
+
+
+def _matches(components: list[str], pattern: tuple[_Component | None, ...]) -> bool:
+    """Follow all ways through a path at once; `reached` are the places up to which the pattern so far may match."""
+    end = len(components)
+    reached = {0}
+    for place, wanted in enumerate(pattern, 1):
+        if not reached:
+            return False
+        if wanted is not None:
+            reached = {at + 1 for at in reached if at < end and wanted.match(components[at])}
+        elif place == len(pattern):
+            return min(reached) < end  # what is below a folder, not the folder
+        else:
+            reached = set(range(min(reached), end + 1))
+    return end in reached
+
+
+class _Component(Protocol):
+    def match(self, filename: str) -> bool:
+        """Say whether the name of one file or folder matches."""
+        ...
+
+
+@lru_cache(maxsize=2048)
+def _glob(pattern: str) -> tuple[_Component | None, ...]:
+    """Return what a glob wants of each component, None for any number of them."""
+    parts = pattern.split("/")
+    return tuple(None if part == "**" else glob.compile(part, flags=_GLOB) for part in parts)
 
 
 def check_path(path: str) -> str:
