@@ -7,6 +7,7 @@ disk here.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import heapq
 import re
 import unicodedata
@@ -318,6 +319,28 @@ def _nearest(text: str, search: str) -> str:
     alike = heapq.nlargest(MAX_COMPARED, range(len(begins)), key=lambda number: likeness(number, whole=False))
     ratio, place = max(likeness(number, whole=True) for number in alike)
     return "\n".join(lines[-place : -place + len(wanted)]) if ratio >= LIKE_ENOUGH else ""
+
+
+def blob_sha(content: bytes) -> str:
+    """Return how git names a content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def executables(changes: Changes, before: Mapping[str, str]) -> frozenset[str]:
+    """Return the paths of written files that can be executed, by the executable files `before` and their `blob_sha`.
+
+    A file keeps its executable bit, also under a new name. Changes do not say what was renamed: a new file stands for
+    one that is gone when it has the same content, or the same name in another folder.
+    """
+    written = {path: content for path, content in changes.items() if content is not None}
+    gone = {path: sha for path, sha in before.items() if path in changes and path not in written}
+    names = {path.rpartition("/")[2] for path in gone}
+    moved = {
+        path
+        for path, content in written.items()
+        if gone and (path.rpartition("/")[2] in names or blob_sha(content) in gone.values())
+    }
+    return frozenset(moved | (written.keys() & before.keys()))
 
 
 def _check_sizes(changes: Changes) -> None:

@@ -120,7 +120,10 @@ def index(
             sizes[-1] = None
             continue
         for word in _words(text):
-            holders.setdefault(word, array("I")).append(place)
+            held = holders.get(word)
+            if held is None:
+                held = holders[word] = array("I")
+            held.append(place)
     tree = "\n".join(f"- {path}" for path in paths[:TREE_LINES])
     if len(paths) > TREE_LINES:
         tree += f"\n(and {len(paths) - TREE_LINES} more files)"

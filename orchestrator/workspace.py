@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from orchestrator.artifacts import Changes
+from orchestrator.artifacts import Changes, blob_sha, executables
 from orchestrator.removal import remove_tree
 
 MAX_READ_BYTES = 1024 * 1024
@@ -82,21 +84,46 @@ class Workspace:
     @asynccontextmanager
     async def copy(self) -> AsyncIterator[Path]:
         """Yield a throw-away folder that holds all files, for programs that may do with it what they like."""
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="orchestrator-"))
+        folder = Path(tempfile.mkdtemp(prefix="orchestrator-"))  # no thread: whoever is cancelled must know its name
         try:
-            await asyncio.to_thread(self._write_to, folder)
+            await written(lambda stop: self._write_to(folder, stop))
             yield folder
         finally:
             await asyncio.to_thread(remove_tree, folder)
 
-    def _write_to(self, folder: Path) -> None:
+    def _write_to(self, folder: Path, stop: threading.Event) -> None:
         if self._base:
-            copy_folder(self._base, folder, _NOT_OURS)
-        write_changes(folder, self._accepted)
+            copy_folder(self._base, folder, _NOT_OURS, stop=stop)
+        if not stop.is_set():
+            write_changes(folder, self._accepted)
+
+
+async def written(work: Callable[[threading.Event], None]) -> None:
+    """Write into a folder in a thread; whoever is cancelled tells it to stop, and waits until it has.
+
+    A folder into which somebody still writes cannot be removed, and what is left of it stays for others to read.
+    """
+    stop = threading.Event()
+    writing = asyncio.create_task(asyncio.to_thread(work, stop))
+    cancelled = False
+    while not writing.done():
+        try:
+            await asyncio.wait({writing})
+        except asyncio.CancelledError:
+            cancelled = True
+            stop.set()
+    if cancelled:
+        raise asyncio.CancelledError from (None if writing.cancelled() else writing.exception())
+    writing.result()
 
 
 def write_changes(folder: Path, changes: Changes) -> None:
-    """Write changes into a folder; a link on the way is replaced by what it hides, never followed."""
+    """Write changes into a folder; a link on the way is replaced by what it hides, never followed.
+
+    What could be executed can be afterwards, also under a new name.
+    """
+    before = {path: blob_sha((folder / path).read_bytes()) for path in changes if _is_executable(folder, path)}
+    kept = executables(changes, before)
     for path, content in changes.items():
         if content is None:
             if _stands(folder, path):
@@ -112,6 +139,13 @@ def write_changes(folder: Path, changes: Changes) -> None:
         if target.is_symlink() or target.is_file():
             target.unlink()
         target.write_bytes(content)
+        if path in kept:
+            target.chmod(0o755)
+
+
+def _is_executable(base: Path, path: str) -> bool:
+    target = base / path
+    return _stands(base, path) and not target.is_symlink() and bool(target.stat().st_mode & stat.S_IXUSR)
 
 
 def _stands(base: Path, path: str) -> bool:
@@ -160,8 +194,13 @@ def walk_files(base: Path, left_out: Collection[str] = ()) -> Iterator[str]:
         waiting += reversed(folders)
 
 
-def copy_folder(source: Path, target: Path, left_out: Collection[str] = ()) -> None:
-    """Copy a folder with its links as they are, at any depth; what is called as `left_out` says stays behind."""
+def copy_folder(
+    source: Path, target: Path, left_out: Collection[str] = (), *, stop: threading.Event | None = None
+) -> None:
+    """Copy a folder with its links as they are, at any depth; what is called as `left_out` says stays behind.
+
+    Once `stop` is set, so does the rest.
+    """
     target.mkdir(exist_ok=True)
     waiting = [(source, target)]
     while waiting:
@@ -169,6 +208,8 @@ def copy_folder(source: Path, target: Path, left_out: Collection[str] = ()) -> N
         with os.scandir(there) as found:
             entries = [entry for entry in found if entry.name not in left_out]
         for entry in entries:
+            if stop is not None and stop.is_set():
+                return
             if entry.is_dir(follow_symlinks=False):
                 (here / entry.name).mkdir(exist_ok=True)
                 waiting.append((there / entry.name, here / entry.name))

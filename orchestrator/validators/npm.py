@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ from orchestrator.validators.plan import (
     tail,
     without,
 )
-from orchestrator.workspace import copy_folder
+from orchestrator.workspace import copy_folder, written
 
 _INSTALL_LIMITS = Limits(seconds=600, memory_bytes=4096 * MIB, processes=1024, file_bytes=1024 * MIB)
 # A bundler and its workers are many threads, and each counts as a process.
@@ -133,10 +134,16 @@ async def run_scripts(
     return tuple(results)
 
 
-def give_modules(environment: Environment | None, root: Path) -> None:
+async def give_modules(environment: Environment | None, root: Path) -> None:
     """Copy the installed packages into a throw-away copy of the project, which may then do with them what it likes."""
-    if environment and environment.path and not os.path.lexists(root / _MODULES):
-        copy_folder(environment.path / _MODULES, root / _MODULES)
+    installed = environment.path if environment else None
+    if installed:
+        await written(lambda stop: _give(installed / _MODULES, root / _MODULES, stop))
+
+
+def _give(modules: Path, place: Path, stop: threading.Event) -> None:
+    if not os.path.lexists(place):
+        copy_folder(modules, place, stop=stop)
 
 
 def read_install(finished: Finished, package: Package, text: str) -> ValidationResult:

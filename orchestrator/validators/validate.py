@@ -76,7 +76,7 @@ async def validate(
 
     # 4. What package.json declares: install, lint, build, test.
     if files is None:
-        await asyncio.to_thread(give_modules, packages, root)
+        await give_modules(packages, root)
         if packages is not None or asked is not None:
             results += await run_scripts(root, sandbox, packages, asked)
 
