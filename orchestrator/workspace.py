@@ -202,7 +202,7 @@ def copy_folder(
     Once `stop` is set, so does the rest.
     """
     target.mkdir(exist_ok=True)
-    waiting = [(source, target)]
+    waiting = [(str(source), str(target))]
     while waiting:
         there, here = waiting.pop()
         with os.scandir(there) as found:
@@ -210,11 +210,12 @@ def copy_folder(
         for entry in entries:
             if stop is not None and stop.is_set():
                 return
+            copied = f"{here}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
-                (here / entry.name).mkdir(exist_ok=True)
-                waiting.append((there / entry.name, here / entry.name))
+                os.mkdir(copied)
+                waiting.append((entry.path, copied))
             else:
-                shutil.copy2(entry.path, here / entry.name, follow_symlinks=False)
+                shutil.copy2(entry.path, copied, follow_symlinks=False)
 
 
 def drop_links_out(folder: Path) -> None:

@@ -91,7 +91,8 @@ async def npm_install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
     if tools is None:
         return without(not_run(NPM_INSTALL, _NO_NODE), key)
     try:
-        findings = package.findings or package.foreign((await npm_hosts())[0])
+        (host,) = await npm_hosts()
+        findings = package.findings or await asyncio.to_thread(package.foreign, host)
         if findings:
             return without(_failed(NPM_INSTALL, findings, "Not everything comes from the public registry."), key)
         await asyncio.to_thread(_lay_out, into, package)
