@@ -26,7 +26,7 @@ from orchestrator.validators.plan import (
 )
 from orchestrator.validators.syntax import check_syntax
 from orchestrator.validators.tests import is_test, run_command, run_pytest, test_files
-from orchestrator.workspace import drop_links_out, walk_files
+from orchestrator.workspace import drop_links_out, walk_files, written
 
 _NO_ISOLATION = "Generated code does not run without isolation, and this machine offers none."
 
@@ -48,13 +48,14 @@ async def validate(
     A validator that was detected and finds nothing to look at is absent.
     """
     if not sandbox.isolated:
-        await asyncio.to_thread(drop_links_out, root)
+        await written(lambda _: drop_links_out(root))
     files = None if paths is None else tuple(sorted(path for path in paths if (root / path).is_file()))
     asked = plan.validators
     results = [_unknown(name) for name in asked or () if name not in VALIDATORS]
 
     # 1. Parse.
-    present = tuple(walk_files(root, FOREIGN_FOLDERS)) if files is None else files
+    whole = await asyncio.to_thread(lambda: tuple(walk_files(root, FOREIGN_FOLDERS))) if files is None else ()
+    present = whole if files is None else files
     wanted = [name for name in SYNTAX if (name in asked if asked is not None else name not in ON_REQUEST)]
     syntax = [name for name in wanted if _concerned(name, present)]
     checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
@@ -62,12 +63,12 @@ async def validate(
     broken = _not_passed(checked, PYTHON_SYNTAX)
 
     # 2. Lint.
-    python = _python_files(root, files)
+    python = tuple(path for path in present if path.endswith((".py", ".pyi")))
     if RUFF in asked if asked is not None else python:
         results.append(await run_ruff(root, sandbox, python if files is not None else ()))
 
     # 3. Tests.
-    tests = test_files(root) if files is None else tuple(path for path in files if is_test(path))
+    tests = tuple(path for path in present if is_test(path))
     if PYTEST in asked and (files is None or tests) if asked is not None else tests:
         reason = broken or _obstacle(sandbox, environment)
         only = tests if files is not None else ()
@@ -113,12 +114,6 @@ def needs_packages(root: Path, plan: ValidationPlan, paths: Collection[str] | No
 def _concerned(validator: str, files: Collection[str]) -> bool:
     """Say whether a parser has anything to look at: starting the sandbox for nothing costs every task its time."""
     return any(path.endswith(ENDINGS[validator]) for path in files)
-
-
-def _python_files(root: Path, files: tuple[str, ...] | None) -> tuple[str, ...]:
-    if files is not None:
-        return tuple(path for path in files if path.endswith((".py", ".pyi")))
-    return ("*",) if any(path.endswith(".py") for path in walk_files(root, FOREIGN_FOLDERS)) else ()
 
 
 def _not_passed(checked: dict[str, tuple[ValidationResult, int]], name: str) -> str:
