@@ -27,7 +27,7 @@ async def decide(run: Run) -> ArchitectureDecision:
     """
     answer, _ = await run.ask(
         Purpose.ARCHITECTURE,
-        {"repository": run.whole_repository(), "feedback": ""},
+        {"repository": await run.whole_repository(), "feedback": ""},
         ArchitectureReply,
         Asking(prefer=architects(run.job.description)),
     )

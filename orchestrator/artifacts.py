@@ -7,10 +7,13 @@ disk here.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import heapq
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from wcmatch import glob
@@ -26,6 +29,8 @@ MAX_COMPONENT_BYTES = 200
 MAX_COUNTED = 20
 MAX_COMPARED_LINES = 20_000
 MAX_COMPARED_LETTERS = 200
+MAX_COMPARED = 50
+LIKE_ENOUGH = 0.5
 
 # Never written in a repository unless the operator allows (SECURITY 17).
 PROTECTED_PATHS = (
@@ -119,8 +124,41 @@ def clashes(path: str, taken: Collection[str]) -> bool:
 
 
 def matches(path: str, patterns: tuple[str, ...]) -> bool:
-    """Say whether a path matches one of the globs; `**` spans folders, case does not count."""
-    return bool(patterns) and glob.globmatch(path, list(patterns), flags=_GLOB)
+    """Say whether a path matches one of the globs; `**` spans folders, case does not count.
+
+    A glob is tried folder by folder: as one expression, a few `**` in it take hours with a path that nearly matches.
+    """
+    components = path.split("/")
+    return any(_matches(components, _glob(pattern)) for pattern in patterns)
+
+
+def _matches(components: list[str], pattern: tuple[_Component | None, ...]) -> bool:
+    """Follow all ways through a path at once; `reached` are the places up to which the pattern so far may match."""
+    end = len(components)
+    reached = {0}
+    for place, wanted in enumerate(pattern, 1):
+        if not reached:
+            return False
+        if wanted is not None:
+            reached = {at + 1 for at in reached if at < end and wanted.match(components[at])}
+        elif place == len(pattern):
+            return min(reached) < end  # what is below a folder, not the folder
+        else:
+            reached = set(range(min(reached), end + 1))
+    return end in reached
+
+
+class _Component(Protocol):
+    def match(self, filename: str) -> bool:
+        """Say whether the name of one file or folder matches."""
+        ...
+
+
+@lru_cache(maxsize=2048)
+def _glob(pattern: str) -> tuple[_Component | None, ...]:
+    """Return what a glob wants of each component, None for any number of them."""
+    parts = pattern.split("/")
+    return tuple(None if part == "**" else glob.compile(part, flags=_GLOB) for part in parts)
 
 
 def check_path(path: str) -> str:
@@ -269,13 +307,40 @@ def _nearest(text: str, search: str) -> str:
     lines, wanted = text.splitlines(), search.splitlines()
     if not lines or not wanted or len(lines) > MAX_COMPARED_LINES:
         return ""
-    # Comparing takes the product of both lengths; a line that is longer is known by its begin.
+    # Comparing takes the product of both lengths and more, and everybody else waits for it: a line that is longer is
+    # known by its begin, and only those are compared letter by letter that have most letters in common.
     begins = [line[:MAX_COMPARED_LETTERS] for line in lines]
-    near = difflib.get_close_matches(wanted[0][:MAX_COMPARED_LETTERS], begins, n=1, cutoff=0.5)
-    if not near:
-        return ""
-    start = begins.index(near[0])
-    return "\n".join(lines[start : start + len(wanted)])
+    matcher = difflib.SequenceMatcher(b=wanted[0][:MAX_COMPARED_LETTERS])
+
+    def likeness(number: int, *, whole: bool) -> tuple[float, int]:
+        matcher.set_seq1(begins[number])
+        return (matcher.ratio() if whole else matcher.quick_ratio()), -number
+
+    alike = heapq.nlargest(MAX_COMPARED, range(len(begins)), key=lambda number: likeness(number, whole=False))
+    ratio, place = max(likeness(number, whole=True) for number in alike)
+    return "\n".join(lines[-place : -place + len(wanted)]) if ratio >= LIKE_ENOUGH else ""
+
+
+def blob_sha(content: bytes) -> str:
+    """Return how git names a content: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+def executables(changes: Changes, before: Mapping[str, str]) -> frozenset[str]:
+    """Return the paths of written files that can be executed, by the executable files `before` and their `blob_sha`.
+
+    A file keeps its executable bit, also under a new name. Changes do not say what was renamed: a new file stands for
+    one that is gone when it has the same content, or the same name in another folder.
+    """
+    written = {path: content for path, content in changes.items() if content is not None}
+    gone = {path: sha for path, sha in before.items() if path in changes and path not in written}
+    names = {path.rpartition("/")[2] for path in gone}
+    moved = {
+        path
+        for path, content in written.items()
+        if gone and (path.rpartition("/")[2] in names or blob_sha(content) in gone.values())
+    }
+    return frozenset(moved | (written.keys() & before.keys()))
 
 
 def _check_sizes(changes: Changes) -> None:

@@ -47,7 +47,7 @@ class Checker:
     @asynccontextmanager
     async def open(cls, sandbox: Sandbox, spec: ValidationSpec) -> AsyncIterator[Checker]:
         """Yield a checker whose installed dependencies are removed at the end."""
-        home = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="orchestrator-deps-"))
+        home = Path(tempfile.mkdtemp(prefix="orchestrator-deps-"))  # no thread: whoever is cancelled must know its name
         try:
             yield cls(sandbox, spec, home)
         finally:
@@ -58,10 +58,10 @@ class Checker:
         if nothing_to_check(self._plan, paths):
             return ()
         async with workspace.copy() as root:
-            needed = needs_environment(root, self._plan, paths)
-            environment = await self._installed(requirement_key(root), install, root) if needed else None
-            needed = needs_packages(root, self._plan, paths)
-            packages = await self._installed(npm_key(root), npm_install, root) if needed else None
+            key = await asyncio.to_thread(_key, needs_environment, requirement_key, root, self._plan, paths)
+            environment = await self._installed(key, install, root) if key else None
+            key = await asyncio.to_thread(_key, needs_packages, npm_key, root, self._plan, paths)
+            packages = await self._installed(key, npm_install, root) if key else None
             results = await validate(
                 root, self.sandbox, self._plan, environment=environment, packages=packages, paths=paths
             )
@@ -70,10 +70,27 @@ class Checker:
         return (*results, *await check_new_dependencies(new, self.sandbox.hosts))
 
     async def _installed(self, key: str, step: _Install, root: Path) -> Environment:
+        """Install once for each key; where that could not run, an index being out of reach say, it is tried again."""
         async with self._installing:
-            if key not in self._environments:
-                self._environments[key] = await step(root, self.sandbox, self._home / key)
-            return self._environments[key]
+            if key in self._environments:
+                return self._environments[key]
+            into = self._home / key
+            await asyncio.to_thread(remove_tree, into)  # what an earlier try left there
+            environment = await step(root, self.sandbox, into)
+            if all(one.status is not ValidationStatus.NOT_RUN for one in environment.results):
+                self._environments[key] = environment
+            return environment
+
+
+def _key(
+    needs: Callable[[Path, ValidationPlan, Collection[str] | None], bool],
+    key_of: Callable[[Path], str],
+    root: Path,
+    plan: ValidationPlan,
+    paths: Collection[str] | None,
+) -> str:
+    """Return the key of what a check of the files needs installed, empty for nothing."""
+    return key_of(root) if needs(root, plan, paths) else ""
 
 
 async def checked(

@@ -34,6 +34,8 @@ MAX_ANSWER_BYTES = 64 * 2**20
 _SECONDS = 30.0
 _AT_ONCE = 4
 _LETTERS = 60
+# As the install reads them: a longer one is not installed.
+_REQUIREMENT_LETTERS = 2000
 _KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
 _NPM_NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*")
 _LOCAL = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d+)?\Z")
@@ -291,7 +293,7 @@ def _npm(text: str) -> Iterator[str]:
 def _pyproject(text: str) -> Iterator[str]:
     try:
         document: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         return  # toml_syntax says so, at its line
     project = _table(document.get("project"))
     lists = [project.get("dependencies"), _table(document.get("build-system")).get("requires")]
@@ -311,9 +313,11 @@ def _requirements(text: str) -> Iterator[str]:
 
 
 def _required(line: str) -> str:
+    if len(line) > _REQUIREMENT_LETTERS:
+        return ""
     try:
         return canonicalize_name(Requirement(line.strip()).name)
-    except InvalidRequirement:
+    except (InvalidRequirement, RecursionError):
         return ""  # an option, a path or an address, which the install refuses by itself
 
 

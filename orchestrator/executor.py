@@ -185,7 +185,7 @@ async def _write(run: Run, assignment: Assignment, progress: _Progress, label: s
         output_tokens=RULES[assignment.task.type].output_tokens,
     )
     try:
-        values = _prompt_values(run, assignment, progress, revising=revising)
+        values = await _prompt_values(run, assignment, progress, revising=revising)
         answer, choice = await run.ask(purpose, values, ChangesReply, asking)
     except UnusableAnswers as error:
         progress.judge_first(*error.models)
@@ -304,15 +304,18 @@ def _outcome(assignment: Assignment, progress: _Progress, status: TaskStatus, at
     return TaskOutcome(result, dict(progress.changes if completed else progress.best), progress.tried)
 
 
-def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:
+async def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, revising: bool) -> dict[str, str]:
     task = assignment.task
     request = f"{task.title}\n{task.description}\n" + "\n".join(task.files)
-    tree, files = run.repository(request, without=progress.changes if revising else ())
+    without = progress.changes if revising else ()
+    tree, files = await run.repository(request, changed=_known_files(run, assignment), without=without)
     values = {
         "architecture": run.architecture_section(assignment.decision),
         "task_id": task.id,
         "task": run.task_section(task),
-        "task_files": "\n".join(f"- {path}" for path in task.files) or "(as the task needs)",
+        "task_files": fence("\n".join(f"- {path}" for path in task.files), run.nonce, "paths")
+        if task.files
+        else "(as the task needs)",
         "plan": fence(_planned_files(assignment), run.nonce, "plan"),
         "repository": tree,
         "repository_files": files,
@@ -324,6 +327,18 @@ def _prompt_values(run: Run, assignment: Assignment, progress: _Progress, *, rev
         values["current"] = run.files_section(progress.changes or standing)
         values["findings"] = fence(progress.feedback, run.nonce, "findings")
     return values
+
+
+def _known_files(run: Run, assignment: Assignment) -> list[str]:
+    """Return the files that a task sees as tasks left them: its own, and those of the tasks that it builds on.
+
+    Not those of others, which may be done or not when it is asked: a replay must see the same prompt, or it is paid
+    twice. A repair comes after all of them.
+    """
+    if assignment.whole:
+        return list(run.workspace.accepted)
+    before = ancestors(assignment.task, assignment.plan)
+    return [path for task in (assignment.task, *before) for path in task.files]
 
 
 def _dependencies(run: Run, assignment: Assignment) -> str:
@@ -341,7 +356,7 @@ def _dependencies(run: Run, assignment: Assignment) -> str:
         if content is None:
             continue
         if len(content) > room:
-            left_out.append(f"File {path} is not shown: it has {len(content)} bytes")
+            left_out.append(fence(f"File {path} is not shown: it has {len(content)} bytes", run.nonce, "path"))
             continue
         shown[path] = content
         room -= len(content)

@@ -30,7 +30,7 @@ async def plan(run: Run, decision: ArchitectureDecision) -> tuple[Task, ...]:
             Purpose.DECOMPOSE,
             {
                 "architecture": run.architecture_section(decision),
-                "repository": run.whole_repository(),
+                "repository": await run.whole_repository(),
                 "feedback": feedback,
             },
             PlanReply,

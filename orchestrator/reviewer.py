@@ -42,7 +42,7 @@ async def review(
     values = {
         "architecture": run.architecture_section(decision),
         "plan": plan,
-        "repository": run.repository("")[0],
+        "repository": (await run.repository(""))[0],
         "task_id": task.id,
         "task": run.task_section(task),
         "dependencies": dependencies,

@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from orchestrator.artifacts import Protection, WriteRules
-from orchestrator.context import ContextRules, file_section, repository_sections
+from orchestrator.context import ContextRules, Repository, file_section
 from orchestrator.events import Event, EventType, ProjectEventBus
 from orchestrator.gateway import Answer, Gateway, Question
 from orchestrator.limits import OUTPUT_TOKENS
@@ -71,6 +71,12 @@ class Run:
     violations: dict[str, None] = field(default_factory=dict)
     round: int = 0
     clock: Callable[[], float] = time.time
+    _repository: Repository = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Lay out what prompts show of the base."""
+        rules = ContextRules(self.job.context.include, self.job.context.exclude)
+        object.__setattr__(self, "_repository", Repository(self.workspace.only(()), rules))
 
     def tell(self, event: EventType, **data: object) -> None:
         """Publish an event of this run."""
@@ -125,20 +131,23 @@ class Run:
             return quoted
         return f"{quoted}\n\n{OPEN_POINTS}\n{fence(self.job.feedback.remarks or '(none)', self.nonce, 'remarks')}"
 
-    def repository(self, request: str, *, without: Collection[str] = ()) -> tuple[str, str]:
+    async def repository(
+        self, request: str, *, changed: Collection[str] = (), without: Collection[str] = ()
+    ) -> tuple[str, str]:
         """Return the sections about the existing repository: its tree, and the files closest to the request.
 
-        The second leaves out the files of `without`, which the prompt shows in a newer version.
+        Files are shown as the base has them, but those of `changed` as the tasks have left them. The second section
+        leaves out the files of `without`, which the prompt shows in a newer version.
         """
-        rules = ContextRules(self.job.context.include, self.job.context.exclude)
-        return repository_sections(self.workspace, request, rules, self.nonce, CONTEXT_TOKENS, without=without)
+        seen = self.workspace.only(changed)
+        return await self._repository.sections(seen, request, self.nonce, CONTEXT_TOKENS, without=without)
 
-    def whole_repository(self) -> str:
+    async def whole_repository(self) -> str:
         """Return both sections for the whole job, as its architect and its planner see it, and the change to revise."""
         feedback = self.job.feedback
         request = f"{self.job.title}\n{self.job.description}" + (f"\n{feedback.remarks}" if feedback else "")
         diff = f"The change under review\n{fence(feedback.diff, self.nonce, 'diff')}" if feedback else ""
-        return "\n\n".join(filter(None, (*self.repository(request), diff)))
+        return "\n\n".join(filter(None, (*await self.repository(request), diff)))
 
     def architecture_section(self, decision: ArchitectureDecision) -> str:
         """Return the decision as prompts quote it, fenced: a model wrote it, and it constrains whatever is written."""
@@ -155,14 +164,14 @@ class Run:
         return fence(f"Title: {task.title}\nType: {task.type}\n\n{task.description}", self.nonce, "task")
 
     def files_section(self, files: Mapping[str, bytes | None]) -> str:
-        """Return files with their contents, fenced; a file that is no text is named only."""
+        """Return files with their contents, paths and contents fenced; a file that is no text is named only."""
         parts = []
         for path, content in sorted(files.items()):
             if content is None:
-                parts.append(f"File {path} is deleted")
+                parts.append(fence(f"File {path} is deleted", self.nonce, "path"))
                 continue
             try:
                 parts.append(file_section(path, content.decode("utf-8"), self.nonce))
             except UnicodeDecodeError:
-                parts.append(f"File {path} is not text ({len(content)} bytes)")
+                parts.append(fence(f"File {path} is not text ({len(content)} bytes)", self.nonce, "path"))
         return "\n\n".join(parts) or "(none)"

@@ -15,10 +15,12 @@ from functools import cache
 from pathlib import Path
 
 from orchestrator.errors import SandboxError
+from orchestrator.sandbox.process import ask
 
 _CONNECT = re.compile(rb"CONNECT ([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):443 HTTP/1\.[01]\r\n", re.IGNORECASE)
 _HEAD_BYTES = 8192
 _CONNECT_SECONDS = 15
+_ASK_SECONDS = 30
 _CONNECTIONS = 64
 # Networks that are somebody's inside: RFC 1122, 1918, 6598, 4193. Documentation and benchmark ranges are nobody's.
 _PRIVATE_NETWORKS = ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
@@ -60,13 +62,8 @@ async def _hosts_of(pip: Path) -> tuple[str, ...]:
         "from pip._internal.models.index import PyPI\n"
         "print(PyPI.netloc, PyPI.file_storage_domain)"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-c", program, str(pip),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={},
-    )  # fmt: skip
-    async with asyncio.timeout(30):
-        out, err = await process.communicate()
-    if process.returncode != 0:
+    status, out, err = await ask([sys.executable, "-I", "-c", program, str(pip)], seconds=_ASK_SECONDS, environment={})
+    if status != 0:
         raise SandboxError(f"pip does not say where its package index is: {err.decode(errors='replace')[-300:]}")
     return tuple(out.decode().split())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import SandboxError
+from orchestrator.sandbox.process import ask
 
 # What every rung that isolates shows read-only, with all that lies beside a program there.
 _SYSTEM = Path("/usr")
@@ -68,14 +69,13 @@ async def npm_hosts() -> tuple[str, ...]:
 async def _hosts_of(tools: NodeTools) -> tuple[str, ...]:
     npm = tools.npm_script(str(tools.npm))
     with tempfile.TemporaryDirectory(prefix="npm-") as empty:
-        process = await asyncio.create_subprocess_exec(
-            str(tools.node), npm, "config", "get", "registry", *UNCONFIGURED, "--cache", empty,
-            cwd=empty, env={"HOME": empty},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        async with asyncio.timeout(_ASK_SECONDS):
-            out, err = await process.communicate()
+        status, out, err = await ask(
+            [str(tools.node), npm, "config", "get", "registry", *UNCONFIGURED, "--cache", empty],
+            seconds=_ASK_SECONDS,
+            environment={"HOME": empty},
+            cwd=Path(empty),
+        )
     address = urlsplit(out.decode(errors="replace").strip())
-    if process.returncode != 0 or address.scheme != "https" or not address.hostname:
+    if status != 0 or address.scheme != "https" or not address.hostname:
         raise SandboxError(f"npm does not say where its registry is: {(out + err).decode(errors='replace')[-300:]}")
     return (address.hostname,)

@@ -26,6 +26,8 @@ from orchestrator.validators.tests import test_files
 _LIMITS = Limits(seconds=300, file_bytes=1024 * MIB)
 _EXTRAS = ("test", "tests", "testing", "dev")
 _MAX_FILE_BYTES = 256 * 1024
+# Of one requirement without its hashes. Source: the longest that real projects declare have a tenth of it.
+_MAX_LETTERS = 2000
 _PRIVATE = "Private or direct sources are not installed: name a package of the index, with a version if need be."
 _UNREACHED = re.compile(
     r"Retrying \(Retry|Could not fetch URL|ProxyError|SSLError|ConnectTimeout|ReadTimeout|NewConnectionError|"
@@ -140,53 +142,63 @@ def _origin(root: Path) -> str:
 
 def _entries(root: Path) -> Iterator[str | Finding]:
     for path in sorted(root.glob("requirements*.txt")):
-        yield from _file_entries(root, path.name, seen=set())
+        yield from _file_entries(root, path.name)
     yield from _pyproject_entries(_text(root, "pyproject.toml"))
 
 
 def _text(root: Path, name: str) -> str:
     """Read a file of the project with no link on the way and not absurdly long; an empty text otherwise."""
     path = root / name
-    if path.resolve() != root.resolve() / name or not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
-        return ""
+    try:
+        if path.resolve() != root.resolve() / name or not path.is_file() or path.stat().st_size > _MAX_FILE_BYTES:
+            return ""
+    except (OSError, ValueError):
+        return ""  # a name that no file can have
     return path.read_text(encoding="utf-8", errors="replace")
 
 
-def _file_entries(root: Path, name: str, seen: set[str]) -> Iterator[str | Finding]:
-    """Read one requirements file and those that it includes from beside it."""
-    if name in seen:
-        return
-    seen.add(name)
-    for number, line in enumerate(_text(root, name).replace("\\\n", " ").splitlines(), 1):
-        text = re.sub(r"(^|\s)#.*$", "", line).strip()
-        included = re.fullmatch(r"(?:-r|--requirement)[\s=]*(\S+)", text)
-        if included:
-            other = str(PurePosixPath(name).parent / included[1])
-            inside = not PurePosixPath(other).is_absolute() and ".." not in PurePosixPath(other).parts
-            if inside:
-                yield from _file_entries(root, other, seen)
-            else:
-                yield Finding(name, number, f"{text}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
-        elif text:
-            yield requirement_or_finding(text, name, number)
+def _file_entries(root: Path, name: str) -> Iterator[str | Finding]:
+    """Read one requirements file and those that it includes from beside it, each once."""
+    waiting, seen = [name], {name}
+    while waiting:
+        one = waiting.pop(0)
+        for number, line in enumerate(_text(root, one).replace("\\\n", " ").splitlines(), 1):
+            text = re.sub(r"(^|\s)#.*$", "", line).strip()
+            included = re.fullmatch(r"(?:-r|--requirement)[\s=]*([^\s=]\S*)", text)
+            if included:
+                other = str(PurePosixPath(one).parent / included[1])
+                if PurePosixPath(other).is_absolute() or ".." in PurePosixPath(other).parts:
+                    yield Finding(one, number, f"{tail(text, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
+                else:
+                    waiting += {other} - seen
+                    seen.add(other)
+            elif text:
+                yield requirement_or_finding(text, one, number)
 
 
 def requirement_or_finding(line: str, path: str, number: int) -> str | Finding:
     """Accept a plain requirement line, hashes cut off; refuse options, URLs, and paths."""
     text = re.split(r"\s--hash[=\s]", line, maxsplit=1)[0].strip()
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
-    if requirement.url:
+    requirement = required(text)
+    if requirement is None or requirement.url:
         return Finding(path, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
     return str(requirement)
+
+
+def required(text: str) -> Requirement | None:
+    """Return a requirement, or None for a text that is none, or one that nobody wrote to be read."""
+    if len(text) > _MAX_LETTERS:
+        return None
+    try:
+        return Requirement(text)
+    except (InvalidRequirement, RecursionError):
+        return None
 
 
 def _pyproject_entries(text: str) -> Iterator[str | Finding]:
     try:
         document: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return  # the toml_syntax validator says so, at its line
     project = table_in(document.get("project"))
     own = canonicalize_name(str(project.get("name", "")))
@@ -194,7 +206,7 @@ def _pyproject_entries(text: str) -> Iterator[str | Finding]:
     lines = list(_strings(project.get("dependencies")))
     for name in _EXTRAS:
         lines += _strings(optional.get(name))
-        lines += _group(groups, name, frozenset())
+        lines += _group(groups, name)
     for line in lines:
         entry = requirement_or_finding(line, "pyproject.toml", line_of(text, line))
         if isinstance(entry, str) and canonicalize_name(Requirement(entry).name) == own:
@@ -202,16 +214,17 @@ def _pyproject_entries(text: str) -> Iterator[str | Finding]:
         yield entry
 
 
-def _group(groups: dict[str, Any], name: str, above: frozenset[str]) -> Iterator[str]:
-    """Read a dependency group with the groups that it includes (PEP 735)."""
-    if name in above:
-        return
-    entries = groups.get(name)
-    for entry in entries if isinstance(entries, list) else []:
-        if isinstance(entry, str):
-            yield entry
-        elif isinstance(entry, dict) and isinstance(entry.get("include-group"), str):
-            yield from _group(groups, entry["include-group"], above | {name})
+def _group(groups: dict[str, Any], name: str) -> Iterator[str]:
+    """Read a dependency group with the groups that it includes (PEP 735), each once."""
+    waiting, seen = [name], {name}
+    while waiting:
+        entries = groups.get(waiting.pop())
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, str):
+                yield entry
+            elif isinstance(entry, dict) and isinstance(other := entry.get("include-group"), str):
+                waiting += {other} - seen
+                seen.add(other)
 
 
 def _strings(value: object) -> Iterable[str]:

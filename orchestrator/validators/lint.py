@@ -1,4 +1,4 @@
-"""Ruff, with the project's own configuration."""
+"""Ruff, with the project's own configuration where the sandbox isolates."""
 
 from __future__ import annotations
 
@@ -20,26 +20,35 @@ _LIMITS = Limits(seconds=120, output_bytes=16 * MIB)
 
 
 async def run_ruff(root: Path, sandbox: Sandbox, paths: Sequence[str]) -> ValidationResult:
-    """Lint the given files, or with no paths the whole project; nothing is fixed and nothing is cached."""
+    """Lint the given files, or with no paths the whole project; nothing is fixed and nothing is cached.
+
+    Where nothing isolates, ruff reads no configuration: `extend` may name any file of this machine, and what ruff
+    says of a configuration that it cannot read quotes it. What it says besides its findings is then not quoted either.
+    """
     binary = Path(find_ruff_bin())
     places = sandbox.places(root, [binary])
     argv = [places.read_only[0], "check", "--output-format=json", "--no-cache", "--no-fix", "--quiet"]
     argv += ["--force-exclude"]  # a file that the project excludes stays excluded when it is named
+    if not sandbox.isolated:
+        argv += ["--isolated"]
     targets = [f"./{path}" for path in paths] or ["."]
     finished = await sandbox.run(
         [*argv, "--", *targets], workspace=root, read_only=[binary], limits=_LIMITS, static=True
     )
-    return await asyncio.to_thread(read_ruff, finished, places.workspace, root)
+    return await asyncio.to_thread(read_ruff, finished, places.workspace, root, quoted=sandbox.isolated)
 
 
-def read_ruff(finished: Finished, workspace: str, root: Path | None = None) -> ValidationResult:
+def read_ruff(finished: Finished, workspace: str, root: Path | None = None, *, quoted: bool = True) -> ValidationResult:
     """Read ruff's JSON; every rule that the project or ruff itself switches on is an error.
 
-    Where `root` holds the files that were linted, a safe fix of one place becomes a suggestion.
+    Where `root` holds the files that were linted, a safe fix of one place becomes a suggestion. `quoted` False keeps
+    back what ruff says of its own failure.
     """
     entries = _entries(finished.output)
     if finished.timed_out or finished.status not in (0, 1) or entries is None:
-        reason = f"ruff did not end within {_LIMITS.seconds:.0f} seconds." if finished.timed_out else finished.output
+        reason = finished.output if quoted else f"it ended with status {finished.status}."
+        if finished.timed_out:
+            reason = f"ruff did not end within {_LIMITS.seconds:.0f} seconds."
         finding = Finding("pyproject.toml", 1, f"ruff cannot check this project: {tail(reason)}")
         return ValidationResult(RUFF, ValidationStatus.FAILED, (finding,), "ruff itself failed")
     if not entries:
@@ -84,6 +93,6 @@ def _entries(output: str) -> list[dict[str, Any]] | None:
     start = 0 if output.startswith("[") else output.find("\n[") + 1
     try:
         entries, _ = json.JSONDecoder().raw_decode(output, start)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entries if isinstance(entries, list) else None

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import os
 import re
-import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +39,7 @@ from orchestrator.validators.plan import (
     tail,
     without,
 )
+from orchestrator.workspace import copy_folder, written
 
 _INSTALL_LIMITS = Limits(seconds=600, memory_bytes=4096 * MIB, processes=1024, file_bytes=1024 * MIB)
 # A bundler and its workers are many threads, and each counts as a process.
@@ -51,9 +52,10 @@ _UNREACHED = re.compile(
     r"\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ERR_SOCKET_TIMEOUT|EIDLETIMEOUT|E5\d\d)\b"
     r"|tunneling socket could not be established|self.signed certificate|unable to get local issuer certificate"
 )
+# Packages of anybody name themselves and their engines: every part has a bound, so that no output takes long to search.
 _ENGINE = re.compile(
-    r"EBADENGINE\s+package: '(?P<name>.+)@[^@']*',\n.*EBADENGINE\s+required: \{(?P<wanted>[^}]*)\},\n"
-    r".*EBADENGINE\s+current: \{(?P<present>[^}]*)\}"
+    r"EBADENGINE[ \t]{1,9}package: '(?P<name>[^'\n]{1,300})@[^@'\n]{0,300}',\n.{0,99}EBADENGINE[ \t]{1,9}required: "
+    r"\{(?P<wanted>[^}]{0,500})\},\n.{0,99}EBADENGINE[ \t]{1,9}current: \{(?P<present>[^}]{0,500})\}"
 )
 _MISSING = re.compile(r"'(?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@[^']*' (?:is not in this registry|could not be found)")
 _NO_VERSION = re.compile(r"No matching version found for (?P<name>(?:@[\w.~-]+/)?[\w.~-]+)@")
@@ -89,7 +91,8 @@ async def npm_install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
     if tools is None:
         return without(not_run(NPM_INSTALL, _NO_NODE), key)
     try:
-        findings = package.findings or package.foreign((await npm_hosts())[0])
+        (host,) = await npm_hosts()
+        findings = package.findings or await asyncio.to_thread(package.foreign, host)
         if findings:
             return without(_failed(NPM_INSTALL, findings, "Not everything comes from the public registry."), key)
         await asyncio.to_thread(_lay_out, into, package)
@@ -132,10 +135,16 @@ async def run_scripts(
     return tuple(results)
 
 
-def give_modules(environment: Environment | None, root: Path) -> None:
+async def give_modules(environment: Environment | None, root: Path) -> None:
     """Copy the installed packages into a throw-away copy of the project, which may then do with them what it likes."""
-    if environment and environment.path and not os.path.lexists(root / _MODULES):
-        shutil.copytree(environment.path / _MODULES, root / _MODULES, symlinks=True)
+    installed = environment.path if environment else None
+    if installed:
+        await written(lambda stop: _give(installed / _MODULES, root / _MODULES, stop))
+
+
+def _give(modules: Path, place: Path, stop: threading.Event) -> None:
+    if not os.path.lexists(place):
+        copy_folder(modules, place, stop=stop)
 
 
 def read_install(finished: Finished, package: Package, text: str) -> ValidationResult:

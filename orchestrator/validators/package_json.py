@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from orchestrator.codes import Code
 from orchestrator.state import Finding
-from orchestrator.validators.plan import line_of, table_in, tail
+from orchestrator.validators.plan import FINDINGS, line_of, table_in, tail
 
 PACKAGE_JSON = "package.json"
 LOCK = "package-lock.json"
@@ -51,8 +52,9 @@ class Package:
     problem: str = ""
 
     def foreign(self, host: str) -> tuple[Finding, ...]:
-        """Name what lock and .npmrc take from elsewhere than the registry at `host`."""
-        return (*_locked(self.lock, host), *_registries(self.npmrc, host))
+        """Name what lock and .npmrc take from elsewhere than the registry at `host`, as far as anybody reads."""
+        found = (*islice(_locked(self.lock, host), FINDINGS), *islice(_registries(self.npmrc, host), FINDINGS))
+        return found[:FINDINGS]
 
 
 def read_package(root: Path) -> Package | None:
@@ -61,9 +63,14 @@ def read_package(root: Path) -> Package | None:
     if not text:
         return None
     try:
-        document = json.loads(text)
+        return _read(root, text)
     except (ValueError, RecursionError) as error:
         return Package(problem=f"package.json is not JSON: {tail(str(error), 200)}")
+
+
+def _read(root: Path, text: str) -> Package:
+    """Read a package.json that is there; raises `ValueError` or `RecursionError` for one that cannot be read."""
+    document = json.loads(text)
     if not isinstance(document, dict):
         return Package(problem="package.json holds no object.")
     kept = {name: document[name] for name in _KEPT if name in document}
@@ -76,7 +83,7 @@ def read_package(root: Path) -> Package | None:
             name: _key_line(text, name) for name, body in table_in(document.get("scripts")).items() if _says(body)
         },
         direct=frozenset(name for kind in _KINDS for name in table_in(document.get(kind))),
-        findings=tuple(_sources(document, text)),
+        findings=tuple(islice(_sources(document, text), FINDINGS)),
         problem=problem,
     )
 
@@ -133,17 +140,25 @@ def _locked(lock: str, host: str) -> Iterator[Finding]:
         return  # json_syntax says so, and npm makes the lock anew
     for name, entry in packages.items():
         resolved = table_in(entry).get("resolved")
-        address = urlsplit(resolved) if isinstance(resolved, str) else None
-        if address is not None and (address.scheme != "https" or address.hostname != host):
+        if isinstance(resolved, str) and _host(resolved) != ("https", host):
             yield Finding(
                 LOCK, _key_line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE
             )
 
 
+def _host(address: str) -> tuple[str, str | None]:
+    """Return scheme and host of an address, no host for what is none."""
+    try:
+        parts = urlsplit(address)
+        return parts.scheme, parts.hostname
+    except ValueError:
+        return "", None
+
+
 def _registries(npmrc: str, host: str) -> Iterator[Finding]:
     for number, line in enumerate(npmrc.splitlines(), 1):
         named = _REGISTRY_KEY.match(line)
-        if named and urlsplit(named[1]).hostname != host:
+        if named and _host(named[1])[1] != host:
             yield Finding(NPMRC, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
 
 

@@ -45,6 +45,7 @@ FOREIGN_FOLDERS = frozenset(
 )
 MESSAGE_CHARACTERS = 1500
 FINDINGS = 50
+_LAST_LINE = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,14 @@ def line_of(text: str, part: str) -> int:
     """Return the line where a part of a text begins, the first where it does not stand in it."""
     before, found, _ = text.partition(part)
     return before.count("\n") + 1 if found else 1
+
+
+def line_number(said: str) -> int:
+    """Return the line that a program printed, as one that a file can have: whoever wrote the tests may have printed it.
+
+    Raises `ValueError` for what is no number.
+    """
+    return min(max(1, int(said)), _LAST_LINE)
 
 
 def table_in(value: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import json
 from collections.abc import Collection, Sequence
@@ -39,7 +40,7 @@ async def check_syntax(
         limits=_LIMITS,
         static=True,
     )
-    return {validator: read_check(validator, finished) for validator in validators}
+    return await asyncio.to_thread(lambda: {validator: read_check(validator, finished) for validator in validators})
 
 
 def read_check(validator: str, finished: Finished) -> tuple[ValidationResult, int]:
@@ -53,6 +54,8 @@ def read_check(validator: str, finished: Finished) -> tuple[ValidationResult, in
     begun = [record for record in records if "begin" in record]
     if counts is None and begun and begun[-1]["validator"] == validator:
         message = "The parser does not survive this file: it is nested too deeply."
+        if finished.timed_out:
+            message = f"The parser does not end with this file within {_LIMITS.seconds:.0f} seconds."
         findings.append(Finding(begun[-1]["begin"], 1, message))
     elif counts is None:
         status = ValidationStatus.FAILED if findings else ValidationStatus.NOT_RUN
@@ -66,7 +69,7 @@ def read_check(validator: str, finished: Finished) -> tuple[ValidationResult, in
 def _record(line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}  # what a crashing interpreter prints between our lines
     return record if isinstance(record, dict) else {}
 

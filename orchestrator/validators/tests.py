@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any
 from orchestrator.codes import Code
 from orchestrator.sandbox import Finished, Limits, Places, Sandbox
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
-from orchestrator.validators.plan import FOREIGN_FOLDERS, PYTEST, tail
+from orchestrator.validators.plan import FINDINGS, FOREIGN_FOLDERS, PYTEST, line_number, tail
+from orchestrator.workspace import walk_files
 
 _INSIDE = Path(__file__).parent / "inside"
 _LIMITS = Limits(seconds=300)
@@ -28,11 +28,7 @@ def is_test(path: str) -> bool:
 
 def test_files(root: Path) -> tuple[str, ...]:
     """Name the test files of a project, as relative POSIX paths in order."""
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(set(folders) - FOREIGN_FOLDERS)
-        found += [Path(folder, name).relative_to(root).as_posix() for name in sorted(names) if is_test(name)]
-    return tuple(found)
+    return tuple(path for path in walk_files(root, FOREIGN_FOLDERS) if is_test(path))
 
 
 async def run_pytest(root: Path, sandbox: Sandbox, packages: Path | None, paths: Sequence[str]) -> ValidationResult:
@@ -58,7 +54,7 @@ def read_pytest(finished: Finished, word: str) -> ValidationResult:
     if finished.passed(_LIMITS) or report is None:
         return _failed(f"pytest {_ending(finished)}.\n{tail(output)}")
     detail = ", ".join(f"{report[name]} {name}" for name in ("passed", "failed", "skipped") if report[name])
-    findings = tuple(Finding(item["path"], max(1, item["line"]), item["message"]) for item in report["findings"])
+    findings = tuple(report["findings"])
     if finished.status == _NO_TESTS:
         return _failed("No tests ran. Write tests in files named test_*.py.", Code.NO_TESTS)
     if findings or finished.status != 0:
@@ -96,14 +92,20 @@ def _variables(places: Places, first: int = 1) -> dict[str, str]:
 
 
 def _report(output: str, word: str) -> dict[str, Any] | None:
+    """Read the object after the last word, which a test that ended the process itself may have written."""
     _, found, rest = output.rpartition(f"\n{word}")
     if not found:
         return None
     try:
-        report: dict[str, Any] = json.loads(rest.splitlines()[0])
-    except (ValueError, IndexError):
+        report = json.loads(rest.splitlines()[0])
+        counts = {name: int(report[name]) for name in ("passed", "failed", "skipped")}
+        findings = [
+            Finding(str(item["path"]), line_number(item["line"]), tail(str(item["message"])))
+            for item in report["findings"][:FINDINGS]
+        ]
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    return report
+    return {**counts, "findings": findings}
 
 
 def _ending(finished: Finished) -> str:

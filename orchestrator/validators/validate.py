@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from orchestrator.validators.plan import (
 )
 from orchestrator.validators.syntax import check_syntax
 from orchestrator.validators.tests import is_test, run_command, run_pytest, test_files
+from orchestrator.workspace import drop_links_out, walk_files, written
 
 _NO_ISOLATION = "Generated code does not run without isolation, and this machine offers none."
 
@@ -47,12 +47,15 @@ async def validate(
     POSIX paths; those that do not exist are left out, and the spec's commands, which are about the whole, do not run.
     A validator that was detected and finds nothing to look at is absent.
     """
+    if not sandbox.isolated:
+        await written(lambda _: drop_links_out(root))
     files = None if paths is None else tuple(sorted(path for path in paths if (root / path).is_file()))
     asked = plan.validators
     results = [_unknown(name) for name in asked or () if name not in VALIDATORS]
 
     # 1. Parse.
-    present = _all_files(root) if files is None else files
+    whole = await asyncio.to_thread(lambda: tuple(walk_files(root, FOREIGN_FOLDERS))) if files is None else ()
+    present = whole if files is None else files
     wanted = [name for name in SYNTAX if (name in asked if asked is not None else name not in ON_REQUEST)]
     syntax = [name for name in wanted if _concerned(name, present)]
     checked = await check_syntax(root, sandbox, syntax, files) if syntax else {}
@@ -60,12 +63,12 @@ async def validate(
     broken = _not_passed(checked, PYTHON_SYNTAX)
 
     # 2. Lint.
-    python = _python_files(root, files)
+    python = tuple(path for path in present if path.endswith((".py", ".pyi")))
     if RUFF in asked if asked is not None else python:
         results.append(await run_ruff(root, sandbox, python if files is not None else ()))
 
     # 3. Tests.
-    tests = test_files(root) if files is None else tuple(path for path in files if is_test(path))
+    tests = tuple(path for path in present if is_test(path))
     if PYTEST in asked and (files is None or tests) if asked is not None else tests:
         reason = broken or _obstacle(sandbox, environment)
         only = tests if files is not None else ()
@@ -74,7 +77,7 @@ async def validate(
 
     # 4. What package.json declares: install, lint, build, test.
     if files is None:
-        await asyncio.to_thread(give_modules, packages, root)
+        await give_modules(packages, root)
         if packages is not None or asked is not None:
             results += await run_scripts(root, sandbox, packages, asked)
 
@@ -111,20 +114,6 @@ def needs_packages(root: Path, plan: ValidationPlan, paths: Collection[str] | No
 def _concerned(validator: str, files: Collection[str]) -> bool:
     """Say whether a parser has anything to look at: starting the sandbox for nothing costs every task its time."""
     return any(path.endswith(ENDINGS[validator]) for path in files)
-
-
-def _all_files(root: Path) -> tuple[str, ...]:
-    found: list[str] = []
-    for _, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if name not in FOREIGN_FOLDERS]
-        found += names
-    return tuple(found)
-
-
-def _python_files(root: Path, files: tuple[str, ...] | None) -> tuple[str, ...]:
-    if files is not None:
-        return tuple(path for path in files if path.endswith((".py", ".pyi")))
-    return ("*",) if next(root.rglob("*.py"), None) else ()
 
 
 def _not_passed(checked: dict[str, tuple[ValidationResult, int]], name: str) -> str:

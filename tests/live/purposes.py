@@ -34,7 +34,7 @@ SHAPE = fence(
 )
 TASK = fence("Title: The function\nType: code_generation\n\nWrite is_leap(year: int) -> bool.", WORD, "task")
 WRONG = "def is_leap(year: int) -> bool:\n    return year % 4 == 0\n"
-CURRENT = f"File leap.py\n{fence(WRONG, WORD, 'file')}"
+CURRENT = f"{fence('File leap.py', WORD, 'path')}\n{fence(WRONG, WORD, 'file')}"
 WRITING = {
     "architecture": SHAPE,
     "plan": fence("function: leap.py", WORD, "plan"),
@@ -43,7 +43,7 @@ WRITING = {
     "dependencies": "",
     "task_id": "function",
     "task": TASK,
-    "task_files": "- leap.py",
+    "task_files": fence("- leap.py", WORD, "paths"),
     "answer_tokens": f"{ANSWER_TOKENS:,}",
 }
 VALUES: dict[Purpose, dict[str, str]] = {

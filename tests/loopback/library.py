@@ -98,7 +98,7 @@ def files_named(prompt: str) -> list[str]:
         item = re.match(r"\s*[-*]\s+`?([^\s`]+)`?", line)
         if item:
             paths.append(item[1])
-        elif line.strip():
+        elif line.strip() and not line.startswith("<paths "):
             break
     return paths
 

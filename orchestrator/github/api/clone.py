@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import ATTEMPTS, LATER, Sleep, Unreachable, backoff
+from orchestrator.workspace import walk_files
 
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/(?!\.{1,2}\Z)[A-Za-z0-9_.-]+\Z")
@@ -230,12 +231,11 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _size_of(folder: Path) -> int:
     total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_size
-            except FileNotFoundError:
-                continue  # git renames its temporary files while we look
+    for path in walk_files(folder):
+        try:
+            total += os.lstat(folder / path).st_size
+        except FileNotFoundError:
+            continue  # git renames its temporary files while we look
     return total
 
 

@@ -6,7 +6,6 @@ Everything is looked up before it is written, and a head that somebody else move
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -16,11 +15,13 @@ from github.ContentFile import ContentFile
 from github.GitCommit import GitCommit
 from github.Repository import Repository
 
+from orchestrator.artifacts import blob_sha, executables
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
 from orchestrator.github.rendering.commits import is_ours
 
 MAX_TEXT_BYTES = 1024 * 1024
+_EXECUTABLE = "100755"
 
 
 async def head_of(client: RepositoryClient, branch: str) -> str | None:
@@ -134,12 +135,12 @@ async def commit_tree(client: RepositoryClient, sha: str) -> str:
 async def _write_tree(client: RepositoryClient, base_sha: str, changes: Mapping[str, bytes | None]) -> str:
     base_tree = await commit_tree(client, base_sha)
     there, complete = await client.read("list the files", lambda repository: _listed(repository, base_tree))
-    elements = []
+    elements, modes = [], _modes(there, changes)
     for path, content in sorted(changes.items()):
         if content is None and path not in there and complete:
             continue
         blob = None if content is None else await _write_blob(client, content)
-        elements.append(InputGitTreeElement(path, _mode(there, path), "blob", sha=blob))
+        elements.append(InputGitTreeElement(path, modes[path], "blob", sha=blob))
     if not elements:
         return base_tree
 
@@ -155,11 +156,11 @@ async def _holds(client: RepositoryClient, base_sha: str, tree: str, changes: Ma
     base_tree = await commit_tree(client, base_sha)
     wanted, complete = await client.read("list the files", lambda repository: _listed(repository, base_tree))
     found, all_found = await client.read("list the files", lambda repository: _listed(repository, tree))
-    modes = dict(wanted)
+    modes = _modes(wanted, changes)
     for path, content in changes.items():
         wanted.pop(path, None)
         if content is not None:
-            wanted[path] = (_mode(modes, path), _blob_sha(content))
+            wanted[path] = (modes[path], blob_sha(content))
     return complete and all_found and wanted == found
 
 
@@ -170,14 +171,10 @@ def _listed(repository: Repository, tree: str) -> tuple[dict[str, tuple[str, str
     return entries, not listed.raw_data.get("truncated", False)
 
 
-def _mode(there: Mapping[str, tuple[str, str]], path: str) -> str:
-    # A file keeps its executable bit; a link or submodule that is written to becomes a file.
-    return "100755" if there.get(path, ("", ""))[0] == "100755" else "100644"
-
-
-def _blob_sha(content: bytes) -> str:
-    # How git names a blob: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+def _modes(there: Mapping[str, tuple[str, str]], changes: Mapping[str, bytes | None]) -> dict[str, str]:
+    """Return the mode of each written file: a link or submodule that is written to becomes a file."""
+    kept = executables(changes, {path: sha for path, (mode, sha) in there.items() if mode == _EXECUTABLE})
+    return {path: _EXECUTABLE if path in kept else "100644" for path in changes}
 
 
 async def _write_blob(client: RepositoryClient, content: bytes) -> str:

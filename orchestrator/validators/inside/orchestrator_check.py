@@ -25,6 +25,8 @@ MESSAGE_CHARACTERS = 500
 ROOT = "file:///"
 WITH_COMMENTS = ("tsconfig*.json", "jsconfig*.json", "devcontainer.json", ".eslintrc.json", ".swcrc")
 
+TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)$")
+
 Problem = tuple[int, str]
 
 
@@ -45,7 +47,7 @@ def json_syntax(path: str, text: bytes) -> Problem | None:
     if ".vscode/" in path or any(fnmatch.fnmatch(name, pattern) for pattern in WITH_COMMENTS):
         return None
     try:
-        json.loads(text)
+        json.loads(text, parse_int=str)  # no number of JSON is too long
     except json.JSONDecodeError as error:
         return error.lineno, f"not JSON: {error.msg} at column {error.colno}"
     except (UnicodeDecodeError, RecursionError) as error:
@@ -58,10 +60,9 @@ def toml_syntax(path: str, text: bytes) -> Problem | None:
     try:
         tomllib.loads(text.decode("utf-8"))
     except tomllib.TOMLDecodeError as error:
-        words = str(error).replace(",", " ").replace(")", " ").split()
-        line = int(words[words.index("line") + 1]) if "line" in words else text.count(b"\n") + 1
-        return line, f"not TOML: {error}"
-    except (UnicodeDecodeError, RecursionError) as error:
+        place = TOML_PLACE.search(str(error))
+        return int(place[1]) if place else text.count(b"\n") + 1, f"not TOML: {error}"
+    except (ValueError, RecursionError) as error:  # a number may have too many digits
         return 1, f"not TOML: {type(error).__name__}: {error}"
     return None
 
@@ -164,8 +165,8 @@ def parsed(path: str, text: bytes) -> Any:
     }
     try:
         return json.loads(text) if path.endswith(".json") else yaml.load(text, Plain)  # noqa: S506 - a safe loader
-    except (ValueError, yaml.YAMLError, RecursionError, TypeError):
-        return None
+    except (ValueError, yaml.YAMLError, RecursionError, TypeError, LookupError, AttributeError, OverflowError):
+        return None  # what a tag such as `!!int` or `!!timestamp` is given may be none
 
 
 def schema_for(path: str, text: bytes, named: object) -> str | None:
@@ -293,16 +294,24 @@ ORDER: dict[str, Any] = {}
 
 
 def files(foreign: list[str]) -> Iterator[str]:
-    """Name all files of the workspace, without links and without what others made."""
-    for folder, folders, names in os.walk("."):
-        folders[:] = sorted(set(folders) - set(foreign))
-        for name in sorted(names):
-            yield os.path.relpath(os.path.join(folder, name), ".")
+    """Name all files of the workspace, without links to folders and without what others made, at any depth."""
+    waiting = [""]
+    while waiting:
+        above = waiting.pop()
+        try:
+            with os.scandir(above or ".") as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            continue  # nobody may read it
+        yield from (above + entry.name for entry in entries if not entry.is_dir())
+        folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        waiting += [f"{above}{name}/" for name in reversed(list(folders)) if name not in foreign]
 
 
 def read(path: str) -> bytes | None:
-    """Read a regular file of bearable size."""
-    if os.path.islink(path) or not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
+    """Read a regular file of bearable size with no link on the way: where nothing isolates, it may lead anywhere."""
+    whole = os.path.join(os.path.realpath("."), os.path.normpath(path))
+    if os.path.realpath(path) != whole or not os.path.isfile(path) or os.path.getsize(path) > MAX_BYTES:
         return None
     with open(path, "rb") as stream:
         return stream.read()

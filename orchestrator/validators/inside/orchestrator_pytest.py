@@ -16,7 +16,7 @@ import pytest
 
 MESSAGE_CHARACTERS = 1500
 FINDINGS = 50
-PLACE = re.compile(r"^(?:E\s+)?(?:File \")?([^\s\"':]+\.py)(?:\", line |:)(\d+)", re.MULTILINE)
+PLACE = re.compile(r"^(?:E[ \t]+)?(?:File \")?([^\s\"':]+\.py)(?:\", line |:)(\d+)", re.MULTILINE)
 
 
 class Findings:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from wcmatch import glob
 
 from orchestrator.artifacts import (
     PROTECTED_IN_NEW_FOLDER,
@@ -17,6 +18,7 @@ from orchestrator.artifacts import (
     WriteRules,
     apply_reply,
     check_path,
+    matches,
 )
 from orchestrator.errors import ChangeError
 from orchestrator.limits import MAX_FILE_BYTES
@@ -387,3 +389,27 @@ def test_changes_never_hold_a_file_and_something_below_it(paths: list[str]) -> N
         return
     for path in changes:
         assert not any(other.startswith(f"{path}/") for other in changes)
+
+
+_PARTS = ["a", "b", "*", "**", "?", "a*", "*.c", ".x", ".*", "[ab]", "[!a]", "***", "**a"]
+
+
+@given(
+    st.lists(st.sampled_from(_PARTS), min_size=1, max_size=4),
+    st.lists(st.sampled_from(["a", "b", "ab", "A", "q.c", ".x"]), min_size=1, max_size=4),
+)
+@example(["a", "**"], ["a"])
+@example(["**"], ["a"])
+def test_a_glob_matches_what_wcmatch_says_that_it_does(parts: list[str], components: list[str]) -> None:
+    pattern, path = "/".join(parts), "/".join(components)
+    flags = glob.GLOBSTAR | glob.DOTGLOB | glob.IGNORECASE
+    assert matches(path, (pattern,)) is glob.globmatch(path, [pattern], flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [("**/a/" * 30 + "b", "a/" * 199 + "a"), ("*a" * 90 + "b", "a" * 200), ("**/*a*/" * 25 + "b", "aa/" * 130 + "a")],
+)
+def test_a_glob_that_nearly_matches_is_decided_at_once(pattern: str, path: str) -> None:
+    assert not matches(path, (pattern,))
+    assert matches(f"{path[:-1]}b", (pattern,))

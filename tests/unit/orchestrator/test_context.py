@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.context import BYTES_PER_TOKEN, ContextRules, ranked_files, repository_sections
+from orchestrator.context import BYTES_PER_TOKEN, ContextRules, Repository, index, ranked_files, repository_sections
 from orchestrator.workspace import Workspace
 
 NONCE = "0123456789abcdef"
@@ -24,7 +25,8 @@ def repository(folder: Path, **named: str | bytes) -> Workspace:
 
 
 def section(workspace: Workspace, request: str, tokens: int = 10_000, **rules: tuple[str, ...]) -> str:
-    parts = repository_sections(workspace, request, ContextRules(**rules), NONCE, tokens)
+    base = Workspace(workspace.base)
+    parts = repository_sections(index(base, ContextRules(**rules)), workspace, request, NONCE, tokens)
     return "\n\n".join(filter(None, parts))
 
 
@@ -33,7 +35,7 @@ def shown(text: str) -> list[str]:
 
 
 def order(workspace: Workspace, request: str) -> list[str]:
-    return [path for path, _ in ranked_files(workspace, workspace.base_paths(), request)]
+    return [path for path, _ in ranked_files(index(Workspace(workspace.base), ContextRules()), workspace, request)]
 
 
 def test_an_empty_repository_and_none_are_new(tmp_path: Path) -> None:
@@ -149,13 +151,51 @@ def test_sec_29_what_is_hidden_in_a_file_is_not_shown_and_the_file_says_so(tmp_p
 
 def test_the_tree_is_the_same_whatever_is_asked_so_that_caches_hit(tmp_path: Path) -> None:
     workspace = repository(tmp_path, **{"a.py": "alpha", "b.py": "beta"})
-    one, two = (repository_sections(workspace, word, ContextRules(), NONCE, 1000) for word in ("alpha", "beta"))
+    known = index(workspace, ContextRules())
+    one, two = (repository_sections(known, workspace, word, NONCE, 1000) for word in ("alpha", "beta"))
     assert one[0] == two[0]
     assert (shown(one[1]), shown(two[1])) == (["a.py"], ["b.py"])
 
 
 def test_a_file_that_is_shown_in_a_newer_version_is_not_shown_twice(tmp_path: Path) -> None:
     workspace = repository(tmp_path, **{"a.py": "word", "b.py": "word"})
-    tree, files = repository_sections(workspace, "word", ContextRules(), NONCE, 1000, without=("a.py",))
+    tree, files = repository_sections(
+        index(workspace, ContextRules()), workspace, "word", NONCE, 1000, without=("a.py",)
+    )
     assert "- a.py" in tree
     assert shown(files) == ["b.py"]
+
+
+def test_a_file_that_has_changed_is_ranked_and_shown_as_it_is_now(tmp_path: Path) -> None:
+    base = repository(tmp_path, **{"a.py": "old", "b.py": "word word", "c.py": "word", "d.py": "word"})
+    seen = base.over({"a.py": b"new word", "c.py": None, "d.py": b"old", "e.py": b"word"})
+    text = section(seen, "word")
+    assert shown(text) == ["a.py", "b.py"]
+    assert "new word" in text
+    assert shown(section(seen, "old")) == ["d.py"]
+
+
+async def test_a_repository_is_read_once_whatever_is_asked_of_it(tmp_path: Path) -> None:
+    base = repository(tmp_path, **{"a.py": "alpha", "b.py": "beta"})
+    known = Repository(base, ContextRules())
+    assert shown((await known.sections(base, "alpha", NONCE, 1000))[1]) == ["a.py"]
+    (tmp_path / "c.py").write_text("beta")
+    assert shown((await known.sections(base, "beta", NONCE, 1000))[1]) == ["b.py"]
+
+
+async def test_whoever_is_cancelled_while_a_repository_is_read_does_not_keep_others_from_it(tmp_path: Path) -> None:
+    base = repository(tmp_path, **{f"{number}.py": "alpha" for number in range(200)})
+    known = Repository(base, ContextRules())
+    asking = asyncio.create_task(known.sections(base, "alpha", NONCE, 1000))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert len(shown((await known.sections(base, "alpha", NONCE, 1000))[1])) == 200
+
+
+def test_beyond_what_is_searched_for_words_files_are_known_by_their_paths(tmp_path: Path) -> None:
+    workspace = repository(tmp_path, **{"a.py": "word here", "b.py": "word there", "c/word.py": "beyond"})
+    known = index(workspace, ContextRules(), max_bytes=12)
+    assert [path for path, _ in ranked_files(known, workspace, "word")] == ["c/word.py", "a.py"]
+    assert "beyond" in repository_sections(known, workspace, "word", NONCE, 1000)[1]

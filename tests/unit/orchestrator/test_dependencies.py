@@ -163,3 +163,18 @@ def test_only_what_the_base_did_not_name_is_new_in_folders_too(tmp_path: Path) -
 def test_sec_23_a_manifest_however_strange_is_read_and_names_only_what_is_a_name(path: str, content: bytes) -> None:
     legal: Callable[[str], bool] = lambda name: name == name.strip() and not set(name) & set("?#\\%: \n")  # noqa: E731
     assert all(legal(it.name) for it in declared_in(path, content))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("pyproject.toml", f"a = {'[' * 100_000}"),
+        ("pyproject.toml", f"a = {'1' * 5000}"),
+        ("pyproject.toml", f'[project]\ndependencies = ["a; {"(" * 1500}"]'),
+        ("requirements.txt", f"a; {'(' * 1900}"),
+        ("requirements.txt", f"a{' ' * 200_000}b"),
+        ("package.json", "[" * 100_000),
+    ],
+)
+def test_a_manifest_made_to_break_its_reader_names_nothing(path: str, text: str) -> None:
+    assert declared_in(path, text.encode()) == ()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,65 @@ async def test_a_copy_holds_all_files_and_is_gone_afterwards(base: Path) -> None
     assert found == ["src/a.py", "src/b.py"]
     assert not root.exists()
     assert workspace.read("src/a.py") == b"a\n"
+
+
+def entries(folder: str | Path) -> list[str]:
+    with os.scandir(folder) as found:
+        return [entry.path for entry in found]
+
+
+async def test_a_copy_that_is_cancelled_leaves_nothing_behind(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given
+    for number in range(800):
+        (base / f"{number}").mkdir()
+        (base / f"{number}" / "a.txt").write_text("private")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+
+    async def copy() -> None:
+        async with Workspace(base).copy():
+            raise AssertionError("it was cancelled before")
+
+    # when
+    copying = asyncio.create_task(copy())
+    while not any(entries(folder) for folder in entries(copies)):  # noqa: ASYNC110  the thread tells nobody
+        await asyncio.sleep(0.001)
+    copying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await copying
+    await asyncio.get_running_loop().shutdown_default_executor()  # until no thread does anything any more
+    # then
+    assert list(copies.iterdir()) == []
+
+
+async def test_folders_below_folders_at_any_depth_are_copied(base: Path) -> None:
+    deep = base / "/".join("d" * 600)
+    deep.mkdir(parents=True)
+    (deep / "a.txt").write_text("deep")
+    workspace = Workspace(base)
+    async with workspace.copy() as root:
+        assert (root / deep.relative_to(base) / "a.txt").read_text() == "deep"
+    assert len(workspace.paths()) == 3
+
+
+async def test_what_can_be_executed_still_can_be_when_it_is_written_or_renamed(base: Path) -> None:
+    # given
+    for name in ("run.sh", "old.sh", "bin/tool", "gone.sh"):
+        (base / name).parent.mkdir(exist_ok=True)
+        (base / name).write_text(f"#!/bin/sh\n# {name}\n")
+        (base / name).chmod(0o755)
+    # when: one is edited, one renamed as it is, one moved and edited, one deleted
+    changes = {"run.sh": b"#!/bin/bash\n", "gone.sh": None, "a.txt": b"new\n", "README.md": b"again\n"}
+    changes |= {"old.sh": None, "new.sh": b"#!/bin/sh\n# old.sh\n", "bin/tool": None, "scripts/tool": b"#!/bin/bash\n"}
+    async with Workspace(base, changes).copy() as root:
+        found = {
+            path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and os.access(path, os.X_OK)
+        }
+    # then
+    assert found == {"run.sh", "new.sh", "scripts/tool"}
 
 
 def test_sec_18_reading_follows_no_link(base: Path, tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.sandbox.process import Capture, sees_children, tree_memory
+from orchestrator.errors import SandboxError
+from orchestrator.sandbox.process import Capture, ask, descendants, sees_children, tree_memory
 
 
 def test_a_short_output_is_kept_whole() -> None:
@@ -54,3 +57,22 @@ def test_a_process_that_is_gone_counts_as_nothing() -> None:
 
 def test_this_kernel_lists_children() -> None:
     assert sees_children()
+
+
+async def test_a_program_that_does_not_answer_in_time_is_killed_and_said_so() -> None:
+    before = set(descendants(os.getpid()))
+
+    with pytest.raises(SandboxError, match=r"did not answer within 0\.2 seconds"):
+        await ask([sys.executable, "-c", "import time; time.sleep(600)"], seconds=0.2, environment={})
+
+    assert set(descendants(os.getpid())) <= before
+
+
+async def test_a_program_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(SandboxError, match="none does not start: No such file"):
+        await ask(["/nowhere/none"], seconds=10, environment={})
+
+
+async def test_a_program_that_answers_is_heard() -> None:
+    program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    assert await ask([sys.executable, "-c", program], seconds=60, environment={}) == (3, b"out\n", b"err\n")

@@ -88,6 +88,31 @@ def test_files_that_include_each_other_come_to_an_end(write: Write) -> None:
     assert declared(root).requirements == ("idna", "pluggy")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a = {'[' * 100_000}",
+        f"a = {'1' * 5000}",
+        f'[project]\ndependencies = ["a; {"(" * 1500}"]',
+        f'[project]\ndependencies = ["a{" " * 200_000}b"]',
+        "[dependency-groups]\n" + "\n".join(f'g{n} = [{{include-group = "g{n + 1}"}}]' for n in range(2000)),
+        "[dependency-groups]\ndev = [{include-group = 'g0'}]\n"
+        + "\n".join(f"g{n} = [{{include-group = 'g{n + 1}'}}, {{include-group = 'g{n + 1}'}}]" for n in range(99)),
+    ],
+)
+def test_a_pyproject_made_to_break_its_reader_declares_nothing_that_is_installed(write: Write, text: str) -> None:
+    assert declared(write({"pyproject.toml": text})).requirements == ()
+
+
+def test_requirements_made_to_break_their_reader_are_read(write: Write) -> None:
+    chain = {f"requirements{n}.in": f"-r requirements{n + 1}.in\n" for n in range(1500)}
+    lines = ["-r requirements0.in", f"-r {'=' * 200_000} x y", f"-r {'a' * 300}.txt", "-r a\0b", f"a; {'(' * 1900}"]
+    root = write(chain | {"requirements.txt": "\n".join(lines), "requirements1500.in": "idna\n"})
+    found = declared(root)
+    assert found.requirements == ("idna",)
+    assert [one.line for one in found.findings] == [2, 5]
+
+
 def test_the_key_changes_with_what_is_declared_and_with_nothing_else(write: Write) -> None:
     root = write({"requirements.txt": "idna\n"})
     before = requirement_key(root)

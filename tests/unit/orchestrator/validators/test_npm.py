@@ -12,7 +12,7 @@ from orchestrator.sandbox import Finished, Rung, Sandbox, node_tools, open_sandb
 from orchestrator.state import ValidationStatus
 from orchestrator.validators import Environment, ValidationPlan, needs_packages, npm_install, npm_key, validate
 from orchestrator.validators.npm import give_modules, read_install, read_script
-from orchestrator.validators.package_json import read_package
+from orchestrator.validators.package_json import Package, read_package
 from tests.unit.orchestrator.validators.conftest import Write
 
 PASSED, FAILED, NOT_RUN = ValidationStatus.PASSED, ValidationStatus.FAILED, ValidationStatus.NOT_RUN
@@ -267,12 +267,21 @@ async def test_a_node_outside_of_the_system_is_shown_to_the_sandbox(
     assert found == {"npm_install": PASSED, "npm_test": PASSED}
 
 
-def test_sec_21_packages_are_not_copied_to_where_a_link_of_the_project_leads(tmp_path: Path) -> None:
+async def test_sec_21_packages_are_not_copied_to_where_a_link_of_the_project_leads(tmp_path: Path) -> None:
     root, installed = tmp_path / "root", tmp_path / "installed"
     (installed / "node_modules").mkdir(parents=True)
     root.mkdir()
     (root / "node_modules").symlink_to(tmp_path / "outside")
 
-    give_modules(Environment(installed, ()), root)
+    await give_modules(Environment(installed, ()), root)
 
     assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["EBADENGINE package: '", "EBADENGINE package: '@@@@@@@@", "EBADENGINE  ", "'a@", "EBADENGINE package: 'a@1',\n{"],
+)
+def test_a_megabyte_of_almost_a_complaint_about_engines_is_read_at_once(part: str) -> None:
+    output = part * (1024 * 1024 // len(part))
+    assert read_install(Finished(status=0, output=output), Package(), "").status is PASSED

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,3 +146,17 @@ def test_a_tool_is_summed_up_in_its_own_words(output: str, summary: str) -> None
 @given(st.text(max_size=200))
 def test_any_output_can_be_read(output: str) -> None:
     assert isinstance(summary_in(output), str)
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["\n", "\r", " ", "[", "[ ", "❯", "'a.b", "a.", "\x1b[", "Tests: 1", "[a.b:1:1]\n", "FAIL  x\n", "FAIL  a.b:1:1\n"],
+)
+def test_a_megabyte_that_is_made_to_be_searched_for_hours_is_read_at_once(part: str, tmp_path: Path) -> None:
+    output = part * (1024 * 1024 // len(part)) + "\n# pass 7\n"
+    assert findings_in(output, tmp_path) == ()
+    assert summary_in(output) == "7 passed"
+
+
+def test_a_place_that_no_file_can_have_is_no_place(tmp_path: Path) -> None:
+    assert findings_in(f"{'a' * 300}.ts(1,1): error TS1: no", tmp_path) == ()

@@ -138,3 +138,24 @@ def test_a_package_json_that_is_a_link_is_not_followed(write: Write) -> None:
     (root / "package.json").symlink_to(root / "other.json")
 
     assert read_package(root) is None
+
+
+def test_addresses_that_are_none_are_foreign(write: Write) -> None:
+    lock = json.dumps({"packages": {"node_modules/a": {"resolved": "https://["}}})
+    root = write({"package.json": PACKAGE, "package-lock.json": lock, ".npmrc": "registry=https://["})
+    found = read_package(root)
+    assert found is not None
+    assert [(one.path, one.line) for one in found.foreign(HOST)] == [("package-lock.json", 1), (".npmrc", 1)]
+
+
+def test_of_a_lock_that_is_made_to_be_searched_for_hours_as_much_is_read_as_is_reported() -> None:
+    lock = json.dumps({"packages": {f"node_modules/{number}": {"resolved": "x"} for number in range(50_000)}})
+    assert len(Package(lock=lock).foreign(HOST)) == 50
+
+
+@pytest.mark.parametrize("depth", [300, 480, 700, 950, 40_000])
+def test_a_package_json_of_any_depth_is_read_or_said_to_be_none(write: Write, depth: int) -> None:
+    nested = '{"a":' * depth + '"1"' + "}" * depth
+    found = read_package(write({"package.json": f'{{"overrides": {nested}}}'}))
+    assert found is not None
+    assert found.problem.startswith("package.json is not JSON: maximum recursion") or found.manifest

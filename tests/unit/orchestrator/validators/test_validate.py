@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from orchestrator.sandbox import Rung, Sandbox, open_sandbox
+from orchestrator.sandbox import Finished, Rung, Sandbox, open_sandbox
 from orchestrator.state import Finding, Suggestion, ValidationResult, ValidationStatus
 from orchestrator.validators import Environment, ValidationPlan, nothing_to_check, validate
-from orchestrator.validators.lint import suggested
+from orchestrator.validators.lint import read_ruff, suggested
+from orchestrator.validators.tests import read_pytest
 from tests.unit.orchestrator.validators.conftest import Write
 
 DETECT = ValidationPlan()
@@ -304,6 +308,77 @@ async def test_sec_21_without_isolation_only_static_checks_run(write: Write, env
         "python_syntax": "passed", "ruff": "passed", "pytest": "not_run", "touch made": "not_run",
     }  # fmt: skip
     assert not (root / "made").exists()
+
+
+@pytest.mark.parametrize("table", ["[tool.ruff]\nextend", "[tool.ruff.lint]\nselect"])
+async def test_sec_21_without_isolation_no_configuration_makes_ruff_quote_a_file_of_this_machine(
+    write: Write, tmp_path: Path, table: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("TOKEN=hunter2\n")
+    root = write({"a.py": "A = 1\n", "pyproject.toml": f"{table} = {json.dumps(str(outside))}\n"})
+
+    results = await validate(root, await open_sandbox(Rung.LIMITS), DETECT, environment=None)
+
+    assert one(results, "ruff").status is PASSED
+    assert "hunter2" not in repr(results)
+
+
+async def test_sec_21_without_isolation_no_link_leads_a_static_check_to_a_file_of_this_machine(
+    write: Write, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("TOKEN=hunter2\n")
+    (outside / "secret.json").write_text('{"properties": {"a": {"const": "hunter2"}}}')
+    root = write({"a.py": "A = 1\n", "b.json": '{"$schema": "folder/secret.json", "a": 1}'})
+    (root / "leak.py").symlink_to(outside / "secret")
+    (root / "folder").symlink_to(outside)
+    (root / "inner.py").symlink_to("a.py")
+
+    results = await validate(root, await open_sandbox(Rung.LIMITS), DETECT, environment=None)
+
+    assert "hunter2" not in repr(results)
+    assert statuses(results) == {"python_syntax": "passed", "json_syntax": "passed", "ruff": "passed"}
+    assert sorted(path.name for path in root.iterdir()) == ["a.py", "b.json", "inner.py"]
+
+
+def test_sec_21_what_ruff_says_of_its_own_failure_without_isolation_is_kept_back() -> None:
+    said = read_ruff(Finished(2, "1 | TOKEN=hunter2\n", False), "/workspace", quoted=False)
+    assert said.findings[0].message == "ruff cannot check this project: it ended with status 2."
+
+
+async def test_folders_below_folders_at_any_depth_are_checked(
+    write: Write, sandbox: Sandbox, environment: Environment
+) -> None:
+    root = write(GOOD)
+    deep = root / "/".join("d" * 700)
+    deep.mkdir(parents=True)
+    (deep / "broken.py").write_text("def")
+
+    results = await validate(root, sandbox, DETECT, environment=environment)
+
+    assert one(results, "python_syntax").status is FAILED
+
+
+async def test_numbers_of_any_length_are_no_reason_for_a_check_to_end(write: Write, sandbox: Sandbox) -> None:
+    root = write({"a.json": "1" * 5000, "b.toml": f"a = {'1' * 5000}", "c.toml": '[" line x "]\n[" line x "]'})
+
+    results = await validate(root, sandbox, DETECT, environment=None)
+
+    assert one(results, "json_syntax").status is PASSED
+    said = [(it.path, it.line, it.message[:9]) for it in one(results, "toml_syntax").findings]
+    assert said == [("b.toml", 1, "not TOML:"), ("c.toml", 2, "not TOML:")]
+
+
+@pytest.mark.parametrize(
+    "printed",
+    ["[]", "{}", "1", "null", "[" * 100_000, '{"passed": 1, "failed": 0, "skipped": 0, "findings": [1]}',
+     '{"passed": [], "failed": 0, "skipped": 0, "findings": []}', '{"passed": 1e999, "failed": 0, "skipped": 0}'],
+)  # fmt: skip
+def test_a_test_that_prints_a_report_of_its_own_fails_and_nothing_else(printed: str) -> None:
+    result = read_pytest(Finished(0, f"\nWORD{printed}\n", False), "WORD")
+    assert result.status is FAILED
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,36 @@ async def test_committing_again_finds_the_commit_that_is_there(scene: Scene) -> 
     assert await _commit(scene) == first
 
 
+async def test_what_can_be_executed_still_can_be_in_the_commit_also_under_a_new_name(scene: Scene) -> None:
+    # given
+    base = await head_of(scene.client, "main")
+    assert base is not None
+
+    def add(repository: Repository) -> str:
+        script = "#!/bin/sh\n"
+        elements = [InputGitTreeElement(name, "100755", "blob", content=script) for name in ("run.sh", "old.sh")]
+        tree = repository.create_git_tree(elements, repository.get_git_tree(base))
+        return repository.create_git_commit("Scripts", tree, [repository.get_git_commit(base)]).sha
+
+    scripts = await scene.client.write("add scripts", add)
+
+    async def commit() -> str:
+        message = commit_message("Build it", "", RUN, skip_checks=False)
+        return await commit_files(
+            scene.client, base_sha=scripts, branch="orchestrator/1-x", changes=changes, message=message, run_id=RUN
+        )
+
+    # when
+    changes = {"run.sh": b"#!/bin/bash\n", "old.sh": None, "new.sh": b"#!/bin/sh\n", "a.txt": b"a"}
+    sha = await commit()
+    # then
+    listed = await scene.client.read("list", lambda repository: repository.get_git_tree(sha, recursive=True).tree)
+    modes = {it.path: it.mode for it in listed}
+    assert (modes["run.sh"], modes["new.sh"], modes["a.txt"]) == ("100755", "100755", "100644")
+    # and: it is found again
+    assert await commit() == sha
+
+
 async def test_another_result_of_the_same_run_is_built_upon_its_first(scene: Scene) -> None:
     first = await _commit(scene)
     second = await _commit(scene, changes={"src/new.py": b"x = 2\n"})
