@@ -148,7 +148,10 @@ def hidden(data: bytes) -> None:
     text = text_of(data)
     seen = visible(text)
     assert visible(seen) == seen
-    assert "<!--" not in seen
+    for token in _tokens(seen):
+        if token.type in ("html_block", "html_inline"):
+            assert not re.search(r"<!--|<\?.*\?>|<![A-Za-z].*>", token.content, re.DOTALL)
+    assert "<!--" not in shown("a.html", text).text
     assert not [letter for letter in seen if unicodedata.category(letter) in ("Cf", "Cs", "Co")]
     for path in ("a.md", "a.py"):
         view = shown(path, text)
@@ -273,6 +276,24 @@ SECRET_TOKENS = (
     *("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", REDACTED, "-", "\n", "x", "%", "="),
 )
 HIDDEN_TOKENS = (
+    *(
+        "`",
+        "``",
+        "```",
+        "~~~",
+        "\n\n",
+        "    ",
+        "> ",
+        "- ",
+        "[a]: b",
+        "[a]",
+        "<?",
+        "?>",
+        "<!X",
+        "<div>",
+        '<a title="',
+        '"',
+    ),
     "<!--",
     "-->",
     "<!-",

@@ -170,7 +170,7 @@ async def deliver_round(
         head, why = mine[-1].sha, ""
     else:
         skip_checks, why = await _holds_back(desk, job, changes, access, found, base_sha)
-        title = desk.publisher.safe(visible(state.title or found.pull.title), plain=True)
+        title = desk.publisher.safe(visible(state.title or found.pull.title, plain=True), plain=True)
         message = commit_message(
             f"Revise: {title}",
             desk.publisher.safe("\n".join(f"- {one_line(task.title)}" for task in state.tasks[:50]), plain=True),
