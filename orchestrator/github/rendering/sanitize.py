@@ -11,9 +11,9 @@ import itertools
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from html import escape
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from markdown_it import MarkdownIt
 
@@ -133,6 +133,7 @@ _KEY_FORMATS = (
     r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,}",
 )
 _KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")[A-Za-z0-9_]*")
+_ADDRESS_NAMES = re.compile(r"(?:_URL|_PROXY|_ENDPOINT)\Z", re.IGNORECASE)
 _PERCENT = re.compile("%[0-9A-F]{2}")
 # The end of a line, as it is or as JSON writes it: alone, with the marks of quotes, comments, lists and tables, and
 # between two halves of a literal. Each begins where a run of its letters does, so that a long one is read once.
@@ -144,6 +145,22 @@ _BREAKS = (
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
 )
+
+
+def secrets_of_addresses(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the passwords in the addresses that an environment names, of database and proxies too.
+
+    Each as it stands there and as it is meant, where letters are written by their numbers.
+    """
+    found: list[str] = []
+    for name, value in env.items():
+        if _ADDRESS_NAMES.search(name) and "@" in value:
+            try:
+                password = urlsplit(value if "://" in value else f"//{value}").password or ""
+            except ValueError:
+                password = value
+            found += [password, unquote(password)]
+    return tuple(dict.fromkeys(secret for secret in found if secret))
 
 
 class Redactor:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import textwrap
 from urllib.parse import quote
 
 import pytest
@@ -146,6 +148,17 @@ def test_sec_31_a_configured_secret_is_redacted_in_every_usual_encoding(form: st
 def test_sec_31_a_configured_secret_is_redacted_over_the_ends_of_lines(text: str, expected: str) -> None:
     redacted = Redactor([SECRET])(text)
     assert redacted == expected if expected else redacted.count("[redacted]") == 1
+
+
+@pytest.mark.parametrize("width", [64, 76])
+def test_sec_31_a_private_key_in_base64_as_tools_break_it_is_redacted(width: int) -> None:
+    body = base64.b64encode(hashlib.sha512(b"a key").digest() * 20).decode()
+    pem = "-----BEGIN RSA KEY-----\n" + "\n".join(textwrap.wrap(body, 64)) + "\n-----END RSA KEY-----\n"
+    for head in ("", "A", "AB"):
+        lines = textwrap.wrap(base64.b64encode((head + pem).encode()).decode(), width)
+        redacted = Redactor([pem])("\n".join(lines))
+        assert redacted.count("[redacted]") == 1
+        assert not any(line in redacted for line in lines[1:-1])
 
 
 @given(
