@@ -193,7 +193,7 @@ async def test_sec_23_a_review_vouches_neither_for_other_sources_nor_for_what_it
         return json.dumps({"score": 0.9, "verdict": "approve", "findings": []})
 
     trigger, number, _ = await _pull(scene)
-    first = {"requirements.in": "flask\n".encode("utf-16"), "package.json": '{"dependencies": {"pad": "evil/x"}}'}
+    first = {"requirements.in": "flask\n".encode("utf-16"), "package.json": b'{"dependencies": {"pad": "evil/x"}}'}
     await scene.hub.commit("stranger/demo", first, branch="mean")
     head = await scene.hub.commit(
         "stranger/demo",
