@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.github.rendering.sanitize import secrets_of_addresses
 from orchestrator.tracing import secrets_of_headers
 
 FAIL_ON = ("never", "error", "criteria")
@@ -123,13 +123,9 @@ def half_of(env: Mapping[str, str]) -> str:
 
 
 def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Return every value that must not be shown: keys, tokens, secrets, and the password of the database."""
+    """Return every value that must not be shown: keys, tokens, secrets, and the passwords in addresses."""
     found = [value.strip() for name, value in env.items() if _SECRET_NAMES.search(name)]
-    found += secrets_of_headers(env)
-    try:
-        found.append(urlsplit(env.get("ORCHESTRATOR_DATABASE_URL", "")).password or "")
-    except ValueError:
-        found.append(env["ORCHESTRATOR_DATABASE_URL"])
+    found += [*secrets_of_headers(env), *secrets_of_addresses(env)]
     return tuple(dict.fromkeys(secret for secret in found if len(secret) >= _SHORTEST_SECRET))
 
 

@@ -27,7 +27,7 @@ from orchestrator.errors import GitHubError, UsageError
 from orchestrator.github.api.auth import PERMISSIONS, GitHubConnection
 from orchestrator.github.api.grants import Grants, grants_of_app, grants_of_installations, hook_of_app
 from orchestrator.github.api.hook import attempts_after
-from orchestrator.github.rendering.sanitize import Redactor
+from orchestrator.github.rendering.sanitize import Redactor, secrets_of_addresses
 from orchestrator.operator_config import OperatorConfig
 
 ANSWER_SECONDS = 5
@@ -181,8 +181,4 @@ async def _diagnose_public_url(settings: Settings) -> Diagnosis:
 def _secrets(env: Mapping[str, str]) -> list[str]:
     """Return what may not be printed, also where the settings cannot be read."""
     found = [value for name, value in env.items() if name.endswith(SECRET_SUFFIXES)]
-    try:
-        password = urlsplit(env.get("ORCHESTRATOR_DATABASE_URL", "")).password
-    except ValueError:
-        password = env["ORCHESTRATOR_DATABASE_URL"]
-    return [*found, *([password] if password else [])]
+    return [*found, *secrets_of_addresses(env)]

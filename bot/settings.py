@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.github.rendering.sanitize import secrets_of_addresses
 from orchestrator.tracing import secrets_of_headers
 
 MIN_SECRET_CHARACTERS = 16
@@ -155,11 +156,7 @@ def _github_url(name: str, text: str) -> str:
 
 def _other_secrets(env: Mapping[str, str]) -> tuple[str, ...]:
     keys = [value.strip() for name, value in env.items() if name.endswith("_API_KEY")]
-    try:
-        password = urlsplit(env.get("ORCHESTRATOR_DATABASE_URL", "")).password or ""
-    except ValueError:
-        password = ""
-    return tuple(secret for secret in (*keys, password, *secrets_of_headers(env)) if secret)
+    return tuple(secret for secret in (*keys, *secrets_of_addresses(env), *secrets_of_headers(env)) if secret)
 
 
 def _private_key(text: str) -> str:

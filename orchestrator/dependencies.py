@@ -6,21 +6,23 @@ import asyncio
 import json
 import re
 import ssl
-import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import cache
-from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from orchestrator.codes import Code
 from orchestrator.errors import SandboxError
+from orchestrator.manifests import (
+    Dependency,
+    Ecosystem,
+    included_in,
+    is_manifest,
+    is_requirements,
+    newly_declared,
+)
 from orchestrator.sandbox import npm_hosts
 from orchestrator.sandbox.index import index_hosts
 from orchestrator.state import Finding, ValidationResult, ValidationStatus
@@ -34,28 +36,9 @@ MAX_ANSWER_BYTES = 64 * 2**20
 _SECONDS = 30.0
 _AT_ONCE = 4
 _LETTERS = 60
-# As the install reads them: a longer one is not installed.
-_REQUIREMENT_LETTERS = 2000
-_KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
-_NPM_NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*")
+_SOURCE_LETTERS = 200
+_TOO_MANY = f"more than {MAX_LOOK_UPS} are new"
 _LOCAL = re.compile(r"(?:127\.0\.0\.1|localhost)(?::\d+)?\Z")
-
-
-class Ecosystem(StrEnum):
-    """Which index knows a name."""
-
-    PYPI = "PyPI"
-    NPM = "npm"
-
-
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """A package that a manifest names at a line."""
-
-    ecosystem: Ecosystem
-    name: str
-    path: str
-    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,37 +60,34 @@ Answer = Known | None | str
 def new_dependencies(workspace: Workspace) -> tuple[Dependency, ...]:
     """Return what the manifests among a workspace's changes name and did not name in its base; each name once."""
     base = Workspace(workspace.base)
-    manifests = {path: text for path, text in workspace.accepted.items() if text is not None and is_manifest(path)}
+    changed = {path: content for path, content in workspace.accepted.items() if content is not None}
+    pending = [path for path in workspace.paths() if is_requirements(path)]
+    followed: set[str] = set()
+    while pending:
+        path = pending.pop()
+        if path not in followed:
+            followed.add(path)
+            pending += included_in(path, workspace.read(path) or b"")
+    manifests = {path: content for path, content in changed.items() if is_manifest(path) or path in followed}
     return newly_declared({path: base.read(path) or b"" for path in manifests}, manifests)
 
 
-def newly_declared(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[Dependency, ...]:
-    """Return what manifests, by their paths, name and did not name before; each name once, pure."""
-    found: dict[tuple[Ecosystem, str], Dependency] = {}
-    for path, content in sorted(after.items()):
-        known = {it.name for it in declared_in(path, before.get(path, b""))}
-        for it in declared_in(path, content):
-            if it.name not in known:
-                found.setdefault((it.ecosystem, it.name), it)
-    return tuple(found.values())
-
-
-def declared_in(path: str, content: bytes) -> tuple[Dependency, ...]:
-    """Return the packages of an index that a manifest names; what cannot be parsed names nothing."""
-    text = content.decode("utf-8", "replace")
-    name = PurePosixPath(path).name
-    ecosystem = Ecosystem.NPM if name == "package.json" else Ecosystem.PYPI
-    read = {"package.json": _npm, "pyproject.toml": _pyproject}.get(name, _requirements)
-    names = dict.fromkeys(read(text))
-    return tuple(Dependency(ecosystem, it, path, _line_of(text, it)) for it in names)
-
-
 def judge(answers: Mapping[Dependency, Answer], now: datetime) -> ValidationResult:
-    """Return what the look-up amounts to: unknown and young names block, an index out of reach does not; pure."""
+    """Return what the look-up amounts to; pure.
+
+    Unknown and young names block, and so do foreign sources. An index out of reach does not; names that were too many
+    to be looked up count as not run.
+    """
     findings: list[Finding] = []
     lines: list[str] = []
     for it, answer in answers.items():
-        named = f"{it.name[:_LETTERS]} ({it.ecosystem})"
+        named = f"{it.name[:_LETTERS] or 'a package'} ({it.ecosystem})"
+        if it.source:
+            said = f"{named}: comes from {it.source[:_SOURCE_LETTERS]}, and nobody vouches for what that holds."
+            said += " Name a package of the index, with a version if need be."
+            findings.append(Finding(it.path, it.line, said, code=Code.PRIVATE_SOURCE))
+            lines.append(f"{named}: not of the index, but from {it.source[:_SOURCE_LETTERS]}")
+            continue
         if isinstance(answer, str):
             lines.append(f"{named}: not looked up, {answer}")
             continue
@@ -126,28 +106,31 @@ def judge(answers: Mapping[Dependency, Answer], now: datetime) -> ValidationResu
         if young or not answer.version:
             said = f"{named}: {since}, and only what is at least {YOUNG_DAYS} days old is taken. Name another one."
             findings.append(Finding(it.path, it.line, said, code=Code.DEPENDENCY_YOUNG))
-    status = ValidationStatus.FAILED if findings else ValidationStatus.PASSED
+    missed = ValidationStatus.NOT_RUN if _TOO_MANY in answers.values() else ValidationStatus.PASSED
+    status = ValidationStatus.FAILED if findings else missed
     return ValidationResult(NEW_DEPENDENCIES, status, tuple(findings), "\n".join(lines))
 
 
 async def check_new_dependencies(
-    wanted: Sequence[Dependency], hosts: Collection[str], now: datetime | None = None
+    wanted: Sequence[Dependency], hosts: Sequence[str], now: datetime | None = None
 ) -> tuple[ValidationResult, ...]:
     """Look up what a change newly depends on; no result where that is nothing.
 
-    `hosts` are the operator's additions to the package indexes, which are asked first.
+    `hosts` are the operator's: the first is the index that installs use, and the only one that is asked.
     """
     if not wanted:
         return ()
-    indexes: dict[Ecosystem, Sequence[str] | str] = {}
-    for ecosystem in {it.ecosystem for it in wanted}:
+    answers: dict[Dependency, Answer] = {}
+    indexes: dict[Ecosystem, str] = {}
+    for ecosystem in {it.ecosystem for it in wanted if not it.source}:
         try:
-            own = (await (npm_hosts() if ecosystem is Ecosystem.NPM else index_hosts()))[0]
+            own = hosts or await (npm_hosts() if ecosystem is Ecosystem.NPM else index_hosts())
         except (SandboxError, TimeoutError) as error:
-            indexes[ecosystem] = str(error)
+            answers |= {it: str(error) for it in wanted if it.ecosystem is ecosystem}
         else:
-            indexes[ecosystem] = [base_url(host) for host in (*hosts, own)]
-    return (judge(await look_up(wanted, indexes), now or datetime.now(UTC)),)
+            indexes[ecosystem] = base_url(own[0])
+    answers |= await look_up([it for it in wanted if it not in answers], indexes)
+    return (judge({it: answers[it] for it in wanted}, now or datetime.now(UTC)),)
 
 
 def base_url(host: str) -> str:
@@ -155,45 +138,31 @@ def base_url(host: str) -> str:
     return f"{'http' if _LOCAL.match(host) else 'https'}://{host}"
 
 
-async def look_up(
-    wanted: Sequence[Dependency], indexes: Mapping[Ecosystem, Sequence[str] | str]
-) -> dict[Dependency, Answer]:
-    """Ask the indexes, without any key, what they know; a text in place of addresses says why nobody can be asked.
-
-    A name does not exist only where every index says so.
-    """
+async def look_up(wanted: Sequence[Dependency], indexes: Mapping[Ecosystem, str]) -> dict[Dependency, Answer]:
+    """Ask the index of each kind, without any key, what it knows; what is not of an index is asked of nobody."""
     import httpx2
 
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(client: httpx2.AsyncClient, it: Dependency, bases: Sequence[str]) -> Answer:
-        unasked = ""
+    async def one(client: httpx2.AsyncClient, it: Dependency) -> Answer:
         async with turn:
-            for base in bases:
-                try:
-                    async with asyncio.timeout(_SECONDS):
-                        body = await _asked(client, f"{base}{_place(it)}")
-                    if body is not None:
-                        return await asyncio.to_thread(_known, it.ecosystem, body)
-                except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
-                    unasked = f"the index does not answer as it should ({type(error).__name__})"
-        return unasked or None
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    body = await _asked(client, f"{indexes[it.ecosystem]}{_place(it)}")
+                return None if body is None else await asyncio.to_thread(_known, it.ecosystem, body)
+            except (httpx2.HTTPError, TimeoutError, ValueError, RecursionError) as error:
+                return f"the index does not answer as it should ({type(error).__name__})"
 
-    answers: dict[Dependency, Answer] = {}
-    asked: dict[Dependency, asyncio.Task[Answer]] = {}
+    of_index = [it for it in wanted if not it.source]
     # To read all certificates takes long enough that every other run would wait for it.
     certificates = await asyncio.to_thread(_certificates)
     async with (
         httpx2.AsyncClient(follow_redirects=False, verify=certificates) as client,
         asyncio.TaskGroup() as group,
     ):
-        for number, it in enumerate(wanted):
-            bases = indexes[it.ecosystem]
-            if isinstance(bases, str) or number >= MAX_LOOK_UPS:
-                answers[it] = bases if isinstance(bases, str) else f"more than {MAX_LOOK_UPS} are new"
-            else:
-                asked[it] = group.create_task(one(client, it, bases))
-    return {it: asked[it].result() if it in asked else answers[it] for it in wanted}
+        asked = {it: group.create_task(one(client, it)) for it in of_index[:MAX_LOOK_UPS]}
+    found = {it: task.result() for it, task in asked.items()}
+    return {it: found.get(it, "not of an index" if it.source else _TOO_MANY) for it in wanted}
 
 
 @cache
@@ -264,64 +233,3 @@ def _time(value: object) -> datetime | None:
 
 def _table(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-# manifests
-
-
-def is_manifest(path: str) -> bool:
-    """Tell whether a file declares dependencies that are read here, by its name."""
-    name = PurePosixPath(path).name
-    return name in ("package.json", "pyproject.toml") or (
-        name.startswith(("requirements", "constraints")) and name.endswith((".txt", ".in"))
-    )
-
-
-def _npm(text: str) -> Iterator[str]:
-    try:
-        document = _table(json.loads(text or "{}"))
-    except (ValueError, RecursionError):
-        return  # json_syntax says so, at its line
-    for kind in _KINDS:
-        for name, spec in _table(document.get(kind)).items():
-            if isinstance(spec, str) and spec.startswith("npm:"):
-                name = spec.removeprefix("npm:").rpartition("@")[0] or spec.removeprefix("npm:")
-            if _NPM_NAME.fullmatch(name):
-                yield name
-
-
-def _pyproject(text: str) -> Iterator[str]:
-    try:
-        document: dict[str, Any] = tomllib.loads(text)
-    except (ValueError, RecursionError):
-        return  # toml_syntax says so, at its line
-    project = _table(document.get("project"))
-    lists = [project.get("dependencies"), _table(document.get("build-system")).get("requires")]
-    lists += [*_table(project.get("optional-dependencies")).values()]
-    lists += [*_table(document.get("dependency-groups")).values()]
-    own = canonicalize_name(str(project.get("name", "")))
-    for listed in lists:
-        for line in listed if isinstance(listed, list) else ():
-            if isinstance(line, str) and (name := _required(line)) and name != own:
-                yield name
-
-
-def _requirements(text: str) -> Iterator[str]:
-    for line in text.replace("\\\n", " ").splitlines():
-        if name := _required(re.split(r"\s--hash[=\s]|(?:^|\s)#", line, maxsplit=1)[0]):
-            yield name
-
-
-def _required(line: str) -> str:
-    if len(line) > _REQUIREMENT_LETTERS:
-        return ""
-    try:
-        return canonicalize_name(Requirement(line.strip()).name)
-    except (InvalidRequirement, RecursionError):
-        return ""  # an option, a path or an address, which the install refuses by itself
-
-
-def _line_of(text: str, name: str) -> int:
-    wanted = re.compile(re.sub(r"[-_.]+", "[-_.]+", re.escape(name).replace(r"\-", "-").replace(r"\.", ".")), re.I)
-    match = wanted.search(text)
-    return text.count("\n", 0, match.start()) + 1 if match else 1

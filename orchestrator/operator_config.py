@@ -145,9 +145,9 @@ class OperatorConfig(_Settings):
     `takeover_seconds` is how long a process on PostgreSQL may be silent before others take over what it worked on.
     After `keep_days` ended runs are forgotten with all that belongs to them; no shorter than GitHub redelivers.
     `content_writes_per_hour` is what an installation may write on GitHub, None as much as github.com allows. `sandbox`
-    forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` are package indexes
-    that installs may reach too. `protected_path_exceptions` may be written although built-in protection says no, but
-    for workflows.
+    forces a rung; `allow_unisolated` lets generated code run where no rung isolates; `index_hosts` stand in
+    place of the public package indexes, the index first. `protected_path_exceptions` may be written although built-in
+    protection says no, but for workflows.
     `allow_training_on_private` lets private repositories reach providers that train on API data. `allow_unheld_ci` has
     a spec's `github.hold_ci: false` count: give it where only administrators can change the default branch, which
     holds that file. `policies` bind every run, `team_policies` and `job_policies` those whose spec names that team or

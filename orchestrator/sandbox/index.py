@@ -17,7 +17,7 @@ from pathlib import Path
 from orchestrator.errors import SandboxError
 from orchestrator.sandbox.process import ask
 
-_CONNECT = re.compile(rb"CONNECT ([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):443 HTTP/1\.[01]\r\n", re.IGNORECASE)
+_CONNECT = re.compile(rb"CONNECT ([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?:[0-9]{1,5}) HTTP/1\.[01]\r\n", re.IGNORECASE)
 _HEAD_BYTES = 8192
 _CONNECT_SECONDS = 15
 _ASK_SECONDS = 30
@@ -78,9 +78,9 @@ def is_private(address: str) -> bool:
 
 
 def requested_host(head: bytes) -> str | None:
-    """Read the host out of a CONNECT request for port 443; None for everything else."""
+    """Read the host out of a CONNECT request, with its port unless that is 443; None for everything else."""
     match = _CONNECT.match(head)
-    return match[1].decode("ascii").lower() if match else None
+    return match[1].decode("ascii").lower().removesuffix(":443") if match else None
 
 
 class IndexProxy:
@@ -88,7 +88,7 @@ class IndexProxy:
 
     def __init__(self, hosts: Collection[str]) -> None:
         self.failures: list[str] = []
-        self._hosts = frozenset(host.lower() for host in hosts)
+        self._hosts = frozenset(host.lower().removesuffix(":443") for host in hosts)
         self._open: set[asyncio.Task[None]] = set()
 
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,27 +121,28 @@ class IndexProxy:
     async def _connect(self, reader: asyncio.StreamReader) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | str:
         """Connect to the host asked for, or give the sentence that refuses it."""
         host = requested_host(await reader.readuntil(b"\r\n\r\n"))
-        if host not in self._hosts:
-            return "Only the package index on port 443 can be reached from here."
+        if host is None or host not in self._hosts:
+            return "Only the package index can be reached from here."
         if len(self._open) > _CONNECTIONS:
             return f"More than {_CONNECTIONS} connections at once."
-        found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+        name, _, port = host.partition(":")
+        found = await asyncio.get_running_loop().getaddrinfo(name, int(port or 443), type=socket.SOCK_STREAM)
         addresses = [str(entry[4][0]) for entry in found]
         if any(map(is_private, addresses)):
             self.failures.append(f"{host} has a private address")
             return f"{host} has a private address."
-        return await _connect_any(addresses)
+        return await _connect_any(addresses, int(port or 443))
 
 
-async def _connect_any(addresses: Sequence[str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect_any(addresses: Sequence[str], port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to the first address that answers; the last one's error says why none did."""
     *others, last = addresses
     for address in others:
         try:
-            return await asyncio.open_connection(address, 443)
+            return await asyncio.open_connection(address, port)
         except OSError:
             continue  # the next address of the same host, as every client does
-    return await asyncio.open_connection(last, 443)
+    return await asyncio.open_connection(last, port)
 
 
 async def _both_ways(

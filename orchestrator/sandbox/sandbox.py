@@ -89,8 +89,8 @@ class Sandbox:
             variables = {**_environment(places), **_prepare(folder, inside), **(environment or {})}
             proxy = None
             if package_index:
-                known = await (npm_hosts() if package_index is PackageIndex.NPM else index_hosts())
-                hosts = (*known, *self.hosts)
+                public = npm_hosts if package_index is PackageIndex.NPM else index_hosts
+                hosts = self.hosts or await public()
                 proxy = await stack.enter_async_context(index_proxy(folder / _SOCKET, hosts))
                 argv = [places.python, "-I", "-S", f"{inside}/relay.py", f"{inside}/{_SOCKET}", *argv]
             command = self._command(argv, workspace, read_only, folder, bounds, variables)
@@ -147,7 +147,8 @@ async def open_sandbox(
     """Open the strongest rung whose self-test passes, or exactly the one asked for.
 
     `allow_unisolated` is the operator's word that generated code may run where nothing holds it; `index_hosts` are the
-    operator's additions to the hosts of the package index. A rung that passed is not tested again in this process.
+    operator's, in place of the public package index: the first is the index, the others may serve its files. A rung
+    that passed is not tested again in this process.
     Raises SandboxError with the reason when the rung asked for does not isolate on this machine.
     """
     reasons: list[str] = []

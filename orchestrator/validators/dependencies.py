@@ -120,6 +120,9 @@ async def _pip(sandbox: Sandbox, into: Path, requirements: tuple[str, ...]) -> F
         argv = [places.python, "-I", program, "install", "--isolated", "--no-input", "--no-cache-dir"]
         argv += ["--only-binary", ":all:", "--disable-pip-version-check", "--progress-bar", "off", "--no-color"]
         argv += ["--root-user-action", "ignore", "--retries", "2", "--timeout", "15", "--target", places.workspace]
+        if sandbox.hosts:
+            # In place of the public index, never beside it: a name that both know would be taken from either.
+            argv += ["--index-url", f"https://{sandbox.hosts[0]}/simple/"]
         return await sandbox.run(
             [*argv, "--", *requirements],
             workspace=into,

@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,12 +91,14 @@ async def npm_install(root: Path, sandbox: Sandbox, into: Path) -> Environment:
     if tools is None:
         return without(not_run(NPM_INSTALL, _NO_NODE), key)
     try:
-        (host,) = await npm_hosts()
-        findings = package.findings or await asyncio.to_thread(package.foreign, host)
+        # npm takes from the operator's registry what a lock names of the public one.
+        own = (host.partition(":")[0] for host in sandbox.hosts[:1])
+        hosts = (*own, *await npm_hosts())
+        findings = package.findings or await asyncio.to_thread(package.foreign, hosts)
         if findings:
             return without(_failed(NPM_INSTALL, findings, "Not everything comes from the public registry."), key)
         await asyncio.to_thread(_lay_out, into, package)
-        finished = await _run_npm(sandbox, tools, into, _install_arguments(), index=PackageIndex.NPM)
+        finished = await _run_npm(sandbox, tools, into, _install_arguments(sandbox.hosts), index=PackageIndex.NPM)
     except SandboxError as error:
         return without(not_run(NPM_INSTALL, str(error)), key)
     text = await asyncio.to_thread((root / PACKAGE_JSON).read_text, "utf-8", "replace")
@@ -233,8 +235,10 @@ async def _run_npm(
         )
 
 
-def _install_arguments() -> list[str]:
+def _install_arguments(hosts: Sequence[str]) -> list[str]:
+    """Return what npm is told; the first of the operator's hosts is its registry in place of the public one."""
     return [
+        *(("--registry", f"https://{hosts[0]}/") if hosts else ()),
         *("install", "--ignore-scripts", "--include=dev", "--no-save", "--no-audit", "--no-fund", "--no-progress"),
         *("--fetch-retries", "2", "--fetch-timeout", "60000", "--loglevel", "warn"),
     ]

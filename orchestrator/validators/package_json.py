@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.codes import Code
+from orchestrator.npm_manifests import KINDS, NAME, address_of, is_of_registry, locked_in, overrides
 from orchestrator.state import Finding
 from orchestrator.validators.plan import FINDINGS, line_of, table_in, tail
 
@@ -19,14 +19,9 @@ PACKAGE_JSON = "package.json"
 LOCK = "package-lock.json"
 NPMRC = ".npmrc"
 
-_KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
-_KEPT = ("name", "version", "engines", *_KINDS, "overrides")
+_KEPT = ("name", "version", "engines", *KINDS, "overrides")
 _MAX_BYTES = 256 * 1024
 _MAX_LOCK_BYTES = 16 * 1024 * 1024
-_NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*")
-# A range of versions or a tag, https://docs.npmjs.com/cli/configuring-npm/package-json#dependencies: what has a colon
-# or a slash, begins with a dot, or ends like an archive is a source of another kind.
-_RANGE = re.compile(r"(?!\.)(?!.*\.(?:tgz|tar|tar\.gz)$)[-+*^~<>=|\w .]*")
 _REGISTRY_KEY = re.compile(r"\s*(?:@[^\s:]+:)?registry\s*=\s*(\S+)")
 _PRIVATE = "Private or direct sources are not installed: name a package of the registry, with a version if need be."
 # What `npm init` writes where nobody has written a test yet.
@@ -51,9 +46,9 @@ class Package:
     findings: tuple[Finding, ...] = ()
     problem: str = ""
 
-    def foreign(self, host: str) -> tuple[Finding, ...]:
-        """Name what lock and .npmrc take from elsewhere than the registry at `host`, as far as anybody reads."""
-        found = (*islice(_locked(self.lock, host), FINDINGS), *islice(_registries(self.npmrc, host), FINDINGS))
+    def foreign(self, hosts: Collection[str]) -> tuple[Finding, ...]:
+        """Name what lock and .npmrc take from elsewhere than the registry at `hosts`, as far as anybody reads."""
+        found = (*islice(_locked(self.lock, hosts), FINDINGS), *islice(_registries(self.npmrc, hosts), FINDINGS))
         return found[:FINDINGS]
 
 
@@ -82,84 +77,40 @@ def _read(root: Path, text: str) -> Package:
         scripts={
             name: _key_line(text, name) for name, body in table_in(document.get("scripts")).items() if _says(body)
         },
-        direct=frozenset(name for kind in _KINDS for name in table_in(document.get(kind))),
+        direct=frozenset(name for kind in KINDS for name in table_in(document.get(kind))),
         findings=tuple(islice(_sources(document, text), FINDINGS)),
         problem=problem,
     )
 
 
-def is_of_registry(spec: object) -> bool:
-    """Tell whether a dependency's version names nothing but versions, a tag, or another package of the registry."""
-    if not isinstance(spec, str):
-        return False
-    if spec.startswith("npm:"):
-        name, at, wanted = spec.removeprefix("npm:").rpartition("@")
-        named, spec = (name, wanted) if at and name else (f"{name}{at}{wanted}", "")
-        return _NAME.fullmatch(named) is not None and _RANGE.fullmatch(spec) is not None
-    return _RANGE.fullmatch(spec) is not None
-
-
 def _sources(document: dict[str, Any], text: str) -> Iterator[Finding]:
-    for kind in _KINDS:
+    for kind in KINDS:
         for name, spec in table_in(document.get(kind)).items():
-            if not (_NAME.fullmatch(name) and is_of_registry(spec)):
-                yield Finding(
-                    PACKAGE_JSON,
-                    _key_line(text, name),
-                    f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}",
-                    code=Code.PRIVATE_SOURCE,
-                )
-    for name, spec in _overrides(table_in(document.get("overrides"))):
+            if not (NAME.fullmatch(name) and is_of_registry(spec)):
+                yield _private(PACKAGE_JSON, _key_line(text, name), f"{name}: {spec}")
+    for name, spec in overrides(table_in(document.get("overrides"))):
         # `$name` means the version that the project itself asks for, which is read above.
         if not is_of_registry(spec.removeprefix("$")):
-            yield Finding(
-                PACKAGE_JSON,
-                _key_line(text, name),
-                f"{tail(f'{name}: {spec}', 200)}: {_PRIVATE}",
-                code=Code.PRIVATE_SOURCE,
-            )
+            yield _private(PACKAGE_JSON, _key_line(text, name), f"{name}: {spec}")
 
 
 def _private(path: str, line: int, said: str) -> Finding:
     return Finding(path, line, f"{tail(said, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
 
 
-def _overrides(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in table.items():
-        if isinstance(value, dict):
-            yield from _overrides(value)
-        else:
-            yield name, str(value)
+def _locked(lock: str, hosts: Collection[str]) -> Iterator[Finding]:
+    """Name the entries of a lock that were resolved to elsewhere than the registry, or to another package."""
+    for it in locked_in(lock):
+        address = address_of(it.resolved)
+        if it.resolved and (address.scheme != "https" or address.hostname not in hosts or it.of_another()):
+            yield _private(LOCK, _key_line(lock, it.key), f"{it.key}: {it.resolved}")
 
 
-def _locked(lock: str, host: str) -> Iterator[Finding]:
-    """Name the entries of a lock that were resolved from elsewhere than the public registry."""
-    try:
-        packages = table_in(table_in(json.loads(lock or "{}")).get("packages"))
-    except (ValueError, RecursionError):
-        return  # json_syntax says so, and npm makes the lock anew
-    for name, entry in packages.items():
-        resolved = table_in(entry).get("resolved")
-        if isinstance(resolved, str) and _host(resolved) != ("https", host):
-            yield Finding(
-                LOCK, _key_line(lock, name), f"{tail(f'{name}: {resolved}', 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE
-            )
-
-
-def _host(address: str) -> tuple[str, str | None]:
-    """Return scheme and host of an address, no host for what is none."""
-    try:
-        parts = urlsplit(address)
-        return parts.scheme, parts.hostname
-    except ValueError:
-        return "", None
-
-
-def _registries(npmrc: str, host: str) -> Iterator[Finding]:
+def _registries(npmrc: str, hosts: Collection[str]) -> Iterator[Finding]:
     for number, line in enumerate(npmrc.splitlines(), 1):
         named = _REGISTRY_KEY.match(line)
-        if named and _host(named[1])[1] != host:
-            yield Finding(NPMRC, number, f"{tail(line, 200)}: {_PRIVATE}", code=Code.PRIVATE_SOURCE)
+        if named and address_of(named[1]).hostname not in hosts:
+            yield _private(NPMRC, number, line)
 
 
 def _says(script: object) -> bool:

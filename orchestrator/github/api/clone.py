@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from orchestrator.workspace import walk_files
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/(?!\.{1,2}\Z)[A-Za-z0-9_.-]+\Z")
 _POLL_SECONDS = 0.05
+_CHUNK_BYTES = 64 * 1024
 
 # What git needs of the caller's environment: programs, certificates, proxies. Everything else is blanked.
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -197,15 +198,24 @@ async def _fetch(
         await sleep(backoff(attempt))
 
 
-async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: CloneLimits | None = None) -> bytes:
-    """Run git and return its standard output; stops it when what it writes passes the limit, or on cancellation."""
+async def _git(
+    into: Path,
+    environment: dict[str, str],
+    *arguments: str,
+    limit: CloneLimits | None = None,
+    read: Callable[[subprocess.Popen[bytes]], str] | None = None,
+) -> None:
+    """Run git; stops it when what it writes into its folder passes the limit, or on cancellation.
+
+    `read` reads its standard output in a thread, and says what is wrong with it, upon which git is stopped too.
+    """
     import git
 
     running = git.Git(str(into)).execute(["git", *arguments], env=environment, as_process=True, start_new_session=True)
     process: subprocess.Popen[bytes] | None = running.proc
     if process is None:
         raise GitHubError(f"git {arguments[0]} did not start.", hint="Install git.")
-    finished = asyncio.ensure_future(asyncio.to_thread(process.communicate))
+    finished = asyncio.ensure_future(asyncio.to_thread(_ended, process, read))
     too_large = False
     try:
         while not (await asyncio.wait({finished}, timeout=_POLL_SECONDS))[0]:
@@ -215,12 +225,23 @@ async def _git(into: Path, environment: dict[str, str], *arguments: str, limit: 
     finally:
         if not finished.done():
             _kill(process)
-    out, err = await finished
+    wrong, said = await finished
     if too_large and limit:
-        raise GitHubError(f"The repository has more than {limit.fetched_bytes // 1024**2} MiB at this commit.")
+        wrong = f"The repository has more than {limit.fetched_bytes // 1024**2} MiB at this commit."
+    if wrong:
+        raise GitHubError(wrong)
     if process.returncode != 0:
-        raise _GitFailed(arguments[0], err.decode("utf-8", "replace"))
-    return out
+        raise _GitFailed(arguments[0], said.decode("utf-8", "replace"))
+
+
+def _ended(
+    process: subprocess.Popen[bytes], read: Callable[[subprocess.Popen[bytes]], str] | None
+) -> tuple[str, bytes]:
+    """Wait for git's end; returns what is wrong with its output, and what it said on standard error."""
+    wrong = read(process) if read else ""
+    if wrong:
+        _kill(process)
+    return wrong, process.communicate()[1]
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -240,9 +261,33 @@ def _size_of(folder: Path) -> int:
 
 
 async def _check_size(into: Path, environment: dict[str, str], sha: str, limits: CloneLimits) -> None:
-    listing = await _git(into, environment, "ls-tree", "-r", "-l", "-z", "--full-tree", "--end-of-options", sha)
-    sizes = [entry.split(b"\t", 1)[0].split()[3] for entry in listing.split(b"\0") if entry]
-    if len(sizes) > limits.files:
-        raise GitHubError(f"The repository has {len(sizes)} files at this commit; the limit is {limits.files}.")
-    if sum(int(size) for size in sizes if size != b"-") > limits.file_bytes:
-        raise GitHubError(f"The repository's files are larger than {limits.file_bytes // 1024**2} MiB at this commit.")
+    """Refuse a commit with too many files, folders or bytes before anything of it is laid out.
+
+    Ten trees, each of which names the next one ten times, are a few hundred bytes and list ten thousand million files:
+    the list is counted while git writes it, never kept.
+    """
+    options = ("-r", "-t", "-l", "-z", "--full-tree", "--end-of-options")
+    await _git(into, environment, "ls-tree", *options, sha, read=lambda process: _too_large(process, limits))
+
+
+def _too_large(process: subprocess.Popen[bytes], limits: CloneLimits) -> str:
+    """Read a listing until it passes the limits; returns the sentence that refuses it, or nothing."""
+    if process.stdout is None:
+        raise AssertionError("git's standard output is read here")
+    files = folders = size = 0
+    rest = b""
+    while chunk := process.stdout.read(_CHUNK_BYTES):
+        *entries, rest = (rest + chunk).split(b"\0")
+        for entry in entries:
+            _, kind, _, length = entry.split(b"\t", 1)[0].split()
+            folders += kind == b"tree"
+            files += kind != b"tree"
+            size += int(length) if length != b"-" else 0
+        if max(files, folders) > limits.files:
+            named = "files" if files > limits.files else "folders"
+            return f"The repository has more than {limits.files} {named} at this commit, which is the limit."
+        if size > limits.file_bytes:
+            return f"The repository's files are larger than {limits.file_bytes // 1024**2} MiB at this commit."
+        if len(rest) > _CHUNK_BYTES:
+            return f"The repository has a path of more than {_CHUNK_BYTES} bytes at this commit."
+    return ""

@@ -112,9 +112,12 @@ class Publisher:
             buttons=self._buttons,
         )
 
-    def safe(self, text: str, *, closes: int | None = None) -> str:
-        """Return a text as it may be published: without secrets, and inert but for closing the issue `closes`."""
-        return inert(self._redactor(text), requester=self._requester, closes=closes)
+    def safe(self, text: str, *, closes: int | None = None, plain: bool = False) -> str:
+        """Return a text as it may be published: without secrets, and inert but for closing the issue `closes`.
+
+        A `plain` text is no Markdown: a title, a commit's message, a status.
+        """
+        return inert(self._redactor(text), requester=self._requester, closes=closes, plain=plain)
 
     async def react(
         self, issue: int, comment_id: int | None, content: Reaction, *, event: str = "issue_comment"
@@ -186,7 +189,7 @@ class Publisher:
 
         A commit status says it once. Raises `NoRoom` when there is no room for mere progress.
         """
-        title = self.safe(check.title)[:255] or check.name
+        title = self.safe(check.title, plain=True)[:255] or check.name
         known = self._in_progress.get((head_sha, check.name))
         if known is not None and known[1] == title:
             return ""
@@ -350,7 +353,7 @@ class Publisher:
         if found is not None:
             return found.id
         output: dict[str, Any] = {
-            "title": self.safe(check.title)[:255] or check.name,
+            "title": self.safe(check.title, plain=True)[:255] or check.name,
             "summary": fit(self.safe(check.summary)),
         }
 
@@ -377,7 +380,7 @@ class Publisher:
 
     def _output(self, check: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
         return {
-            "title": self.safe(check.title)[:255] or check.name,
+            "title": self.safe(check.title, plain=True)[:255] or check.name,
             "summary": fit(self.safe(check.summary)),
             "annotations": [
                 {
@@ -386,7 +389,7 @@ class Publisher:
                     "end_line": it.line,
                     "annotation_level": it.level,
                     "message": fit(self.safe(it.message), 16_000) or "finding",
-                    "title": self.safe(it.title)[:255],
+                    "title": self.safe(it.title, plain=True)[:255],
                 }
                 for it in annotations
             ],
@@ -411,7 +414,7 @@ class Publisher:
 
     async def _write_status(self, head_sha: str, name: str, conclusion: str, title: str, urgency: Urgency) -> None:
         state = _STATUS_STATES.get(conclusion, "error")
-        description = self.safe(f"{conclusion}: {title}" if conclusion else title)
+        description = self.safe(f"{conclusion}: {title}" if conclusion else title, plain=True)
         description = description if len(description) <= _STATUS_LETTERS else f"{description[: _STATUS_LETTERS - 1]}…"
 
         def write(repository: Repository) -> None:

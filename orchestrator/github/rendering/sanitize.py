@@ -11,9 +11,9 @@ import itertools
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from html import escape
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 from markdown_it import MarkdownIt
 
@@ -27,13 +27,29 @@ JOINER = "\u2060"
 """A word joiner: breaks a mention, command, keyword or tag for GitHub, and shows nothing."""
 
 _MENTION = re.compile(r"(?<![A-Za-z0-9])@(?P<name>[A-Za-z0-9][A-Za-z0-9-]{0,38}(?:/[A-Za-z0-9._-]+)?)")
-# An address such as https://medium.com/@joe stays one.
-_IN_ADDRESS = re.compile(r"https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/[^\s<>()\[\]]{0,200}\Z")
-_SLASH_COMMAND = re.compile(r"^(?P<lead>[ \t>*+-]*)(?P<command>/[A-Za-z][^\s]*)", re.MULTILINE)
+# An address such as https://medium.com/@joe stays one, where GitHub makes a link of all of it: it begins where one may,
+# https://github.github.com/gfm/#autolinks-extension-, and holds no letter that could end it.
+_IN_ADDRESS = re.compile(
+    r"(?:\A|(?<=[\s*_~(<]))https?://[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+/[A-Za-z0-9._/?#=%+,:;@!$-]{0,200}\Z"
+)
+# What some program or other takes for the end of a line, besides the usual one.
+_LINE_ENDS = "\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_SLASH_COMMAND = re.compile(
+    rf"(?:^|(?<=[{_LINE_ENDS}]))(?P<lead>(?:[^\S\n{_LINE_ENDS}]|[>*+\-\ufeff\u200b])*)(?P<command>/[A-Za-z][^\s]*)",
+    re.MULTILINE,
+)
+# Marks of emphasis, links and code between the keyword and its issue are none of what a reader sees.
 _CLOSING = re.compile(
-    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>(?:\\?[\s:]){1,8})"
+    r"(?<![A-Za-z0-9])(?P<word>close[sd]?|fix(?:e[sd])?|resolve[sd]?)(?P<gap>(?:[^\w#&/.,;!?\\\u2060]|_|\\(?!#))++)"
     r"(?P<target>(?:[\w.\\-]{1,100}/[\w.\\-]{1,100})?\\?#(?P<number>\d+)|GH-\d+|https?://\S{1,300}/(?:issues|pull)/\d+)",
     re.IGNORECASE,
+)
+# In a commit's message, which a pull request's title and text become too, these keep CI from running:
+# https://docs.github.com/en/actions/how-tos/manage-workflow-runs/skip-workflow-runs
+_SKIP = re.compile(
+    r"\[(?=\s*(?:(?:skip|no)[\s_-]+(?:ci|actions|checks?)|(?:ci|actions)[\s_-]+skip)\s*\])"
+    rf"|(?:^|(?<=[{_LINE_ENDS}]))[^\S\n{_LINE_ENDS}]*skip-(?=checks\s*:)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _IMAGE = re.compile(r"!(?=\[)")
 # Folding tags are ours and harmless, links in angle brackets are no tags.
@@ -43,16 +59,23 @@ _REFERENCE = re.compile(r"&(?=#[0-9Xx]|(?:commat|num|sol|colon|excl|lsqb|lbrack|
 _BLOCKS = MarkdownIt("commonmark", {"maxNesting": 20}).disable(["inline"])
 
 
-def inert(text: str, *, requester: str = "", closes: int | None = None, commands: Collection[str] = ()) -> str:
+def inert(
+    text: str, *, requester: str = "", closes: int | None = None, commands: Collection[str] = (), plain: bool = False
+) -> str:
     """Return a text that does nothing when GitHub renders it, applied to its own result without change.
 
     Mentions other than `requester`, commands at line starts other than the `commands` given (such as "/orchestrate"),
     closing keywords for issues other than `closes`, images and HTML, our own marks among it, stay readable but are
-    defused. Only blocks of code keep all but the commands, which other bots read there too.
+    defused. Only fenced blocks of code keep all but the commands, which other bots read there too, and what keeps CI
+    from running. In a `plain` text, a title or a commit's message say, there is no code: GitHub reads it as it stands.
     """
 
     def mention(match: re.Match[str]) -> str:
-        own = requester and match["name"].lower() == requester.lower()
+        # `@maria\\-x` is another's name to a reader, and so is `@maria_x`.
+        own = match["name"].lower() == requester.lower() and match.string[match.end() : match.end() + 1] not in (
+            "\\",
+            "_",
+        )
         begin = match.start()
         linked = match.string[begin - 1 : begin] == "/" and _IN_ADDRESS.search(
             match.string[max(0, begin - 300) : begin]
@@ -71,23 +94,24 @@ def inert(text: str, *, requester: str = "", closes: int | None = None, commands
         return _CLOSING.sub(closing, _MENTION.sub(mention, part))
 
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    code = _code_lines(lines)
+    code = frozenset() if plain else _code_lines(lines)
     parts: list[str] = []
     for is_code, numbers in itertools.groupby(range(len(lines)), code.__contains__):
         part = "\n".join(lines[number] for number in numbers)
         parts.append(part if is_code else outside(part))
     joined = "\n".join(parts)
-    return _SLASH_COMMAND.sub(command, joined)
+    return _SLASH_COMMAND.sub(command, _SKIP.sub(lambda match: f"{match[0]}{JOINER}", joined))
 
 
-def _code_lines(lines: list[str]) -> set[int]:
-    """Return the numbers of the lines of code blocks, as a Markdown parser sees them: a guess could be led astray.
+def _code_lines(lines: list[str]) -> frozenset[int]:
+    """Return the numbers of the lines of fenced code, as a Markdown parser sees them: a guess could be led astray.
 
-    It sees the tags defused, as the reader's will: a block of HTML that is none any more must hide no fence.
+    It sees the tags defused, as the reader's will: a block of HTML that is none any more must hide no fence. Indented
+    code does not count: below a footnote GitHub shows it as text.
     """
     tokens = _BLOCKS.parse(_HTML.sub(f"<{JOINER}", "\n".join(lines)))
-    ranges = [token.map for token in tokens if token.map and token.type in ("fence", "code_block")]
-    return {number for begin, end in ranges for number in range(begin, end)}
+    ranges = [token.map for token in tokens if token.map and token.type == "fence"]
+    return frozenset(number for begin, end in ranges for number in range(begin, end))
 
 
 # what must never be told
@@ -109,6 +133,7 @@ _KEY_FORMATS = (
     r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,4000}\.[A-Za-z0-9_-]{10,}",
 )
 _KNOWN_KEYS = re.compile(r"(?<![A-Za-z0-9_])(?:" + "|".join(_KEY_FORMATS) + r")[A-Za-z0-9_]*")
+_ADDRESS_NAMES = re.compile(r"(?:_URL|_PROXY|_ENDPOINT)\Z", re.IGNORECASE)
 _PERCENT = re.compile("%[0-9A-F]{2}")
 # The end of a line, as it is or as JSON writes it: alone, with the marks of quotes, comments, lists and tables, and
 # between two halves of a literal. Each begins where a run of its letters does, so that a long one is read once.
@@ -120,6 +145,22 @@ _BREAKS = (
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN (?P<kind>[A-Z ]{0,20}PRIVATE KEY)-----.*?(?:-----END (?P=kind)-----|\Z)", re.DOTALL
 )
+
+
+def secrets_of_addresses(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the passwords in the addresses that an environment names, of database and proxies too.
+
+    Each as it stands there and as it is meant, where letters are written by their numbers.
+    """
+    found: list[str] = []
+    for name, value in env.items():
+        if _ADDRESS_NAMES.search(name) and "@" in value:
+            try:
+                password = urlsplit(value if "://" in value else f"//{value}").password or ""
+            except ValueError:
+                password = value
+            found += [password, unquote(password)]
+    return tuple(dict.fromkeys(secret for secret in found if secret))
 
 
 class Redactor:

@@ -67,7 +67,8 @@ def review_comment(state: ProjectState, head_sha: str, notes: Sequence[str] = ()
 def review_check(state: ProjectState, dependencies: Sequence[ValidationResult] = ()) -> CheckRun:
     """Return the check run of the head: success only when everybody who was asked approves of all that was shown.
 
-    A new dependency that does not exist, or is days old, blocks whatever they say.
+    A new dependency that does not exist, is days old or of another source blocks whatever they say; where one could not
+    be looked up, a person has to look.
     """
     opinions = opinions_of(state)
     blocking = [finding for it in dependencies for finding in it.findings]
@@ -76,7 +77,9 @@ def review_check(state: ProjectState, dependencies: Sequence[ValidationResult] =
     summary_text = f"{OFFLINE}\n\n{text}" if state.offline else text
     conclusion, title = _conclusion(state, opinions)
     if blocking:
-        conclusion, title = "failure", f"{title}; a new dependency does not exist or is days old"
+        conclusion, title = "failure", f"{title}; a new dependency does not exist, is days old or comes from elsewhere"
+    elif conclusion == "success" and not all(it.passed for it in dependencies):
+        conclusion, title = "action_required", f"{title}; not every new dependency was looked up"
     return CheckRun(CHECK, conclusion, title[:255], fit(summary_text), annotations, shared=True)
 
 

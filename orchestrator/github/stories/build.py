@@ -185,13 +185,15 @@ async def deliver(
         return await ended(desk, job, state, base_sha)
     refuse_leaks(changes, desk.redactor)
     skip_checks, why = await holds_ci_back(desk, job, changes, access, (trigger.author,))
-    title = desk.publisher.safe(visible(trigger.title or state.title))
+    title = desk.publisher.safe(visible(trigger.title or state.title, plain=True), plain=True)
     message = commit_message(
         title,
-        desk.publisher.safe(_summary(state)),
+        desk.publisher.safe(_summary(state), plain=True),
         run_id,
         skip_checks=skip_checks,
-        trailers=await trailers(desk.client, job.commit, trigger.actor, state),
+        trailers=[
+            desk.publisher.safe(it, plain=True) for it in await trailers(desk.client, job.commit, trigger.actor, state)
+        ],
     )
     head = await commit_files(
         desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
@@ -295,7 +297,7 @@ def job_of(spec: JobSpec, trigger: Trigger, command: Command, operator: Operator
     """Return what is asked: the issue as delivered, the comment's text and options, within the rules."""
     parts = [visible(trigger.body).strip(), visible(command.text).strip()]
     description = "\n\n".join(part for part in parts if part)
-    title = visible(trigger.title).strip()
+    title = visible(trigger.title, plain=True).strip()
     job = merge_issue(spec, title=title, description=description or title)
     job = narrow(job, max_usd=command.budget_usd, app_type=command.app_type)
     if trigger.private and not operator.allow_training_on_private:

@@ -39,7 +39,7 @@ async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
     # 2. The commit changes no file: what runs is exactly what was read.
     head = mine.sha if mine else ""
     if not head:
-        actor = desk.publisher.safe(desk.trigger.actor)
+        actor = desk.publisher.safe(desk.trigger.actor, plain=True)
         message = commit_message(
             "Let the repository's CI run", f"Asked for by {actor}.", found.run_id, skip_checks=False, ci_id=desk.run_id
         )

@@ -5,15 +5,16 @@ Nothing is cloned, run or pushed: a stranger's code reaches the models as text, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.control_plane import Change
-from orchestrator.dependencies import check_new_dependencies, is_manifest, newly_declared
+from orchestrator.dependencies import NEW_DEPENDENCIES, check_new_dependencies
 from orchestrator.diff import FileDiff
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.repository import read_text
 from orchestrator.github.rendering.commits import RUN_TRAILER
+from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.marks import status_mark
 from orchestrator.github.reviews.inline import Looked
 from orchestrator.github.reviews.line_comments import comment_on_lines
@@ -21,14 +22,15 @@ from orchestrator.github.reviews.pull_diff import MAX_FILES, PullRequestEnds, di
 from orchestrator.github.reviews.review_text import remarks_of, review_check, review_comment, review_lead
 from orchestrator.github.runs.desk import Desk, HandledRun, followed, refuse
 from orchestrator.hidden import shown
+from orchestrator.manifests import included_in, is_manifest, is_requirements, newly_declared
 from orchestrator.specs import JobSpec
-from orchestrator.state import ProjectStatus, ValidationResult
+from orchestrator.state import ProjectStatus, ValidationResult, ValidationStatus
 
 CONVENTIONS = "AGENTS.md"
 MAX_MANIFESTS = 20
 
 
-async def review(desk: Desk, job: JobSpec, index_hosts: Collection[str] = ()) -> HandledRun:
+async def review(desk: Desk, job: JobSpec, index_hosts: Sequence[str] = ()) -> HandledRun:
     """Have the pull request reviewed, or go on with that; called again, it says nothing twice.
 
     `index_hosts` are the operator's package indexes.
@@ -114,17 +116,54 @@ async def _conventions(desk: Desk, base_sha: str) -> tuple[str, list[str]]:
 
 
 async def _new_dependencies(
-    desk: Desk, files: Sequence[FileDiff], base_sha: str, head_sha: str, index_hosts: Collection[str]
+    desk: Desk, files: Sequence[FileDiff], base_sha: str, head_sha: str, index_hosts: Sequence[str]
 ) -> tuple[ValidationResult, ...]:
-    """Look up what the manifests of the change name anew (SECURITY 23); one that cannot be read names nothing."""
+    """Look up what the manifests of the change name anew (SECURITY 23), and say which could not be read."""
+    missed: list[str] = []
 
-    async def texts(sha: str, paths: Mapping[str, str]) -> dict[str, bytes]:
-        return {path: (await read_text(desk.client, name, sha) or "").encode() for path, name in paths.items()}
+    async def read(path: str, sha: str) -> bytes | None:
+        try:
+            return (await read_text(desk.client, path, sha) or "").encode()
+        except Unreachable:
+            raise
+        except GitHubError as error:
+            missed.append(f"what `{code(path)}` names was not looked up: {error.message}")
+            return None
 
-    manifests = [it for it in files if is_manifest(it.path) and it.status != "removed"][:MAX_MANIFESTS]
-    after = await texts(head_sha, {it.path: it.path for it in manifests})
-    before = await texts(base_sha, {it.path: it.previous_path or it.path for it in manifests})
-    return await check_new_dependencies(newly_declared(before, after), index_hosts)
+    changed = {it.path: it for it in files if it.status != "removed"}
+    included: set[str] = set()
+    if any(path.endswith((".txt", ".in")) and not is_manifest(path) for path in changed):
+        pending = await _requirements(desk, head_sha)
+        while pending and len(included) < MAX_MANIFESTS:
+            path = pending.pop(0)
+            if path not in included:
+                included.add(path)
+                pending += sorted(included_in(path, await read(path, head_sha) or b""))
+        included |= set(pending)
+    manifests = [it for path, it in changed.items() if is_manifest(path) or path in included]
+    if len(manifests) > MAX_MANIFESTS:
+        missed.append(f"{len(manifests)} files name some, and only {MAX_MANIFESTS} were looked up")
+    before: dict[str, bytes] = {}
+    after: dict[str, bytes] = {}
+    for it in manifests[:MAX_MANIFESTS]:
+        if (new := await read(it.path, head_sha)) is not None:
+            after[it.path] = new
+            before[it.path] = await read(it.previous_path or it.path, base_sha) or b""
+    results = await check_new_dependencies(newly_declared(before, after), index_hosts)
+    if not missed:
+        return results
+    detail = "\n".join(dict.fromkeys(missed))
+    return (*results, ValidationResult(NEW_DEPENDENCIES, ValidationStatus.NOT_RUN, (), detail))
+
+
+async def _requirements(desk: Desk, sha: str) -> list[str]:
+    """Return the paths of a commit's requirements files, those at the top first."""
+    tree = await desk.client.read("list files", lambda repository: repository.get_git_tree(sha, recursive=True).tree)
+    return sorted((it.path for it in tree if it.type == "blob" and is_requirements(it.path)), key=_depth)
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path
 
 
 async def _is_of_a_run(desk: Desk, pull: PullRequestEnds, head_sha: str) -> bool:

@@ -170,14 +170,17 @@ async def deliver_round(
         head, why = mine[-1].sha, ""
     else:
         skip_checks, why = await _holds_back(desk, job, changes, access, found, base_sha)
-        title = desk.publisher.safe(visible(state.title or found.pull.title))
+        title = desk.publisher.safe(visible(state.title or found.pull.title, plain=True), plain=True)
         message = commit_message(
             f"Revise: {title}",
-            desk.publisher.safe("\n".join(f"- {one_line(task.title)}" for task in state.tasks[:50])),
+            desk.publisher.safe("\n".join(f"- {one_line(task.title)}" for task in state.tasks[:50]), plain=True),
             root.run_id,
             skip_checks=skip_checks,
             round_id=desk.run_id,
-            trailers=await trailers(desk.client, job.commit, desk.trigger.actor, state),
+            trailers=[
+                desk.publisher.safe(it, plain=True)
+                for it in await trailers(desk.client, job.commit, desk.trigger.actor, state)
+            ],
         )
         try:
             head = await commit_files(

@@ -57,12 +57,14 @@ def test_every_key_token_and_password_counts_as_a_secret() -> None:
             "INPUT_GITHUB_TOKEN": "ghs_two",
             "ACTIONS_RUNTIME_TOKEN": "three",
             "GITHUB_WEBHOOK_SECRET_PREVIOUS": "four-four",
-            "ORCHESTRATOR_DATABASE_URL": "postgresql://bot:five-five@db/runs",
+            "ORCHESTRATOR_DATABASE_URL": "postgresql://bot:five%40five@db/runs",
+            "https_proxy": "http://me:six-six@proxy:3128",
+            "ALL_PROXY": "me:seven-7@proxy:1080",
             "GITHUB_REPOSITORY": "octo/demo",
             "SHORT_TOKEN": "abc",
         }
     )
-    assert found == ("sk-one", "ghs_two", "three", "four-four", "five-five")
+    assert found == ("sk-one", "ghs_two", "three", "four-four", "five%40five", "five@five", "six-six", "seven-7")
 
 
 def test_a_run_acts_by_the_inputs_token_and_keeps_its_state_outside_the_workspace() -> None:

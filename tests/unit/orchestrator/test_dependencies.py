@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.checks import Checker
-from orchestrator.dependencies import Dependency, Ecosystem, Known, declared_in, judge, look_up, new_dependencies
+from orchestrator.dependencies import Known, judge, look_up, new_dependencies
 from orchestrator.github.rendering.report import review_section
+from orchestrator.manifests import Dependency, Ecosystem, declared_in
 from orchestrator.sandbox import Sandbox, open_sandbox
 from orchestrator.sections import ValidationSpec
 from orchestrator.state import ValidationStatus
@@ -70,7 +71,7 @@ async def test_sec_23_unknown_and_young_names_block_and_everything_is_listed_wit
         "/@o%2Flib": of_npm(NOW - timedelta(days=14)),
     }
     async with index(packages) as (host, asked):
-        bases = {key: [f"http://{host}"] for key in Ecosystem}
+        bases = dict.fromkeys(Ecosystem, f"http://{host}")
         judged = judge(await look_up([old, young, made_up, lib], bases), NOW)
     assert judged.status is ValidationStatus.FAILED
     assert judged.detail.splitlines() == [
@@ -91,18 +92,28 @@ async def test_sec_23_unknown_and_young_names_block_and_everything_is_listed_wit
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"[" * 100_000])
 async def test_sec_23_an_index_that_does_not_answer_is_said_and_does_not_block(answer: bytes) -> None:
     async with index({"/pypi/some/json": answer}) as (host, _):
-        judged = judge(await look_up([named("some")], {key: [f"http://{host}"] for key in Ecosystem}), NOW)
+        judged = judge(await look_up([named("some")], dict.fromkeys(Ecosystem, f"http://{host}")), NOW)
     assert judged.passed
     assert judged.detail.startswith("some (PyPI): not looked up, the index does not answer as it should")
 
 
-async def test_sec_23_a_name_does_not_exist_only_where_every_index_says_so() -> None:
-    async with index({}) as (empty, _), index({"/pypi/some/json": of_pypi(NOW - timedelta(days=90))}) as (full, _):
-        bases = [f"http://{empty}", f"http://{full}"]
-        assert judge(await look_up([named("some")], {Ecosystem.PYPI: bases}), NOW).passed
-        gone = ["http://127.0.0.1:1", f"http://{empty}"]
-        unsure = judge(await look_up([named("some")], {Ecosystem.PYPI: gone}), NOW)
-    assert (unsure.passed, "not looked up" in unsure.detail) == (True, True)
+async def test_sec_23_names_that_are_too_many_to_be_looked_up_count_as_not_run_and_are_said() -> None:
+    wanted = [named(f"some{number}") for number in range(61)]
+    packages = {f"/pypi/{it.name}/json": of_pypi(NOW - timedelta(days=90)) for it in wanted}
+    async with index(packages) as (host, asked):
+        judged = judge(await look_up(wanted, {Ecosystem.PYPI: f"http://{host}"}), NOW)
+    assert (judged.status, len(asked)) == (ValidationStatus.NOT_RUN, 60)
+    assert judged.detail.splitlines()[-1] == "some60 (PyPI): not looked up, more than 60 are new"
+
+
+async def test_sec_23_what_comes_from_elsewhere_than_the_index_blocks_and_nobody_is_asked_about_it() -> None:
+    evil = Dependency(Ecosystem.NPM, "left-pad", "package.json", 4, "github:evil/x")
+    async with index({"/left-pad": of_npm(NOW - timedelta(days=900))}) as (host, asked):
+        judged = judge(await look_up([evil], {Ecosystem.NPM: f"http://{host}"}), NOW)
+    (found,) = judged.findings
+    assert (judged.status, asked) == (ValidationStatus.FAILED, [])
+    assert (found.code, found.path, found.line) == ("private_source", "package.json", 4)
+    assert judged.detail == "left-pad (npm): not of the index, but from github:evil/x"
 
 
 @pytest.mark.slow
@@ -143,7 +154,8 @@ def test_only_what_the_base_did_not_name_is_new_in_folders_too(tmp_path: Path) -
         b'optional-dependencies = {x = ["rich"]}\n[dependency-groups]\ndev = ["pytest", {include-group = "x"}]\n'
         b'[build-system]\nrequires = ["hatchling"]\n',
         "web/package.json": b'{"dependencies": {"next": "15", "alias": "npm:@o/real@1", "../x": "1"}}',
-        "requirements-dev.txt": b"-r other.txt\nruff==1 --hash=sha256:0\n./local\nhttps://e.org/x.whl\n# none\n",
+        "requirements-dev.txt": b"-r other.txt\nruff==1 --hash=sha256:0\n./local\n# none\n",
+        "other.txt": b"included\n",
         "notes.txt": b"requests\n",
         "old/requirements.txt": None,
     }
@@ -153,13 +165,28 @@ def test_only_what_the_base_did_not_name_is_new_in_folders_too(tmp_path: Path) -
         ("PyPI", "hatchling", 8),
         ("PyPI", "rich", 4),
         ("PyPI", "pytest", 6),
+        ("PyPI", "included", 1),
         ("PyPI", "ruff", 2),
         ("npm", "next", 1),
         ("npm", "@o/real", 1),
     ]
 
 
-@given(st.sampled_from(["package.json", "pyproject.toml", "requirements.txt"]), st.binary() | st.text().map(str.encode))
+def test_sec_23_a_file_that_standing_requirements_include_is_a_manifest_too(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("-r more/deps.txt\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more/deps.txt").write_text("known\n-c pins\n")
+    changes = {"more/deps.txt": b"known\nfresh\n-c pins\n", "more/pins": b"pinned==1\n"}
+    found = [(it.path, it.name) for it in new_dependencies(Workspace(tmp_path, changes))]
+    assert found == [("more/deps.txt", "fresh"), ("more/pins", "pinned")]
+
+
+@given(
+    st.sampled_from(
+        ["package.json", "package-lock.json", "pyproject.toml", "Pipfile", "setup.cfg", "requirements.txt"]
+    ),
+    st.binary() | st.text().map(str.encode),
+)
 def test_sec_23_a_manifest_however_strange_is_read_and_names_only_what_is_a_name(path: str, content: bytes) -> None:
     legal: Callable[[str], bool] = lambda name: name == name.strip() and not set(name) & set("?#\\%: \n")  # noqa: E731
     assert all(legal(it.name) for it in declared_in(path, content))

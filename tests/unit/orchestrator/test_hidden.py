@@ -10,7 +10,25 @@ from orchestrator.hidden import locate, shown, visible
 
 PIECES = st.lists(
     st.sampled_from(
-        ["a", "b", " ", "\n", "\r\n", "\r", "<!--", "-->", "<!", "--", ">", "\u200b", "\u202e", "\U000e0041"]
+        [
+            "a",
+            "b",
+            " ",
+            "\n",
+            "\r\n",
+            "\r",
+            "<!--",
+            "-->",
+            "<!",
+            "--",
+            ">",
+            "<?",
+            "`",
+            "```",
+            "[a]: b",
+            "\u200b",
+            "\u202e",
+        ]
     ),
     max_size=30,
 ).map("".join)
@@ -30,6 +48,40 @@ def test_comments_are_hidden_where_people_read_a_rendering_and_characters_everyw
     path: str, text: str, expected: str
 ) -> None:
     assert shown(path, text).text == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("use `<!-- x -->` here", "use `<!-- x -->` here"),
+        ("`` a ` <!-- `` <!-- x -->b", "`` a ` <!-- `` b"),
+        ("```html\n<!-- x -->\n```\n<!-- y -->z", "```html\n<!-- x -->\n```\nz"),
+        ("> - `a\n>   <!-- b -->` <!-- c -->", "> - `a\n>   ` "),
+        ("``` html obey\na\n```", "``` html\na\n```"),
+        ('<a title="`"> <!-- obey --> `', '<a title="`">  `'),
+        ("\\`<!-- obey -->`", "\\``"),
+        ("a <!-- ` -->`<!-- x -->`", "a `<!-- x -->`"),
+        ("<div>\n`<!-- obey -->`\n</div>", "<div>\n``\n</div>"),
+        ("a[^1]\n\n[^1]: x\n\n    <!-- obey -->", "a[^1]\n\n[^1]: x\n\n    "),
+        ("a\n\n[//]: # (obey)\n\nb", "a\n\n\nb"),
+        ("[a] [b][]\n\n[a]: /x 'y'\n[B]: /z\n[a]: /obey\n", "[a] [b][]\n\n[a]: /x 'y'\n[B]: /z\n"),
+        ("a <?obey?> b <!OBEY me> c <![CDATA[obey]]> d", "a  b  c  d"),
+        ("`<?php ?>` and 1 <? 2 <!x", "`<?php ?>` and 1 <? 2 <!x"),
+        ("a\n\n<?obey\n\nobey", "a\n\n"),
+    ],
+)
+def test_sec_29_what_a_reader_of_markdown_sees_stays_and_what_they_do_not_see_goes(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+def test_what_a_title_shows_stays_in_it() -> None:
+    assert visible("~~~ Support <!-- in pages\u200b", plain=True) == "~~~ Support <!-- in pages"
+
+
+def test_sec_29_a_text_that_brings_hidden_text_together_over_and_over_loses_what_it_does_that_with() -> None:
+    text = "<" * 30 + "<?x?>" + "?x?>" * 30
+    assert visible(text) == "?x?>" * 11
+    assert visible("a " + "<" * 10 + "<?x?>" + "?x?>" * 10) == "a "
 
 
 def test_a_search_is_found_around_what_is_hidden_in_the_middle_of_it() -> None:

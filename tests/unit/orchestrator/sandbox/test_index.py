@@ -131,10 +131,20 @@ def test_addresses_of_the_world_are_not_private(address: str) -> None:
     assert not is_private(address)
 
 
-def test_the_host_is_read_in_small_letters() -> None:
-    assert requested_host(b"CONNECT Index.Example:443 HTTP/1.1\r\nHost: x\r\n\r\n") == "index.example"
+@pytest.mark.parametrize(("asked", "host"), [("443", "index.example"), ("8443", "index.example:8443")])
+def test_the_host_is_read_in_small_letters_with_a_port_of_its_own(asked: str, host: str) -> None:
+    assert requested_host(f"CONNECT Index.Example:{asked} HTTP/1.1\r\nHost: x\r\n\r\n".encode()) == host
 
 
 @given(st.binary(max_size=200))
-def test_no_request_but_connect_to_443_names_a_host(head: bytes) -> None:
-    assert requested_host(head) is None or (head[:8].upper() == b"CONNECT " and b":443 HTTP/1." in head)
+def test_no_request_but_connect_names_a_host(head: bytes) -> None:
+    assert requested_host(head) is None or (head[:8].upper() == b"CONNECT " and b" HTTP/1." in head)
+
+
+async def test_sec_22_the_operators_hosts_stand_in_place_of_the_public_index(sandbox: Sandbox, workspace: Path) -> None:
+    host = (await index_hosts())[0]
+    own = Sandbox(sandbox.rung, hosts=["packages.invalid:8443"])
+
+    answer = await ask(own, workspace, f"CONNECT {host}:443 HTTP/1.1\\r\\n\\r\\n")
+
+    assert answer == "HTTP/1.1 403 Forbidden"

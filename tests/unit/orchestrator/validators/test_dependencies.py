@@ -146,6 +146,19 @@ async def test_sec_22_a_name_that_does_not_exist_fails_and_is_named(
     assert "no-such-package-of-ours-9137" in result.findings[0].message
 
 
+async def test_sec_22_where_the_operator_names_an_index_pip_installs_from_that_one_and_no_other(
+    write: Write, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    root = write({"requirements.txt": "iniconfig==2.0.0\n"})
+    own = Sandbox(sandbox.rung, hosts=["packages.invalid"])
+
+    environment = await install(root, own, tmp_path / "deps")
+
+    (result,) = environment.results
+    assert result.status is ValidationStatus.NOT_RUN
+    assert result.detail.startswith("The package index cannot be reached: gaierror")
+
+
 async def test_sec_22_private_sources_keep_everything_from_being_installed(
     write: Write, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.validators.package_json import Package, is_of_registry, read_package
+from orchestrator.npm_manifests import is_of_registry
+from orchestrator.validators.package_json import Package, read_package
 from tests.unit.orchestrator.validators.conftest import Write
 
 HOST = "registry.example"
@@ -106,7 +107,33 @@ def test_sec_22_a_lock_that_names_another_host_is_a_finding_at_its_line(write: W
     }
     package = read(write, {"package.json": "{}", "package-lock.json": json.dumps(lock, indent=1)})
 
-    assert [(one.path, one.line) for one in package.foreign(HOST)] == [("package-lock.json", 12)]
+    assert [(one.path, one.line) for one in package.foreign([HOST])] == [("package-lock.json", 12)]
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        {"packages": {"node_modules/lodash": {"resolved": f"https://{HOST}/evil/-/evil-1.0.0.tgz"}}},
+        {"dependencies": {"lodash": {"version": "4.0.0", "resolved": f"https://{HOST}/evil/-/evil-1.0.0.tgz"}}},
+    ],
+)
+def test_sec_22_a_lock_that_puts_another_packages_archive_below_a_name_is_a_finding(
+    write: Write, lock: dict[str, object]
+) -> None:
+    package = read(write, {"package.json": "{}", "package-lock.json": json.dumps(lock)})
+
+    (found,) = package.foreign([HOST])
+    assert "lodash: https://registry.example/evil/-/evil-1.0.0.tgz" in found.message
+
+
+def test_a_lock_may_name_an_alias_and_a_scope_as_npm_writes_them(write: Write) -> None:
+    packages = {
+        "node_modules/alias": {"name": "@o/real", "resolved": f"https://{HOST}/@o/real/-/real-1.0.0.tgz"},
+        "node_modules/a/node_modules/@o/b": {"resolved": f"https://{HOST}/@o%2fb/-/b-1.0.0.tgz"},
+    }
+    package = read(write, {"package.json": "{}", "package-lock.json": json.dumps({"packages": packages})})
+
+    assert package.foreign([HOST]) == ()
 
 
 def test_sec_22_an_npmrc_that_names_another_registry_is_a_finding(write: Write) -> None:
@@ -114,7 +141,7 @@ def test_sec_22_an_npmrc_that_names_another_registry_is_a_finding(write: Write) 
 
     package = read(write, {"package.json": "{}", ".npmrc": npmrc})
 
-    assert [(one.path, one.line) for one in package.foreign(HOST)] == [(".npmrc", 3)]
+    assert [(one.path, one.line) for one in package.foreign([HOST])] == [(".npmrc", 3)]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import asyncio
 import base64
+import tracemalloc
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from bot.localhub.git import Git, Signature
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.clone import CloneLimits, clone
 from orchestrator.github.api.repository import head_of
@@ -58,6 +61,30 @@ async def test_sec_20_while_git_fetches_its_arguments_and_every_file_of_its_fold
     assert into / ".git/config" in kept
     assert [line for line in seen.values() if any(form in line for form in forms)] == []
     assert [path for path, content in kept.items() if any(form.encode() in content for form in forms)] == []
+
+
+@pytest.mark.parametrize(("content", "refused"), [(b"x", "files"), (None, "folders")])
+async def test_sec_20_trees_that_name_each_other_over_and_over_are_counted_and_never_kept(
+    scene: Scene, tmp_path: Path, content: bytes | None, refused: str
+) -> None:
+    git = Git(scene.hub.repository(REPO).path)
+    tree = (await git("mktree", data=b"")).decode().strip()
+    leaf = f"040000 tree {tree}" if content is None else f"100644 blob {await git.write_blob(content)}"
+    for depth in range(7):
+        named = leaf if depth == 0 else f"040000 tree {tree}"
+        tree = (await git("mktree", data="".join(f"{named}\td{at}\n" for at in range(10)).encode())).decode().strip()
+    parent = await head_of(scene.client, "main")
+    assert parent is not None
+    who = Signature("Maria", "maria@example.org", datetime.now(UTC))
+    sha = await git.write_commit("Grow", tree, [parent], who, who)
+    await git.update_ref("refs/heads/grown", sha, "0" * 40)
+    tracemalloc.start()
+    with pytest.raises(GitHubError, match=f"has more than 100000 {refused} at this commit"):
+        await clone(scene.hub.url, REPO, sha, tmp_path / "base", token=await scene.client.token())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * 2**20
+    assert list((tmp_path / "base").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -486,6 +486,16 @@ async def test_sec_27_ci_is_held_back_where_a_stranger_wrote_or_ci_files_change(
     assert commit.message.rstrip().endswith("\nskip-checks: true") is held_back
 
 
+async def test_sec_30_a_title_that_begins_a_block_of_code_acts_in_no_commit_and_no_pull_request(scene: Scene) -> None:
+    issue = scene.hub.create_issue(REPO, "~~~ fixes #12 @org/team <!-- [skip ci]", "Build it.", user="maria")
+    handled = await _handle(scene, scene.trigger(issue, "/orchestrate"))
+    number = handled.pull_request or 0
+    message = await scene.client.read("read", lambda repository: repository.get_git_commit(handled.head_sha).message)
+    title = await scene.client.read("read", lambda repository: repository.get_pull(number).title)
+    expected = "~~~ fixes \u2060#12 @\u2060org/team <\u2060!-- [\u2060skip ci]"
+    assert (message.splitlines()[0], title) == (expected, expected)
+
+
 async def test_sec_31_a_secret_in_a_generated_file_blocks_the_push_and_says_so(scene: Scene) -> None:
     issue = _issue(scene)
     handled = await _handle(

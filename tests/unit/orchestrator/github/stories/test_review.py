@@ -180,7 +180,44 @@ async def test_sec_23_a_review_lists_what_a_strangers_change_newly_depends_on_an
         await _reviewed(scene, trigger, Models(say={"review": approve}), tmp_path)
     (check,) = [it for it in scene.hub.check_runs(REPO, head) if it["name"] == "orchestrator/review"]
     assert check["conclusion"] == "failure"
-    assert "a new dependency does not exist or is days old" in check["output"]["title"]
+    assert "a new dependency does not exist, is days old or comes from elsewhere" in check["output"]["title"]
     said = [it["body"] for it in scene.hub.comments(REPO, number) if it["user"]["type"] == "Bot"]
     assert "New dependency: requests-ai (PyPI) 0.1: first released" in said[-1]
     assert len(asked) == 1
+
+
+async def test_sec_23_a_review_vouches_neither_for_other_sources_nor_for_what_it_could_not_read(
+    scene: Scene, tmp_path: Path
+) -> None:
+    def approve(_: CompletionRequest) -> Scripted:
+        return json.dumps({"score": 0.9, "verdict": "approve", "findings": []})
+
+    trigger, number, _ = await _pull(scene)
+    first = {"requirements.in": "flask\n".encode("utf-16"), "package.json": b'{"dependencies": {"pad": "evil/x"}}'}
+    await scene.hub.commit("stranger/demo", first, branch="mean")
+    head = await scene.hub.commit(
+        "stranger/demo",
+        {"requirements.txt": "-r deps.txt\n", "deps.txt": "evil @ https://e.org/x.whl\n"},
+        branch="mean",
+    )
+    await _reviewed(scene, trigger, Models(say={"review": approve}), tmp_path)
+    (check,) = [it for it in scene.hub.check_runs(REPO, head) if it["name"] == "orchestrator/review"]
+    said = [it["body"] for it in scene.hub.comments(REPO, number) if it["user"]["type"] == "Bot"][-1]
+    assert check["conclusion"] == "failure"
+    assert "New dependency: pad (npm): not of the index, but from evil/x" in said
+    assert "New dependency: evil (PyPI): not of the index, but from https://e.org/x.whl" in said
+    assert "New dependency: what `requirements.in` names was not looked up: requirements.in is not UTF-8." in said
+
+
+async def test_sec_23_a_review_that_could_not_read_a_manifest_ends_all_the_same_and_wants_a_person_to_look(
+    scene: Scene, tmp_path: Path
+) -> None:
+    def approve(_: CompletionRequest) -> Scripted:
+        return json.dumps({"score": 0.9, "verdict": "approve", "findings": []})
+
+    trigger, _, _ = await _pull(scene)
+    head = await scene.hub.commit("stranger/demo", {"requirements.txt": b"flask # \xff\n"}, branch="mean")
+    handled = await _reviewed(scene, trigger, Models(say={"review": approve}), tmp_path)
+    (check,) = [it for it in scene.hub.check_runs(REPO, head) if it["name"] == "orchestrator/review"]
+    assert (handled.status, check["conclusion"]) == ("completed", "action_required")
+    assert check["output"]["title"].endswith("; not every new dependency was looked up")
