@@ -63,6 +63,7 @@ async def create_check_run(call: Call) -> Response:
     suite = call.world.suite(repo, app, wanted, branch)
     run = CheckRun(call.world.state.next_id(), app, suite.id, name, wanted)
     _apply(call, run)
+    suite.waits = False
     run.started_at = run.started_at or now()
     repo.check_runs[run.id] = run
     _tell(call, repo, run, "created")
@@ -78,6 +79,7 @@ async def update_check_run(call: Call) -> Response:
         raise ApiError(403, "Invalid app_id `check_run` can only be modified by the GitHub App that created it.")
     before = run.status
     _apply(call, run)
+    repo.check_suites[run.suite_id].waits = False
     if run.status == "completed" and before != "completed":
         _tell(call, repo, run, "completed")
     return answer(render_code.check_run(call.base, repo, run))

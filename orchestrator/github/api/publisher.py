@@ -163,16 +163,17 @@ class Publisher:
         """Return the bodies of our own comments on an issue that hold a mark, the oldest first."""
         return tuple(body for _, body in await self._own(issue) if mark_start in body)
 
-    async def upsert_check_run(self, head_sha: str, check: CheckRun) -> str:
+    async def upsert_check_run(self, head_sha: str, check: CheckRun, *, again: bool = False) -> str:
         """Conclude a check run of this run (or a shared one) on a commit; return a note, empty when all is well.
 
-        A token that may not write checks makes a commit status of the same name; the note names the permission that
-        is missing, and where to add it.
+        `again` writes it also where it says so already: asked for a re-run, GitHub has put the suite back to queued and
+        waits for a write. A token that may not write checks makes a commit status of the same name; the note names the
+        permission that is missing, and where to add it.
         """
         key = f"{head_sha}:{check.name}"
         await self.effects.begin("check_run", key)
         try:
-            remote = await self._written(head_sha, check)
+            remote = await self._written(head_sha, check, again=again)
         except Refused as error:
             if error.status not in (403, 404):
                 raise
@@ -199,6 +200,21 @@ class Publisher:
             return await self._instead(head_sha, check.name, "", check.title, "progress")
         self._in_progress[head_sha, check.name] = (remote, title)
         return ""
+
+    async def repeat_check_run(self, head_sha: str, name: str, *, shared: bool) -> None:
+        """Conclude a check run on a commit as it stands, since somebody asked for it again who may not have it so.
+
+        One that is not completed is left to whoever works on it.
+        """
+        found = await self.find_check_run(head_sha, name, shared=shared)
+        if found is None or found.status != "completed":
+            return
+        number, conclusion = found.id, found.conclusion
+
+        def write(repository: Repository) -> None:
+            repository.get_check_run(number).edit(status="completed", conclusion=conclusion)
+
+        await self._client.write(f"complete {name} as it stands", write, idempotent=True)
 
     async def end_check_run(self, head_sha: str, check: CheckRun) -> None:
         """Conclude this run's check run of a name on a commit if one is still open there."""
@@ -267,9 +283,10 @@ class Publisher:
 
     # check runs
 
-    async def _written(self, head_sha: str, check: CheckRun) -> int:
+    async def _written(self, head_sha: str, check: CheckRun, *, again: bool) -> int:
         found = await self.find_check_run(head_sha, check.name, shared=check.shared)
         if found is None:
+            again = False
             try:
                 found = await self._client.write(
                     f"create {check.name}", lambda repository: self._create_run(repository, head_sha, check)
@@ -278,7 +295,7 @@ class Publisher:
                 found = await self.find_check_run(head_sha, check.name, shared=check.shared)
                 if found is None:
                     raise
-        await self._complete(found, check)
+        await self._complete(found, check, again=again)
         return found.id
 
     async def find_check_run(self, head_sha: str, name: str, *, shared: bool) -> RemoteCheckRun | None:
@@ -304,12 +321,13 @@ class Publisher:
             actions=self._actions(check),
         )
 
-    async def _complete(self, run: RemoteCheckRun, check: CheckRun) -> None:
+    async def _complete(self, run: RemoteCheckRun, check: CheckRun, *, again: bool) -> None:
         """Add the annotations that are missing, 50 a request, and correct what another try or round left."""
         missing = await self._missing(run, check)
-        title = self._output(check, ())["title"]
-        same = (run.status, run.conclusion, run.output.title) == ("completed", check.conclusion, title)
-        if same and not missing:
+        output = self._output(check, ())
+        wanted = ("completed", check.conclusion, output["title"], output["summary"])
+        same = (run.status, run.conclusion, run.output.title, run.output.summary) == wanted
+        if same and not missing and not again:
             return
         for start in range(0, max(len(missing), 1), ANNOTATIONS_A_REQUEST):
             await self._conclude(run, check, missing[start : start + ANNOTATIONS_A_REQUEST])

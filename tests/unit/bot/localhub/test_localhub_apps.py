@@ -308,22 +308,33 @@ async def test_a_button_and_a_rerun_reach_the_app(scene: Scene) -> None:
     ]
 
 
-async def test_all_check_runs_of_a_commit_asked_for_again_wait_until_their_own_app_ends_them(scene: Scene) -> None:
+async def test_what_is_asked_for_again_stays_as_it_is_and_its_suite_waits_until_its_app_writes(scene: Scene) -> None:
     sha = (await scene.hub.branches("octo/demo"))["main"]
     scene.hub.install_app(scene.hub.create_app("Other", scene.receiver.url, SECRET)[0], "octo/demo")
 
-    def work() -> None:
+    def work() -> list[tuple[str, str | None]]:
         repo = as_app(scene).get_repo("octo/demo")
-        suite = repo.create_check_run("x", sha, conclusion="failure").check_suite.id
-        repo.requester.requestJsonAndCheck("POST", f"{repo.url}/check-suites/{suite}/rerequest")
+        check = repo.create_check_run("x", sha, conclusion="failure")
+        shown = []
+        for again in (f"check-suites/{check.check_suite.id}", f"check-runs/{check.id}"):
+            repo.requester.requestJsonAndCheck("POST", f"{repo.url}/{again}/rerequest")
+            waits = repo.get_check_suite(check.check_suite.id)
+            check.edit(status="completed", conclusion="failure")
+            ended = repo.get_check_suite(check.check_suite.id)
+            shown += [(it.status, it.conclusion) for it in (waits, ended)]
+        return shown
 
-    await asyncio.to_thread(work)
+    shown = await asyncio.to_thread(work)
     await scene.hub.settled()
 
     (check,) = scene.hub.check_runs("octo/demo", sha)
-    (asked,) = [json.loads(body) for headers, body in scene.receiver.received if b'"rerequested"' in body]
-    assert (check["status"], check["conclusion"]) == ("queued", None)
-    assert (asked["check_suite"]["head_sha"], asked["check_suite"]["status"]) == (sha, "in_progress")
+    asked = [json.loads(body) for headers, body in scene.receiver.received if b'"rerequested"' in body]
+    (suite,) = (it["check_suite"] for it in asked if "check_run" not in it)
+    (again,) = (it["check_run"] for it in asked if "check_run" in it)
+    assert shown == [("queued", None), ("completed", "failure")] * 2
+    assert (check["status"], check["conclusion"]) == ("completed", "failure")
+    assert (suite["head_sha"], suite["status"], suite["conclusion"]) == (sha, "queued", None)
+    assert (again["status"], again["conclusion"]) == ("completed", "failure")
 
 
 async def test_a_pull_request_in_an_event_counts_what_it_changes(scene: Scene) -> None:
