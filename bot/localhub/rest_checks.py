@@ -28,7 +28,7 @@ CONCLUSIONS = (
 )
 MOST_ANNOTATIONS = 50
 LONGEST_TEXT = 65_535
-"""Limits of one request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
+"""Limits of one request, of texts in bytes: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
 ACTION_LIMITS = {"label": 20, "description": 40, "identifier": 20}
 MOST_ACTIONS = 3
 
@@ -134,7 +134,7 @@ def _output(call: Call) -> JSON | None:
         if call.request.method == "POST" and not isinstance(output.get(name), str):
             raise ApiError(422, f'Invalid request.\n\nNo subschema in "anyOf" matched: "{name}" wasn\'t supplied.')
     for name in ("summary", "text"):
-        if len(output.get(name) or "") > LONGEST_TEXT:
+        if len((output.get(name) or "").encode(errors="surrogatepass")) > LONGEST_TEXT:
             raise ApiError(
                 422,
                 "Validation Failed",

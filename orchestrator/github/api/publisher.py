@@ -14,8 +14,8 @@ from github.IssueComment import IssueComment
 from github.Repository import Repository
 
 from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient, Urgency
-from orchestrator.github.rendering.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun, RunningCheck
-from orchestrator.github.rendering.markdown import fit
+from orchestrator.github.rendering.checks import ANNOTATIONS_A_REQUEST, MAX_TEXT, Annotation, CheckRun, RunningCheck
+from orchestrator.github.rendering.markdown import fit, fit_bytes
 from orchestrator.github.rendering.permissions import missing_permission
 from orchestrator.github.rendering.sanitize import Redactor, inert
 
@@ -369,7 +369,7 @@ class Publisher:
             return found.id
         output: dict[str, Any] = {
             "title": self.safe(check.title)[:255] or check.name,
-            "summary": fit(self.safe(check.summary)),
+            "summary": fit_bytes(self.safe(check.summary), MAX_TEXT),
         }
 
         def write(repository: Repository) -> int:
@@ -386,7 +386,7 @@ class Publisher:
             return found.id
 
     async def _progressed(self, number: int, title: str, check: RunningCheck) -> None:
-        output = {"title": title, "summary": fit(self.safe(check.summary))}
+        output = {"title": title, "summary": fit_bytes(self.safe(check.summary), MAX_TEXT)}
 
         def write(repository: Repository) -> None:
             repository.get_check_run(number).edit(status="in_progress", output=output)
@@ -396,7 +396,7 @@ class Publisher:
     def _output(self, check: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
         return {
             "title": self.safe(check.title)[:255] or check.name,
-            "summary": fit(self.safe(check.summary)),
+            "summary": fit_bytes(self.safe(check.summary), MAX_TEXT),
             "annotations": [
                 {
                     "path": self._redactor(it.path),

@@ -142,6 +142,7 @@ async def test_an_app_makes_and_updates_a_check_run_with_annotations_and_a_perso
     [
         {"output": {"title": "T", "summary": "x" * 65_536}},
         {"output": {"title": "T", "summary": "S", "text": "x" * 65_536}},
+        {"output": {"title": "T", "summary": "é" * 32_768}},
         {"output": {"summary": "S"}},
         {"output": {"title": "T", "summary": "S", "annotations": [{}]}},
         {"conclusion": "fine"},
