@@ -30,7 +30,7 @@ from orchestrator.github.api.client import (
 )
 from orchestrator.github.api.etags import connected
 from orchestrator.github.api.limits import Clock, Limits, MemoryRoom, Room
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects, OpenCheck, Publisher
 from orchestrator.github.api.signature import DatedAuth
 from orchestrator.github.rendering.permissions import WORKFLOW_LOGIN
 from orchestrator.github.rendering.sanitize import Redactor
@@ -193,6 +193,7 @@ class GitHubConnection:
         secrets: Iterable[str] = (),
         requester: str = "",
         buttons: bool = False,
+        open_checks: set[OpenCheck] | None = None,
     ) -> Publisher:
         """Return who writes for a run in our name; neither `secrets` nor the token we were given get into a text."""
         return Publisher(
@@ -203,6 +204,7 @@ class GitHubConnection:
             login=await self.login(client),
             requester=requester,
             buttons=buttons,
+            open_checks=open_checks,
         )
 
     def integration(self) -> GithubIntegration:

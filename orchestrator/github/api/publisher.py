@@ -21,6 +21,8 @@ from orchestrator.github.rendering.sanitize import Redactor, inert
 
 EffectState = Literal["new", "ambiguous", "done"]
 Reaction = Literal["eyes", "rocket", "confused"]
+OpenCheck = tuple[str, str, str]
+"""A check run in progress: the run that it is of, its commit and its name."""
 
 _REACTED_TO = ("issue_comment", "issues", "pull_request_review_comment")
 _STATUS_LETTERS = 140
@@ -63,6 +65,7 @@ class Publisher:
     """Writes for one run on one repository as `login`; `requester` is the only one who may be mentioned.
 
     `buttons` tells whether a press on a check run's button will be heard: by an App that finds the run again.
+    `open_checks` holds the check runs that this publisher, or one that it was asked for, has in progress.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Publisher:
         login: str,
         requester: str = "",
         buttons: bool = False,
+        open_checks: set[OpenCheck] | None = None,
     ) -> None:
         self._client = client
         self.run_id = run_id
@@ -83,6 +87,7 @@ class Publisher:
         self._login = login
         self._requester = requester
         self._buttons = buttons
+        self._open_checks: set[OpenCheck] = set() if open_checks is None else open_checks
         self._in_progress: dict[tuple[str, str], tuple[int, str]] = {}
 
     @property
@@ -110,6 +115,7 @@ class Publisher:
             login=self._login,
             requester=self._requester,
             buttons=self._buttons,
+            open_checks=self._open_checks,
         )
 
     def safe(self, text: str, *, closes: int | None = None) -> str:
@@ -177,8 +183,11 @@ class Publisher:
         except Refused as error:
             if error.status not in (403, 404):
                 raise
-            return await self._instead(head_sha, check.name, check.conclusion, check.title)
+            note = await self._instead(head_sha, check.name, check.conclusion, check.title)
+            self._open_checks.discard((self.run_id, head_sha, check.name))
+            return note
         self._in_progress.pop((head_sha, check.name), None)
+        self._open_checks.discard((self.run_id, head_sha, check.name))
         await self.effects.done("check_run", key, str(remote))
         return ""
 
@@ -191,6 +200,8 @@ class Publisher:
         known = self._in_progress.get((head_sha, check.name))
         if known is not None and known[1] == title:
             return ""
+        # Before it is written: what is under way when the job is cancelled may arrive.
+        self._open_checks.add((self.run_id, head_sha, check.name))
         try:
             remote = known[0] if known else await self._found_in_progress(head_sha, check)
             await self._progressed(remote, title, check)
@@ -228,6 +239,7 @@ class Publisher:
             await self._end_status(head_sha, check)
         elif found.status != "completed":
             await self._conclude(found, check, ())
+        self._open_checks.discard((self.run_id, head_sha, check.name))
 
     # comments
 

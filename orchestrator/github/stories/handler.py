@@ -17,7 +17,7 @@ from orchestrator.errors import GitHubError, OrchestratorError, SpecError, SpecF
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
-from orchestrator.github.api.publisher import Effects
+from orchestrator.github.api.publisher import Effects, OpenCheck
 from orchestrator.github.api.pull_requests import base_of
 from orchestrator.github.api.repository import head_of, read_text
 from orchestrator.github.rendering.notes import help_comment
@@ -70,6 +70,7 @@ async def handle(
     begin_now: Callable[[str], Awaitable[None]] | None = None,
     previews: Previews | None = None,
     staged: bool = False,
+    open_checks: set[OpenCheck] | None = None,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 
@@ -78,7 +79,8 @@ async def handle(
     begins. `resumable` tells whether later commands will find this command's run, `revisable` whether `revise` and
     `review` work here; `begin_now` has a queued run begin at once, so that it ends when it was cancelled. With
     `staged`, or where the repository's spec says so, nothing is written on GitHub: all that would be goes to
-    `previews`, those of this run. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may
+    `previews`, those of this run. `open_checks` gets the check runs that this has in progress, for `abandon` where
+    nobody calls again. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may
     not even read or comment, `RunLost`, and `StoreError` where the run is found again once there is room; everything
     else that goes wrong is said on GitHub and returned.
     """
@@ -97,7 +99,13 @@ async def handle(
             earlier = earlier.staged() if earlier else None
         buttons = resumable and github.app is not None
         publisher = await github.publisher(
-            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
+            client,
+            run_id=run_id,
+            effects=effects,
+            secrets=secrets,
+            requester=trigger.actor,
+            buttons=buttons,
+            open_checks=open_checks,
         )
         desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable, revisable=revisable)
         await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")

@@ -316,7 +316,7 @@ async def test_what_is_asked_for_again_stays_as_it_is_and_its_suite_waits_until_
     def work() -> list[tuple[str, str | None]]:
         repo = as_app(scene).get_repo("octo/demo")
         check = repo.create_check_run("x", sha, conclusion="failure")
-        shown = []
+        shown: list[tuple[str, str | None]] = []
         for again in (f"check-suites/{check.check_suite.id}", f"check-runs/{check.id}"):
             repo.requester.requestJsonAndCheck("POST", f"{repo.url}/{again}/rerequest")
             waits = repo.get_check_suite(check.check_suite.id)
