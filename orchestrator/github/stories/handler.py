@@ -45,6 +45,7 @@ from orchestrator.github.stories.revise import revise
 from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
+from orchestrator.sections import MAX_GLOBS
 from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec, to_json
 
 DELIVERING = ("run", "approve", "resume", "revise")
@@ -156,7 +157,7 @@ async def _refusal(
 ) -> Refusal | None:
     """Return why a command becomes no run, or None; the first reason is told."""
     name = desk.command.name
-    if refusal := answers.refusal(desk.command, spec, rules_head, desk.trigger):
+    if refusal := answers.refusal(spec, rules_head, desk.trigger):
         return refusal
     if name in ("run", "plan") and (refusal := await not_begun(desk, spec, earlier)):
         return refusal
@@ -259,11 +260,14 @@ async def rules_of(
 async def read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
-    """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""
+    """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate.
+
+    The file itself is protected under whatever name it has (SECURITY 17).
+    """
     text = None
     try:
         text = await read_text(client, path, sha) if sha else None
-        return bind(parse_spec(text or "", path, require_project=False), operator), ()
+        return bind(_protecting(path, parse_spec(text or "", path, require_project=False)), operator), ()
     except SpecError as error:
         spec = JobSpec()
         # Who asked for previews must not get real writes because of a slip elsewhere in the file.
@@ -273,3 +277,13 @@ async def read_spec(
         raise
     except GitHubError as error:
         return bind(JobSpec(), operator), (SpecFinding(path, 1, 1, "file", error.message),)
+
+
+def _protecting(path: str, spec: JobSpec) -> JobSpec:
+    if path == SPEC_PATH:
+        return spec
+    own = spec.github.protected_paths
+    if len(own) >= MAX_GLOBS:
+        said = f"holds {len(own)} globs; the file's own path is one more, and {MAX_GLOBS} is the most"
+        raise SpecError((SpecFinding(path, 1, 1, "github.protected_paths", said),))
+    return replace(spec, github=replace(spec.github, protected_paths=(*own, path)))
