@@ -21,6 +21,7 @@ HALVES = ("generate", "publish")
 
 _BUDGET = re.compile(r"\$?(?P<number>[0-9]{1,9}(?:\.[0-9]{0,6})?|\.[0-9]{1,6})\Z")
 _SECRET_NAMES = re.compile(r"(?:_API_KEY|_PRIVATE_KEY|_TOKEN|_SECRET|_SECRET_PREVIOUS|_PASSWORD)\Z")
+_NO_GLOB = re.compile(r"\A[~!]|[\\*?\[]")
 _SHORTEST_SECRET = 4
 """Masking a shorter value would black out half of the log, and hide nothing that could not be guessed."""
 
@@ -153,7 +154,8 @@ def _budget(text: str) -> float | None:
 
 def _spec(text: str) -> str:
     path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts or "\\" in text:
+    # It protects the file too, as a glob.
+    if path.is_absolute() or ".." in path.parts or _NO_GLOB.search(text) or len(text) > 200:
         raise UsageError(f"spec is {text!r}.", hint="Give a path inside the repository, such as .orchestrator.yaml.")
     return str(path)
 

@@ -19,6 +19,7 @@ from orchestrator.budget import Budget
 from orchestrator.codes import Code
 from orchestrator.errors import SpecFinding
 from orchestrator.github.rendering.checks import Annotation, spec_check
+from orchestrator.github.rendering.markdown import fit_bytes
 from orchestrator.github.rendering.sanitize import Redactor, inert
 from orchestrator.github.rendering.summaries import check_runs
 from orchestrator.github.staging.preview import Preview, markdown
@@ -32,7 +33,8 @@ NAMES = (
 )  # fmt: skip
 """The outputs as `action.yml` names them."""
 MAX_SUMMARY = 1_000_000
-"""A step's summary holds 1 MiB; https://docs.github.com/en/actions/reference/limits."""
+"""Bytes; a step's summary holds 1 MiB: https://docs.github.com/en/actions/reference/limits."""
+_SUMMARY_CUT = "\n\n… cut here: GitHub takes no longer summary. The file that `report-path` names holds the rest."
 
 UNPUBLISHED = (
     "Nothing was written to GitHub, not even progress: this job has no token for it. The job with `command: publish` "
@@ -185,7 +187,7 @@ def write_outputs(path: Path, values: Mapping[str, str]) -> None:
 def write_summary(path: Path, ending: Ending, redactor: Redactor) -> None:
     """Append the report to the job summary, inert and without secrets."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(summary(ending, redactor)[:MAX_SUMMARY] + "\n")
+        file.write(fit_bytes(summary(ending, redactor), MAX_SUMMARY, _SUMMARY_CUT) + "\n")
 
 
 def summary(ending: Ending, redactor: Redactor) -> str:

@@ -13,8 +13,10 @@ from action.inputs import Inputs, Runner
 from action.outputs import Ending
 from action.plane import InputPlane
 from orchestrator.control_plane import ControlPlane
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, RunLost
 from orchestrator.github.api.auth import GitHubConnection
+from orchestrator.github.api.client import Unreachable
+from orchestrator.github.api.publisher import OpenCheck
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.audit_trail import Audit, AuditTrail
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews
@@ -30,6 +32,9 @@ from orchestrator.store import AuditStore, DeliveryStore, EffectStore, PreviewSt
 INTERRUPTED = (
     "The job was cancelled. Run it again; with a shared ORCHESTRATOR_DATABASE_URL it goes on where it stopped."
 )
+
+PAUSES = (5.0, 15.0, 45.0, 120.0)
+"""Seconds between attempts while GitHub is down, beyond what each request waits by itself."""
 
 OnProgress = Callable[[Progress], Awaitable[None]]
 
@@ -47,39 +52,49 @@ class Step:
     redactor: Redactor
     tell: Callable[[str], None]
     shared: bool = False
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self, plane: ControlPlane) -> Ending:
         """Do both halves of what was asked."""
         earlier = await self._earlier(plane) if self.shared else None
         run_id = earlier.run_id if earlier else self.asked.run_id
-        previews = PreviewStore(plane.database, run_id)
+        previews, out = PreviewStore(plane.database, run_id), self.inputs.output_dir
         async with self._audited(run_id, *([AuditStore(plane.database, run_id)] if self.shared else [])) as trail:
-            try:
-                handled = await self._handle(plane, earlier, previews, trail)
-            finally:
-                # Nobody takes up by itself what a job leaves: no check run may stay open (SECURITY 36).
-                if earlier is not None and (left := await abandon(self.github, earlier, self.redactor, INTERRUPTED)):
-                    self.tell(left)
+            output = OutputFolder.at(out) if out is not None else None
+            if self.shared and not self.asked.follows:
+                await DeliveryStore(plane.database).record(self.asked.delivery(self._said))
+            async with self._ended() as open_checks:
+                handled = await self._reached(
+                    trail, lambda: self._handle(plane, earlier, previews, trail, output, open_checks)
+                )
             await trail.handled(handled)
-        out = self.inputs.output_dir
         folder = out.relative_to(self.runner.workspace.resolve()).as_posix() if out else ""
         return _staged(Ending.of(handled, requester=self.asked.trigger.actor, folder=folder), await previews.kept())
+
+    @property
+    def _said(self) -> str:
+        """The input `command` as a comment would say it, or an empty text."""
+        command = self.inputs.command
+        return command and f"/orchestrate {command.removeprefix('/orchestrate').strip()}"
 
     async def generate(self, plane: ControlPlane) -> Ending:
         """Do the half that has keys, and leave what it built for the other one."""
         asked = self.asked
         async with self._audited(asked.run_id) as trail:
-            handled = await generate(
-                asked.trigger,
-                asked.command,
-                self.runner.bundle,
-                github=self.github,
-                plane=InputPlane(plane, self.tell, self.inputs.criteria),
-                effects=EffectStore(plane.database, asked.run_id),
-                operator=self.operator,
-                secrets=self.secrets,
-                spec_path=self.inputs.spec,
-                progress=self._telling(trail),
+            handled = await self._reached(
+                trail,
+                lambda: generate(
+                    asked.trigger,
+                    asked.command,
+                    self.runner.bundle,
+                    github=self.github,
+                    plane=InputPlane(plane, self.tell, self.inputs.criteria),
+                    effects=EffectStore(plane.database, asked.run_id),
+                    operator=self.operator,
+                    secrets=self.secrets,
+                    spec_path=self.inputs.spec,
+                    progress=self._telling(trail),
+                ),
             )
             await trail.handled(handled)
         return Ending.of(handled, requester=asked.trigger.actor, unpublished=True)
@@ -88,19 +103,59 @@ class Step:
         """Do the half that may write, with what the other one left."""
         asked, previews = self.asked, MemoryPreviews()
         async with self._audited(asked.run_id) as trail:
-            handled = await publish(
-                asked.trigger,
-                asked.command,
-                self.runner.bundle,
-                github=self.github,
-                operator=self.operator,
-                secrets=self.secrets,
-                spec_path=self.inputs.spec,
-                progress=self._telling(trail),
-                previews=previews,
+            handled = await self._reached(
+                trail,
+                lambda: publish(
+                    asked.trigger,
+                    asked.command,
+                    self.runner.bundle,
+                    github=self.github,
+                    operator=self.operator,
+                    secrets=self.secrets,
+                    spec_path=self.inputs.spec,
+                    progress=self._telling(trail),
+                    previews=previews,
+                ),
             )
             await trail.handled(handled)
         return _staged(Ending.of(handled, requester=asked.trigger.actor), await previews.kept())
+
+    async def _reached(self, trail: AuditTrail, attempt: Callable[[], Awaitable[HandledRun]]) -> HandledRun:
+        """Return how a command ended, tried again while GitHub is down: what a job has built is gone with it.
+
+        An attempt makes what is missing and pays nothing twice; the last one raises `Unreachable`.
+        """
+        for pause in PAUSES:
+            try:
+                return await attempt()
+            except Unreachable as error:
+                self.tell(f"{error.message} Trying again in {pause:g} s.")
+                await trail.note("unreachable", {"run": self.asked.run_id, "reason": error.message, "pause": pause})
+                await self.sleep(pause)
+        return await attempt()
+
+    @asynccontextmanager
+    async def _ended(self) -> AsyncIterator[set[OpenCheck]]:
+        """End the check runs that are left open: nobody takes up by itself what a job leaves (SECURITY 36).
+
+        Those of a run that was lost are left to the job that has it.
+        """
+        open_checks: set[OpenCheck] = set()
+        reason = "The job ran into an internal failure; its log says more."
+        try:
+            yield open_checks
+        except asyncio.CancelledError:
+            reason = INTERRUPTED
+            raise
+        except RunLost:
+            open_checks.clear()
+            raise
+        except OrchestratorError as error:
+            reason = str(error)
+            raise
+        finally:
+            if left := await abandon(self.github, self.asked.trigger, open_checks, self.redactor, reason):
+                self.tell(left)
 
     @asynccontextmanager
     async def _audited(self, run_id: str, *more: Audit) -> AsyncIterator[AuditTrail]:
@@ -126,13 +181,15 @@ class Step:
         return told
 
     async def _handle(
-        self, plane: ControlPlane, earlier: Earlier | None, previews: Previews, trail: AuditTrail
+        self,
+        plane: ControlPlane,
+        earlier: Earlier | None,
+        previews: Previews,
+        trail: AuditTrail,
+        output: OutputFolder | None,
+        open_checks: set[OpenCheck],
     ) -> HandledRun:
         asked, inputs = self.asked, self.inputs
-        output = OutputFolder.at(inputs.output_dir) if inputs.output_dir is not None else None
-        if self.shared and not asked.follows:
-            text = inputs.command and f"/orchestrate {inputs.command.removeprefix('/orchestrate').strip()}"
-            await DeliveryStore(plane.database).record(asked.delivery(text))
         return await handle(
             asked.trigger,
             asked.command,
@@ -146,6 +203,7 @@ class Step:
             earlier=earlier,
             resumable=self.shared,
             previews=previews,
+            open_checks=open_checks,
         )
 
     async def _earlier(self, plane: ControlPlane) -> Earlier | None:

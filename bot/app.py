@@ -24,6 +24,7 @@ from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
+from orchestrator.github.triggers.pressed import RERUN
 from orchestrator.github.triggers.trigger import Ignored, Trigger
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 from orchestrator.telemetry import Telemetry
@@ -166,13 +167,20 @@ class Intake:
         return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
 
     async def _made_out(self, asked: Asked) -> Asked | None:
-        """Return what was pressed with its run and pull request, or None when it is about no run of this repository."""
+        """Return what was pressed with its run and pull request, or None when it is about no run of this repository.
+
+        `Re-run` of a check run that names a run which is forgotten is told as much, since GitHub waits for it.
+        """
         trigger, deliveries = asked.trigger, self._deliveries
         run = trigger.run or await deliveries.run_of_branch(trigger.repository, trigger.head_branch)
         if run is None and trigger.issue is not None:
             run = await deliveries.run_of_pull_request(trigger.repository, trigger.issue)
         origin = await deliveries.origin(run) if run else None
-        if run is None or origin is None:
+        if run is None:
+            return None
+        if await RunStore(self._database).state(run) is None:
+            return asked if trigger.run and asked.name == RERUN else None
+        if origin is None:
             return None
         first = Trigger.from_json(origin)
         if first.repository_id != trigger.repository_id:

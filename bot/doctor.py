@@ -24,9 +24,10 @@ from orchestrator.diagnosis import (
     warn,
 )
 from orchestrator.errors import GitHubError, UsageError
-from orchestrator.github.api.auth import PERMISSIONS, GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.grants import Grants, grants_of_app, grants_of_installations, hook_of_app
 from orchestrator.github.api.hook import attempts_after
+from orchestrator.github.api.registration import APP_PERMISSIONS
 from orchestrator.github.rendering.sanitize import Redactor, secrets_of_addresses
 from orchestrator.operator_config import OperatorConfig
 
@@ -115,7 +116,7 @@ def _judge(grants: Grants, todo: str) -> Diagnosis:
     if grants.suspended:
         return warn(part, "the installation is suspended.", "Whoever owns it can end that in its settings.")
     lacking = ", ".join(grants.missing_permissions)
-    if any(name.partition(":")[0] in PERMISSIONS for name in grants.missing_permissions):
+    if any(name.partition(":")[0] in APP_PERMISSIONS for name in grants.missing_permissions):
         return fail(part, GitHubError(f"missing {lacking}.", hint=todo))
     if lacking:
         return warn(part, f"missing {lacking}, without which a run cannot read failing jobs.", todo)

@@ -129,15 +129,15 @@ class Workshop:
             return
         asked = self._asked(delivery)
         if asked.name == RERUN:
-            if (run := await self._earlier(delivery, asked)) is not None:
-                await give_up_rerun(
-                    asked.trigger,
-                    run,
-                    reason,
-                    github=self.github,
-                    secrets=self.secrets,
-                    previews=self.previews(run.run_id),
-                )
+            run = await self._run_again(delivery, asked)
+            await give_up_rerun(
+                asked.trigger,
+                run,
+                reason,
+                github=self.github,
+                secrets=self.secrets,
+                previews=self.previews(run.run_id),
+            )
             return
         earlier = None if asked.starts else await self._earlier(delivery, asked)
         if earlier is not None and not asked.works:
@@ -183,6 +183,15 @@ class Workshop:
             return None
         return await origin_of(self.plane.database, run_id, delivery.repository, self.rules.app_slug)
 
+    async def _run_again(self, delivery: Delivery, asked: Asked) -> Earlier:
+        """Return the run whose check runs are to run again; of one that is forgotten nothing but its id is known."""
+        if found := await self._earlier(delivery, asked):
+            return found
+        run_id = delivery.run_id
+        if await self.plane.state(run_id) is not None:
+            raise ValueError(f"the kept delivery {delivery.id} is about no run")
+        return Earlier(run_id, asked.trigger, Command("run"), EffectStore(self.plane.database, run_id))
+
     async def _lint(self, delivery: Delivery) -> None:
         change = replace(SpecChange.from_json(delivery.payload), repository=delivery.repository)
         if change.event == "push":
@@ -207,9 +216,7 @@ class Workshop:
         log.info("linted", extra=fields(**about, status=linted.status, detail=linted.reason))
 
     async def _rerun(self, delivery: Delivery, asked: Asked) -> None:
-        earlier = await self._earlier(delivery, asked)
-        if earlier is None:
-            raise ValueError(f"the kept delivery {delivery.id} is about no run")
+        earlier = await self._run_again(delivery, asked)
 
         async def round_of(run_id: str) -> Earlier | None:
             return await origin_of(self.plane.database, run_id, delivery.repository, self.rules.app_slug)

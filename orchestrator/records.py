@@ -7,7 +7,7 @@ that decides something.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
@@ -118,11 +118,6 @@ def is_record(path: str, content: bytes | None) -> bool:
         return False
     text = content[:4096].decode("utf-8", "replace")
     return bool(_OURS.search(text) and _STATED.search(text))
-
-
-def record_path(changes: Mapping[str, bytes | None]) -> str:
-    """Return where a run's record is among its changes, or an empty text."""
-    return next((path for path, content in changes.items() if is_record(path, content)), "")
 
 
 def adr(decision: ArchitectureDecision, title: str, number: int = 1, day: str = "") -> str:

@@ -25,6 +25,7 @@ Checks = Literal["four", "one"]
 
 APP_TYPES: tuple[str, ...] = get_args(AppType)
 VALIDATORS: tuple[str, ...] = get_args(Validator)
+MAX_GLOBS = 200
 PERMISSIONS: tuple[str, ...] = get_args(Permission)
 
 
@@ -134,7 +135,8 @@ class GitHubSpec:
     checks: Annotated[Checks, Field(description="`one` puts all four check runs into `orchestrator/run`.")] = "four"
     staged: Annotated[Flag, Field(description="Run everything, show every write as a preview, make none.")] = False
     protected_paths: Annotated[
-        tuple[Glob, ...], Field(max_length=200, description="Globs that are never written, added to the built-in list.")
+        tuple[Glob, ...],
+        Field(max_length=MAX_GLOBS, description="Globs that are never written, added to the built-in list."),
     ] = ()
     hold_ci: Annotated[
         Flag,

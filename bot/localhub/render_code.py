@@ -229,7 +229,7 @@ def suite_outcome(runs: Sequence[CheckRun]) -> tuple[str, str | None]:
 def check_suite(base: str, repo: Repository, it: CheckSuite, head: git.Commit) -> JSON:
     """Return a `check-suite`."""
     runs = [run for run in repo.check_runs.values() if run.suite_id == it.id]
-    status, conclusion = suite_outcome(runs)
+    status, conclusion = ("queued", None) if it.waits else suite_outcome(runs)
     url = f"{repo_url(base, repo)}/check-suites/{it.id}"
     return {
         "id": it.id,

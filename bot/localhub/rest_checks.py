@@ -28,7 +28,7 @@ CONCLUSIONS = (
 )
 MOST_ANNOTATIONS = 50
 LONGEST_TEXT = 65_535
-"""Limits of one request: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
+"""Limits of one request, of texts in bytes: https://docs.github.com/en/rest/checks/runs#create-a-check-run"""
 ACTION_LIMITS = {"label": 20, "description": 40, "identifier": 20}
 MOST_ACTIONS = 3
 
@@ -63,6 +63,7 @@ async def create_check_run(call: Call) -> Response:
     suite = call.world.suite(repo, app, wanted, branch)
     run = CheckRun(call.world.state.next_id(), app, suite.id, name, wanted)
     _apply(call, run)
+    suite.waits = False
     run.started_at = run.started_at or now()
     repo.check_runs[run.id] = run
     _tell(call, repo, run, "created")
@@ -78,6 +79,7 @@ async def update_check_run(call: Call) -> Response:
         raise ApiError(403, "Invalid app_id `check_run` can only be modified by the GitHub App that created it.")
     before = run.status
     _apply(call, run)
+    repo.check_suites[run.suite_id].waits = False
     if run.status == "completed" and before != "completed":
         _tell(call, repo, run, "completed")
     return answer(render_code.check_run(call.base, repo, run))
@@ -132,7 +134,7 @@ def _output(call: Call) -> JSON | None:
         if call.request.method == "POST" and not isinstance(output.get(name), str):
             raise ApiError(422, f'Invalid request.\n\nNo subschema in "anyOf" matched: "{name}" wasn\'t supplied.')
     for name in ("summary", "text"):
-        if len(output.get(name) or "") > LONGEST_TEXT:
+        if len((output.get(name) or "").encode(errors="surrogatepass")) > LONGEST_TEXT:
             raise ApiError(
                 422,
                 "Validation Failed",

@@ -268,12 +268,13 @@ class JobLog:
 
 @dataclass
 class CheckSuite:
-    """The check runs of one App on one commit."""
+    """The check runs of one App on one commit; it `waits` from when they are asked for again until one is written."""
 
     id: int
     app: App
     head_sha: str
     head_branch: str | None
+    waits: bool = False
     created_at: datetime = field(default_factory=now)
 
 

@@ -347,15 +347,16 @@ class World:
         return suite
 
     def rerequest(self, repo: Repository, sender: User, run: CheckRun) -> None:
-        """Ask the App that made a check run to run it again; until it does, the run waits."""
-        run.status, run.conclusion, run.completed_at = "queued", None, None
+        """Ask the App that made a check run to run it again; until it writes one, the suite waits.
+
+        The check run itself stays as it is: https://docs.github.com/en/rest/checks/runs#rerequest-a-check-run
+        """
+        repo.check_suites[run.suite_id].waits = True
         self.check_run_event(repo, sender, run, "rerequested")
 
     async def rerequest_suite(self, repo: Repository, sender: User, suite: CheckSuite) -> None:
-        """Ask an App to run all its checks on a commit again."""
-        for run in repo.check_runs.values():
-            if run.suite_id == suite.id:
-                run.status, run.conclusion, run.completed_at = "queued", None, None
+        """Ask an App to run all its checks on a commit again; until it writes one, the suite waits."""
+        suite.waits = True
         head = await Git(repo.path).commit(suite.head_sha)
         shape = render_code.check_suite(self.base, repo, suite, head)
         del shape["repository"]

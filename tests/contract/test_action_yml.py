@@ -77,7 +77,15 @@ def test_a_documented_workflow_starts_for_commands_only_and_never_cancels_itself
     assert "github.event.comment.user.type != 'Bot'" in first["if"]
     for job in workflow["jobs"].values():
         assert job["concurrency"]["cancel-in-progress"] is False
-        assert "github.event.issue.number || github.run_id" in job["concurrency"]["group"]
+        group = job["concurrency"]["group"]
+        assert "github.event.issue.number || github.run_id" in group
+        # The association decides who waits with whom, and never who may (SECURITY 6).
+        assert "github.event.comment.author_association" in group
+        assert "github.event.comment.user.id" in group
+        assert "author_association" not in job["if"]
+    if path.name == "comment.yml":
+        assert "startsWith(github.event.comment.body, '/orchestrate cancel')" in group
+        assert "startsWith(github.event.comment.body, '/orchestrate status')" in group
 
 
 def test_the_documented_jobs_hold_either_keys_or_a_token_that_writes_and_use_inputs_that_exist() -> None:

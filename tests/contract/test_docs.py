@@ -55,11 +55,11 @@ def test_the_readme_lists_every_variable_that_the_code_reads() -> None:
 
 
 def test_the_readme_lists_the_commands_that_github_answers() -> None:
-    from orchestrator.github.runs.answers import WORKING
+    from orchestrator.github.triggers.command import NAMES
 
     lines = [row[0] for row in table(README, "command")]
     named = r"`/orchestrate \[?(run|plan|approve|status|cancel|resume|revise|review|ci|help)\b"
-    assert [re.findall(named, line)[0] for line in lines] == list(WORKING)
+    assert [re.findall(named, line)[0] for line in lines] == list(NAMES)
 
 
 PACKAGES = sorted(path.parent for path in (ROOT / "orchestrator/github").glob("*/__init__.py"))

@@ -27,10 +27,10 @@ def review(asked: Asked) -> Answer:
 
 
 @asynccontextmanager
-async def opened(root: Path) -> AsyncIterator[LocalHub]:
+async def opened(root: Path, spec: str = SPEC) -> AsyncIterator[LocalHub]:
     """Open a GitHub with the repository, whose maintainer is maria."""
     async with LocalHub(root=root) as hub:
-        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": SPEC})
+        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": spec})
         for login, role in (("maria", "write"), ("stranger", "read")):
             hub.create_user(login)
             hub.set_permission(REPO, login, role)

@@ -139,7 +139,7 @@ async def test_sec_37_a_stranger_and_a_run_that_breaks_off_stand_in_the_audit_to
     comment_on(hub, runner, "/orchestrate", user="stranger")
     await runner.run(LAST)
     comment_on(hub, runner, "/orchestrate")
-    hub.faults.add(method="POST", path_regex="/git/trees$", kind="status", status=500, times=99)
+    hub.faults.add(method="POST", path_regex="/reactions$", kind="status", status=403, times=99)
 
     ran = await runner.run(LAST)
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from bot.localhub import LocalHub
-from tests.e2e.action_scene import REPO, comment_on, runner_for
+from tests.e2e.action_scene import REPO, comment_on, opened, runner_for
 from tests.e2e.action_steps import LAST
 from tests.e2e.test_action import _report
 from tests.loopback import Answer, Asked, ModelServer, Script
@@ -35,12 +35,7 @@ def models() -> Iterator[ModelServer]:
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[LocalHub]:
-    async with LocalHub(root=tmp_path / "hub") as hub:
-        spec = "policy:\n  allowed_providers: [openai, anthropic]\n"
-        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": spec})
-        for login, role in (("maria", "write"), ("stranger", "read")):
-            hub.create_user(login)
-            hub.set_permission(REPO, login, role)
+    async with opened(tmp_path / "hub", "policy:\n  allowed_providers: [openai, anthropic]\n") as hub:
         yield hub
 
 
@@ -53,12 +48,12 @@ async def test_a_workflow_reviews_a_forks_pull_request_and_run_again_says_nothin
     code = "def mean(values):\n    return sum(values) / 0\n"
     head = await hub.commit("stranger/demo", {"stats.py": code}, branch="mean")
     async with httpx.AsyncClient(base_url=hub.api_url, trust_env=False) as client:
-        opened = await client.post(
+        proposed = await client.post(
             f"/repos/{REPO}/pulls",
             json={"title": "Add a mean", "head": "stranger:mean", "base": "main"},
             headers={"Authorization": f"Bearer {hub.token_for('stranger')}"},
         )
-    number = opened.json()["number"]
+    number = proposed.json()["number"]
     for attempt in (1, 2):
         # When the workflow's job runs, the second time on a fresh machine
         runner = runner_for(tmp_path / str(attempt), hub, models)

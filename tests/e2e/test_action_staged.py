@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bot.localhub import LocalHub, render
-from tests.e2e.action_steps import LAST, StepRunner
+from tests.e2e.action_scene import comment_on, opened, runner_for
+from tests.e2e.action_steps import LAST
 from tests.e2e.attempts import attempted_writes
 from tests.loopback import ModelServer, Script
 
-REPO = "octo/demo"
 SPEC = "project:\n  app_type: library\nvalidation:\n  validators: [python_syntax]\ngithub: {staged: true}\n"
 
 
 async def test_the_summary_of_a_staged_step_shows_each_write_and_its_outputs_name_nothing_that_is_not_there(
     tmp_path: Path,
 ) -> None:
-    async with LocalHub(root=tmp_path / "hub") as hub:
-        await hub.create_repository(REPO, {"README.md": "# Demo\n", ".orchestrator.yaml": SPEC})
-        hub.create_user("maria")
-        hub.set_permission(REPO, "maria", "write")
+    async with opened(tmp_path / "hub", SPEC) as hub:
         with ModelServer(Script(tasks=1)) as models:
-            runner = StepRunner(tmp_path / "job", hub.workflow_token(REPO), _environment(hub, models))
+            runner = runner_for(tmp_path, hub, models)
             runner.use_this_interpreter()
-            issue = _command(hub, runner)
+            issue, _ = comment_on(hub, runner, "/orchestrate")
 
             ran = await runner.run(LAST)
 
@@ -42,32 +38,3 @@ async def test_the_summary_of_a_staged_step_shows_each_write_and_its_outputs_nam
         f"Comment: on #{issue + 1}",
     ]
     assert "\n+++ b/sample_library/part_1.py\n" in summary
-
-
-def _environment(hub: LocalHub, models: ModelServer) -> dict[str, str]:
-    return {
-        **models.environment(),
-        "GITHUB_API_URL": hub.api_url,
-        "GITHUB_SERVER_URL": hub.url,
-        "GITHUB_REPOSITORY": REPO,
-        "GITHUB_ACTOR": "maria",
-    }
-
-
-def _command(hub: LocalHub, runner: StepRunner) -> int:
-    issue = hub.create_issue(REPO, "A sample library", "Write a sample library.", user="maria")
-    hub.comment(REPO, issue, "/orchestrate", user="maria")
-    repo = hub.repository(REPO)
-    there = repo.issues[issue]
-    (comment,) = there.comments
-    runner.event(
-        "issue_comment",
-        {
-            "action": "created",
-            "issue": render.issue(hub.url, repo, there),
-            "comment": render.comment(hub.url, repo, there, comment),
-            "repository": render.repository(hub.url, repo),
-            "sender": render.user(hub.url, comment.user),
-        },
-    )
-    return issue

@@ -115,10 +115,14 @@ def _buttons(scene: Scene) -> dict[str, list[str]]:
 
 
 async def _concluded(scene: Scene) -> None:
-    """Wait until every check run has a conclusion."""
-    await until(
-        lambda: all(it["status"] == "completed" for it in scene.hub.check_runs(scene.repository)), "every conclusion"
-    )
+    """Wait until every check run has a conclusion, and none that was asked for again is still to be written."""
+    suites = scene.hub.repository(scene.repository).check_suites
+
+    def concluded() -> bool:
+        ended = all(it["status"] == "completed" for it in scene.hub.check_runs(scene.repository))
+        return ended and not any(it.waits for it in suites.values())
+
+    await until(concluded, "every conclusion")
 
 
 @pytest.mark.slow

@@ -181,8 +181,11 @@ async def test_sec_09_asking_again_without_write_access_changes_nothing(house: H
 
     scene.hub.rerequest_check_run(scene.repository, first["id"], user=STRANGER)
     await _answers(scene, "check_run")
+    again = await _check(scene, head)
 
-    assert scene.writes() == ["POST /check-runs"]
+    assert (again["conclusion"], again["output"]) == (first["conclusion"], first["output"])
+    # GitHub waits for it, so it is said once more that it stands.
+    assert scene.writes() == ["POST /check-runs", "PATCH /check-runs/N"]
 
 
 async def test_a_rewritten_branch_is_linted_where_its_files_are_others_than_before(house: House) -> None:

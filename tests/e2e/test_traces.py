@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bot.localhub import LocalHub
-from tests.e2e.action_scene import REPO, comment_on, runner_for
+from tests.e2e.action_scene import comment_on, opened, runner_for
 from tests.e2e.action_steps import LAST
 from tests.e2e.stage import Stage, until
 from tests.loopback import ModelServer, Script
@@ -19,10 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 async def hub(tmp_path: Path) -> AsyncIterator[LocalHub]:
-    async with LocalHub(root=tmp_path / "hub") as hub:
-        await hub.create_repository(REPO, {"README.md": "# Demo\n"})
-        hub.create_user("maria")
-        hub.set_permission(REPO, "maria", "write")
+    async with opened(tmp_path / "hub") as hub:
         yield hub
 
 

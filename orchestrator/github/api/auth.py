@@ -30,23 +30,13 @@ from orchestrator.github.api.client import (
 )
 from orchestrator.github.api.etags import connected
 from orchestrator.github.api.limits import Clock, Limits, MemoryRoom, Room
-from orchestrator.github.api.publisher import Effects, Publisher
+from orchestrator.github.api.publisher import Effects, OpenCheck, Publisher
+from orchestrator.github.api.registration import APP_PERMISSIONS
 from orchestrator.github.api.signature import DatedAuth
 from orchestrator.github.rendering.permissions import WORKFLOW_LOGIN
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.staging.stage import Stage
 from orchestrator.github.staging.staged import StagedGithub
-
-PERMISSIONS = {
-    "actions": "read",
-    "checks": "write",
-    "contents": "write",
-    "issues": "write",
-    "metadata": "read",
-    "pull_requests": "write",
-    "statuses": "write",
-}
-"""The least that the whole walk needs; workflows are never among it (SECURITY 17)."""
 
 TOKEN_SECONDS = 50 * 60.0
 """A token lives one hour; a new one is minted well before (SECURITY 35)."""
@@ -146,7 +136,7 @@ class GitHubConnection:
         """Return what opens sessions that read a repository and write to a stage; an App's token may only read."""
 
         def opened() -> Session:
-            read_only = dict.fromkeys(PERMISSIONS, "read")
+            read_only = dict.fromkeys(APP_PERMISSIONS, "read")
             token = self.given_token if self.app is None else self._token(name, installation_id, read_only)[0]
             github = StagedGithub(stage, auth=Auth.Token(token), per_page=100, lazy=True, **self._settings())
             return Session(github, token, time.monotonic())
@@ -193,6 +183,7 @@ class GitHubConnection:
         secrets: Iterable[str] = (),
         requester: str = "",
         buttons: bool = False,
+        open_checks: set[OpenCheck] | None = None,
     ) -> Publisher:
         """Return who writes for a run in our name; neither `secrets` nor the token we were given get into a text."""
         return Publisher(
@@ -203,6 +194,7 @@ class GitHubConnection:
             login=await self.login(client),
             requester=requester,
             buttons=buttons,
+            open_checks=open_checks,
         )
 
     def integration(self) -> GithubIntegration:
@@ -229,7 +221,7 @@ class GitHubConnection:
         return Session(self._client(Auth.Token(self.given_token)), self.given_token, time.monotonic())
 
     def _minted(self, name: str, installation_id: int) -> Session:
-        token, granted = self._token(name, installation_id, PERMISSIONS)
+        token, granted = self._token(name, installation_id, APP_PERMISSIONS)
         return Session(self._client(Auth.Token(token)), token, time.monotonic(), granted)
 
     def _token(self, name: str, installation_id: int, permissions: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:

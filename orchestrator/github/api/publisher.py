@@ -14,13 +14,15 @@ from github.IssueComment import IssueComment
 from github.Repository import Repository
 
 from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient, Urgency
-from orchestrator.github.rendering.checks import ANNOTATIONS_A_REQUEST, Annotation, CheckRun, RunningCheck
-from orchestrator.github.rendering.markdown import fit
+from orchestrator.github.rendering.checks import ANNOTATIONS_A_REQUEST, MAX_TEXT, Annotation, CheckRun, RunningCheck
+from orchestrator.github.rendering.markdown import fit, fit_bytes
 from orchestrator.github.rendering.permissions import missing_permission
 from orchestrator.github.rendering.sanitize import Redactor, inert
 
 EffectState = Literal["new", "ambiguous", "done"]
 Reaction = Literal["eyes", "rocket", "confused"]
+OpenCheck = tuple[str, str, str]
+"""A check run in progress: the run that it is of, its commit and its name."""
 
 _REACTED_TO = ("issue_comment", "issues", "pull_request_review_comment")
 _STATUS_LETTERS = 140
@@ -63,6 +65,7 @@ class Publisher:
     """Writes for one run on one repository as `login`; `requester` is the only one who may be mentioned.
 
     `buttons` tells whether a press on a check run's button will be heard: by an App that finds the run again.
+    `open_checks` holds the check runs that this publisher, or one that it was asked for, has in progress.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Publisher:
         login: str,
         requester: str = "",
         buttons: bool = False,
+        open_checks: set[OpenCheck] | None = None,
     ) -> None:
         self._client = client
         self.run_id = run_id
@@ -83,6 +87,7 @@ class Publisher:
         self._login = login
         self._requester = requester
         self._buttons = buttons
+        self._open_checks: set[OpenCheck] = set() if open_checks is None else open_checks
         self._in_progress: dict[tuple[str, str], tuple[int, str]] = {}
 
     @property
@@ -110,6 +115,7 @@ class Publisher:
             login=self._login,
             requester=self._requester,
             buttons=self._buttons,
+            open_checks=self._open_checks,
         )
 
     def safe(self, text: str, *, closes: int | None = None, plain: bool = False) -> str:
@@ -166,21 +172,25 @@ class Publisher:
         """Return the bodies of our own comments on an issue that hold a mark, the oldest first."""
         return tuple(body for _, body in await self._own(issue) if mark_start in body)
 
-    async def upsert_check_run(self, head_sha: str, check: CheckRun) -> str:
+    async def upsert_check_run(self, head_sha: str, check: CheckRun, *, again: bool = False) -> str:
         """Conclude a check run of this run (or a shared one) on a commit; return a note, empty when all is well.
 
-        A token that may not write checks makes a commit status of the same name; the note names the permission that
-        is missing, and where to add it.
+        `again` writes it also where it says so already: asked for a re-run, GitHub has put the suite back to queued and
+        waits for a write. A token that may not write checks makes a commit status of the same name; the note names the
+        permission that is missing, and where to add it.
         """
         key = f"{head_sha}:{check.name}"
         await self.effects.begin("check_run", key)
         try:
-            remote = await self._written(head_sha, check)
+            remote = await self._written(head_sha, check, again=again)
         except Refused as error:
             if error.status not in (403, 404):
                 raise
-            return await self._instead(head_sha, check.name, check.conclusion, check.title)
+            note = await self._instead(head_sha, check.name, check.conclusion, check.title)
+            self._open_checks.discard((self.run_id, head_sha, check.name))
+            return note
         self._in_progress.pop((head_sha, check.name), None)
+        self._open_checks.discard((self.run_id, head_sha, check.name))
         await self.effects.done("check_run", key, str(remote))
         return ""
 
@@ -193,6 +203,8 @@ class Publisher:
         known = self._in_progress.get((head_sha, check.name))
         if known is not None and known[1] == title:
             return ""
+        # Before it is written: what is under way when the job is cancelled may arrive.
+        self._open_checks.add((self.run_id, head_sha, check.name))
         try:
             remote = known[0] if known else await self._found_in_progress(head_sha, check)
             await self._progressed(remote, title, check)
@@ -202,6 +214,21 @@ class Publisher:
             return await self._instead(head_sha, check.name, "", check.title, "progress")
         self._in_progress[head_sha, check.name] = (remote, title)
         return ""
+
+    async def repeat_check_run(self, head_sha: str, name: str, *, shared: bool) -> None:
+        """Conclude a check run on a commit as it stands, since somebody asked for it again who may not have it so.
+
+        One that is not completed is left to whoever works on it.
+        """
+        found = await self.find_check_run(head_sha, name, shared=shared)
+        if found is None or found.status != "completed":
+            return
+        number, conclusion = found.id, found.conclusion
+
+        def write(repository: Repository) -> None:
+            repository.get_check_run(number).edit(status="completed", conclusion=conclusion)
+
+        await self._client.write(f"complete {name} as it stands", write, idempotent=True)
 
     async def end_check_run(self, head_sha: str, check: CheckRun) -> None:
         """Conclude this run's check run of a name on a commit if one is still open there."""
@@ -215,6 +242,7 @@ class Publisher:
             await self._end_status(head_sha, check)
         elif found.status != "completed":
             await self._conclude(found, check, ())
+        self._open_checks.discard((self.run_id, head_sha, check.name))
 
     # comments
 
@@ -270,9 +298,10 @@ class Publisher:
 
     # check runs
 
-    async def _written(self, head_sha: str, check: CheckRun) -> int:
+    async def _written(self, head_sha: str, check: CheckRun, *, again: bool) -> int:
         found = await self.find_check_run(head_sha, check.name, shared=check.shared)
         if found is None:
+            again = False
             try:
                 found = await self._client.write(
                     f"create {check.name}", lambda repository: self._create_run(repository, head_sha, check)
@@ -281,7 +310,7 @@ class Publisher:
                 found = await self.find_check_run(head_sha, check.name, shared=check.shared)
                 if found is None:
                     raise
-        await self._complete(found, check)
+        await self._complete(found, check, again=again)
         return found.id
 
     async def find_check_run(self, head_sha: str, name: str, *, shared: bool) -> RemoteCheckRun | None:
@@ -307,12 +336,13 @@ class Publisher:
             actions=self._actions(check),
         )
 
-    async def _complete(self, run: RemoteCheckRun, check: CheckRun) -> None:
+    async def _complete(self, run: RemoteCheckRun, check: CheckRun, *, again: bool) -> None:
         """Add the annotations that are missing, 50 a request, and correct what another try or round left."""
         missing = await self._missing(run, check)
-        title = self._output(check, ())["title"]
-        same = (run.status, run.conclusion, run.output.title) == ("completed", check.conclusion, title)
-        if same and not missing:
+        output = self._output(check, ())
+        wanted = ("completed", check.conclusion, output["title"], output["summary"])
+        same = (run.status, run.conclusion, run.output.title, run.output.summary) == wanted
+        if same and not missing and not again:
             return
         for start in range(0, max(len(missing), 1), ANNOTATIONS_A_REQUEST):
             await self._conclude(run, check, missing[start : start + ANNOTATIONS_A_REQUEST])
@@ -354,7 +384,7 @@ class Publisher:
             return found.id
         output: dict[str, Any] = {
             "title": self.safe(check.title, plain=True)[:255] or check.name,
-            "summary": fit(self.safe(check.summary)),
+            "summary": fit_bytes(self.safe(check.summary), MAX_TEXT),
         }
 
         def write(repository: Repository) -> int:
@@ -371,7 +401,7 @@ class Publisher:
             return found.id
 
     async def _progressed(self, number: int, title: str, check: RunningCheck) -> None:
-        output = {"title": title, "summary": fit(self.safe(check.summary))}
+        output = {"title": title, "summary": fit_bytes(self.safe(check.summary), MAX_TEXT)}
 
         def write(repository: Repository) -> None:
             repository.get_check_run(number).edit(status="in_progress", output=output)
@@ -381,7 +411,7 @@ class Publisher:
     def _output(self, check: CheckRun, annotations: Sequence[Annotation]) -> dict[str, Any]:
         return {
             "title": self.safe(check.title, plain=True)[:255] or check.name,
-            "summary": fit(self.safe(check.summary)),
+            "summary": fit_bytes(self.safe(check.summary), MAX_TEXT),
             "annotations": [
                 {
                     "path": self._redactor(it.path),

@@ -21,6 +21,7 @@ Level = Literal["notice", "warning", "failure"]
 
 SPEC_CHECK = "orchestrator/spec"
 MAX_TEXT = 65_535
+"""Bytes of a summary as UTF-8: GitHub refuses more with "exceeds a maximum bytesize of 65535"."""
 ANNOTATIONS_A_REQUEST = 50
 """https://docs.github.com/en/rest/checks/runs#update-a-check-run"""
 MAX_ANNOTATIONS = 1_000
@@ -70,7 +71,7 @@ REVISE_FINDINGS = Button("Revise with findings", "Another round with these findi
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
-    """A finished check run; `summary` is Markdown within GitHub's limit, `buttons` are shown where they are heard.
+    """A finished check run; `summary` is Markdown, cut where it is published; `buttons` are shown where they are heard.
 
     A `shared` one is about the commit alone: there is one of its name, whichever run or delivery made it.
     """

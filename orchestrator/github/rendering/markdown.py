@@ -80,9 +80,18 @@ def folded(summary: str, text: str) -> str:
 
 def fit(text: str, limit: int = MAX_COMMENT, note: str = CUT_NOTE) -> str:
     """Return a text within a limit of letters, cut at a line with a note that says so; what is open is closed."""
-    if len(text) <= limit:
+    return text if len(text) <= limit else _closed(text[: limit - len(note) - _CLOSING], note)
+
+
+def fit_bytes(text: str, limit: int, note: str = CUT_NOTE) -> str:
+    """Return a text within a limit of bytes as UTF-8, cut as `fit` cuts."""
+    encoded = text.encode(errors="surrogatepass")
+    if len(encoded) <= limit:
         return text
-    cut = text[: limit - len(note) - _CLOSING]
+    return _closed(encoded[: limit - len(note.encode()) - _CLOSING].decode(errors="ignore"), note)
+
+
+def _closed(cut: str, note: str) -> str:
     cut = cut[: cut.rindex("\n")] if "\n" in cut else cut
     fenced, folds = False, 0
     for line in cut.split("\n"):

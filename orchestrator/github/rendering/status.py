@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.codes import Code
@@ -66,11 +65,8 @@ class Links:
     revisable: bool = True
 
 
-def status_comment(state: ProjectState, links: Links | None = None, rounds: Sequence[str] = ()) -> str:
-    """Return the status comment: the answer, the tasks, what to look at, and everything else folded away.
-
-    `rounds` are the earlier rounds of this pull request, one line each, the oldest first.
-    """
+def status_comment(state: ProjectState, links: Links | None = None) -> str:
+    """Return the status comment: the answer, the tasks, what to look at, and everything else folded away."""
     links = links or Links()
     cancelled = state.status is ProjectStatus.CANCELLED
     how = how_to_go_on(state, links)
@@ -82,7 +78,7 @@ def status_comment(state: ProjectState, links: Links | None = None, rounds: Sequ
         parts.append(f"**Look at**\n\n{listed(looks, len(looks))}")
     if how and not cancelled:
         parts.append(how)
-    parts.append(folded("Details", _details(state, rounds)))
+    parts.append(folded("Details", _details(state)))
     return fit("\n\n".join(parts))
 
 
@@ -233,7 +229,7 @@ def _place(finding: Finding) -> str:
 # everything else
 
 
-def _details(state: ProjectState, rounds: Sequence[str]) -> str:
+def _details(state: ProjectState) -> str:
     budget, known, decision = state.budget, state.forecast, state.architecture
     lines = [f"Run `{code(state.project_id)}`"]
     if known:
@@ -250,7 +246,4 @@ def _details(state: ProjectState, rounds: Sequence[str]) -> str:
     lines += [cell(note, 200) for note in state.notes[:MAX_LINES]]
     if len(state.notes) > MAX_LINES:
         lines.append(f"and {len(state.notes) - MAX_LINES} more notes in the report")
-    parts = [listed(lines, len(lines))]
-    if rounds:
-        parts.append(f"Earlier rounds:\n\n{listed([cell(said, 300) for said in rounds], len(rounds))}")
-    return "\n\n".join(parts)
+    return listed(lines, len(lines))

@@ -10,12 +10,11 @@ from orchestrator.github.api.client import RepositoryClient
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.api.repository import head_of
 from orchestrator.github.rendering.status import status_comment
-from orchestrator.github.triggers.command import Command, Refusal
+from orchestrator.github.triggers.command import Refusal
 from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState
 
-WORKING = ("run", "plan", "approve", "status", "cancel", "resume", "revise", "review", "ci", "help")
 _STATUS_MARK = re.compile(r"<!-- orchestrator:status run=(?P<run>r-[a-z2-7]{16}) -->\s*\Z")
 
 
@@ -27,12 +26,8 @@ class States(Protocol):
         ...
 
 
-def refusal(command: Command, spec: JobSpec, rules_head: str | None, trigger: Trigger) -> Refusal | None:
+def refusal(spec: JobSpec, rules_head: str | None, trigger: Trigger) -> Refusal | None:
     """Return why a command starts no run, or None when it does."""
-    if command.name not in WORKING:
-        names = ", ".join(f"`{name}`" for name in WORKING)
-        said = f"`/orchestrate {command.name}` is not available in this version; {names} are."
-        return Refusal(said, code=Code.NOT_AVAILABLE)
     if not spec.enabled:
         said = "the orchestrator is switched off (`enabled: false`), by this repository's spec or by its operator."
         return Refusal(said, code=Code.SWITCHED_OFF)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -11,9 +11,10 @@ from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.publisher import Publisher
+from orchestrator.github.api.publisher import MemoryEffects, OpenCheck, Publisher
 from orchestrator.github.api.pull_requests import find_pull_request
 from orchestrator.github.api.repository import head_of, is_commit_of, message_of
+from orchestrator.github.rendering.checks import CheckRun
 from orchestrator.github.rendering.commits import ROUND_TRAILER, is_ours, trailer
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.sanitize import Redactor
@@ -26,10 +27,10 @@ from orchestrator.github.runs.desk import (
     fail,
     refuse,
 )
-from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import ours
 from orchestrator.github.stories.build import binding, build, deliver, ended, job_of
 from orchestrator.github.stories.revise import deliver_round, go_on, join_round
+from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -225,14 +226,20 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
         return await fail(theirs, error)
 
 
-async def abandon(github: GitHubConnection, earlier: Earlier, redactor: Redactor, reason: str) -> str:
-    """End as failure what a round that nobody takes up has left open on its head; return why it could not be ended."""
-    client = github.repository(earlier.trigger.repository, earlier.trigger.installation_id)
+async def abandon(
+    github: GitHubConnection, trigger: Trigger, open_checks: Collection[OpenCheck], redactor: Redactor, reason: str
+) -> str:
+    """End as failure the check runs that `handle` has left open and that nobody takes up; return why one stays open."""
+    if not open_checks:
+        return ""
+    client = github.repository(trigger.repository, trigger.installation_id)
     async with aclosing(client):
-        publisher = Publisher(client, run_id=earlier.run_id, redactor=redactor, effects=earlier.effects, login="")
         try:
             async with asyncio.timeout(SECONDS_TO_ABANDON):
-                await end_rounds(publisher, "failure", "The round ended early", reason)
+                for run_id, head_sha, name in sorted(open_checks):
+                    publisher = Publisher(client, run_id=run_id, redactor=redactor, effects=MemoryEffects(), login="")
+                    check = CheckRun(name, "failure", "The round ended early", reason)
+                    await publisher.end_check_run(head_sha, check)
         except (GitHubError, TimeoutError) as error:
             return f"A check run may be left open: {error}"
     return ""

@@ -92,7 +92,7 @@ async def generate(
         if findings:
             said = findings[0].message
             return HandledRun(run_id, "spec_invalid", said, code=Code.SPEC_INVALID, spec_findings=findings)
-        refusal = answers.refusal(command, spec, rules.head, trigger) or await not_begun(desk, spec, None)
+        refusal = answers.refusal(spec, rules.head, trigger) or await not_begun(desk, spec, None)
         if refusal is not None:
             return HandledRun(run_id, "refused", refusal.message, code=refusal.code)
 

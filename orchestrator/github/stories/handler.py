@@ -17,7 +17,7 @@ from orchestrator.errors import GitHubError, OrchestratorError, SpecError, SpecF
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import RepositoryClient, Unreachable
-from orchestrator.github.api.publisher import Effects
+from orchestrator.github.api.publisher import Effects, OpenCheck
 from orchestrator.github.api.pull_requests import base_of
 from orchestrator.github.api.repository import head_of, read_text
 from orchestrator.github.rendering.notes import help_comment
@@ -45,6 +45,7 @@ from orchestrator.github.stories.revise import revise
 from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.trigger import Trigger, run_id_for
 from orchestrator.operator_config import OperatorConfig, bind
+from orchestrator.sections import MAX_GLOBS
 from orchestrator.specs import SPEC_PATH, JobSpec, parse_spec, to_json
 
 DELIVERING = ("run", "approve", "resume", "revise")
@@ -70,6 +71,7 @@ async def handle(
     begin_now: Callable[[str], Awaitable[None]] | None = None,
     previews: Previews | None = None,
     staged: bool = False,
+    open_checks: set[OpenCheck] | None = None,
 ) -> HandledRun:
     """Do what a command asks, and say on GitHub how it ended.
 
@@ -78,7 +80,8 @@ async def handle(
     begins. `resumable` tells whether later commands will find this command's run, `revisable` whether `revise` and
     `review` work here; `begin_now` has a queued run begin at once, so that it ends when it was cancelled. With
     `staged`, or where the repository's spec says so, nothing is written on GitHub: all that would be goes to
-    `previews`, those of this run. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may
+    `previews`, those of this run. `open_checks` gets the check runs that this has in progress, for `abandon` where
+    nobody calls again. Raises `Unreachable` when GitHub is down (call again later), `Refused` when we may
     not even read or comment, `RunLost`, and `StoreError` where the run is found again once there is room; everything
     else that goes wrong is said on GitHub and returned.
     """
@@ -97,7 +100,13 @@ async def handle(
             earlier = earlier.staged() if earlier else None
         buttons = resumable and github.app is not None
         publisher = await github.publisher(
-            client, run_id=run_id, effects=effects, secrets=secrets, requester=trigger.actor, buttons=buttons
+            client,
+            run_id=run_id,
+            effects=effects,
+            secrets=secrets,
+            requester=trigger.actor,
+            buttons=buttons,
+            open_checks=open_checks,
         )
         desk = Desk.of(trigger, asked, publisher, plane, tell=progress, resumable=resumable, revisable=revisable)
         await desk.said("spec", f"{len(findings)} findings, sha256 {fingerprint(spec)}")
@@ -148,7 +157,7 @@ async def _refusal(
 ) -> Refusal | None:
     """Return why a command becomes no run, or None; the first reason is told."""
     name = desk.command.name
-    if refusal := answers.refusal(desk.command, spec, rules_head, desk.trigger):
+    if refusal := answers.refusal(spec, rules_head, desk.trigger):
         return refusal
     if name in ("run", "plan") and (refusal := await not_begun(desk, spec, earlier)):
         return refusal
@@ -251,11 +260,14 @@ async def rules_of(
 async def read_spec(
     client: RepositoryClient, path: str, sha: str | None, operator: OperatorConfig
 ) -> tuple[JobSpec, tuple[SpecFinding, ...]]:
-    """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate."""
+    """Return the repository's spec under the operator's word; a broken one counts as all defaults for the gate.
+
+    The file itself is protected under whatever name it has (SECURITY 17).
+    """
     text = None
     try:
         text = await read_text(client, path, sha) if sha else None
-        return bind(parse_spec(text or "", path, require_project=False), operator), ()
+        return bind(_protecting(path, parse_spec(text or "", path, require_project=False)), operator), ()
     except SpecError as error:
         spec = JobSpec()
         # Who asked for previews must not get real writes because of a slip elsewhere in the file.
@@ -265,3 +277,13 @@ async def read_spec(
         raise
     except GitHubError as error:
         return bind(JobSpec(), operator), (SpecFinding(path, 1, 1, "file", error.message),)
+
+
+def _protecting(path: str, spec: JobSpec) -> JobSpec:
+    if path == SPEC_PATH:
+        return spec
+    own = spec.github.protected_paths
+    if len(own) >= MAX_GLOBS:
+        said = f"holds {len(own)} globs; the file's own path is one more, and {MAX_GLOBS} is the most"
+        raise SpecError((SpecFinding(path, 1, 1, "github.protected_paths", said),))
+    return replace(spec, github=replace(spec.github, protected_paths=(*own, path)))

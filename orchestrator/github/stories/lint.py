@@ -1,7 +1,8 @@
 """The story of one lint: from a commit that touches a spec or policy file to its check run.
 
 Files are read through the API and only parsed, those of forks at `pull/N/head` of the repository itself; no model is
-asked, and nobody gets a comment. Called again for the same commit it brings the one check run up to date.
+asked, and nobody gets a comment. Called again for the same commit it brings the one check run up to date, and where
+somebody asked for that it is written in any case: GitHub waits for it.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ async def lint(
         if change.again:
             access = await may_command(client, change.actor, "write")
             if not access.granted:
+                await publisher.repeat_check_run(change.head_sha, SPEC_CHECK, shared=True)
                 return Linted("denied", access.reason)
         await effects.begin("lint", "due")
         await effects.done("lint", "due", "")
@@ -89,7 +91,7 @@ async def lint(
         else:
             # 3. The files as they are at the commit, analysed beside the event loop.
             check = await _checked(change.head_sha, client, load_catalog(operator.model_overrides()))
-        note = await publisher.upsert_check_run(change.head_sha, check)
+        note = await publisher.upsert_check_run(change.head_sha, check, again=change.again)
         return Linted(check.conclusion, note or check.title)
 
 
@@ -104,7 +106,7 @@ async def give_up_lint(
 ) -> None:
     """End the check run of a lint that keeps failing as failure (SECURITY 36).
 
-    Where it never was sure that one is due, nothing is said, unless one waits because somebody asked again.
+    Where it never was sure that one is due, nothing is said, unless somebody asked for one again that is there.
     """
     client = github.repository(change.repository, change.installation_id)
     async with aclosing(client):
@@ -112,12 +114,10 @@ async def give_up_lint(
             effects = StagedEffects(effects)
         state, _ = await effects.begin("lint", "due")
         publisher = await github.publisher(client, run_id=change.id, effects=effects, secrets=secrets)
-        if state != "done":
-            waiting = await publisher.find_check_run(change.head_sha, SPEC_CHECK, shared=True) if change.again else None
-            if waiting is None or waiting.status == "completed":
-                return
+        if state != "done" and not (change.again and await _is_due(change, client, publisher)):
+            return
         check = CheckRun(SPEC_CHECK, "failure", "The spec could not be checked", reason, shared=True)
-        await publisher.upsert_check_run(change.head_sha, check)
+        await publisher.upsert_check_run(change.head_sha, check, again=change.again)
 
 
 # is it touched?

@@ -1,4 +1,8 @@
-"""The story of one re-run: the check runs of a head that GitHub has reset are concluded again, whatever happens."""
+"""The story of one re-run: the check runs of a head that GitHub waits for are concluded again, whatever happens.
+
+GitHub puts their suite back to queued and leaves them as they are, so each is written, also one that ends the same.
+Source: https://docs.github.com/en/rest/checks/runs#rerequest-a-check-run
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,7 @@ from orchestrator.state import ProjectState, ValidationResult
 
 # The check runs that say what the validators found: of these a re-run runs them again.
 _VALIDATED = ("orchestrator/validation", "orchestrator/run")
+FORGOTTEN = "What was kept of the run is gone. Give the command again that made it."
 MAX_FINDINGS = 100
 MAX_FINDINGS_LETTERS = 20_000
 
@@ -62,8 +67,9 @@ async def rerun(
 
     `earlier` is the run that they are published for, `round_of` finds the round that made the head by its id. `refusal`
     says why whoever pressed may have no more of it, or is empty. A run that stopped early goes on, as `resume` does, as
-    long as nothing is on top of the head; of one that is completed the validators run again, which asks no model.
-    Nothing is commented to somebody without the permission. Raises what `handle` raises.
+    long as nothing is on top of the head; of one that is completed the validators run again, which asks no model; of
+    one that the store has forgotten they say so. To somebody without the permission nothing is commented, and the check
+    runs are concluded as they stand. Raises what `handle` raises.
     """
     run_id = run_id_for(trigger.repository_id, trigger.source, "resume")
     client = github.repository(trigger.repository, trigger.installation_id)
@@ -78,21 +84,25 @@ async def rerun(
         desk = Desk.of(trigger, Command("resume"), publisher, plane, resumable=True)
         theirs = publisher.of_run(earlier.run_id, earlier.effects)
 
-        # 1. Which check runs wait to be concluded.
+        # 1. Which check runs are asked for, and what is known of the run.
         names = [trigger.check_name] if trigger.check_name else await _own_names(client, trigger.head_sha, earlier)
         round_ = await _round_of(client, trigger.head_sha, earlier, round_of)
         made = earlier if round_ is None else round_.staged() if staged else round_
         state = await plane.state(made.run_id)
-        if state is None or not names:
+        if not names:
             return HandledRun(run_id, "ignored", "there is no check run of the run on this commit")
 
         # 2. Somebody without the permission, or above the limits, changes nothing.
         rules = await rules_of(client, SPEC_PATH, trigger.default_branch, trigger.pull, operator)
         spec = rules.spec
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
-        handled = HandledRun(run_id, "answered", state=state)
         if not access.granted:
-            handled = HandledRun(run_id, "denied", access.reason, state)
+            for name in names:
+                await theirs.repeat_check_run(trigger.head_sha, name, shared=False)
+            return HandledRun(run_id, "denied", access.reason, state)
+        handled = HandledRun(run_id, "answered", state=state)
+        if state is None:
+            handled = HandledRun(run_id, "refused", FORGOTTEN)
         elif refusal:
             handled = HandledRun(run_id, "refused", refusal, state)
 
@@ -108,11 +118,11 @@ async def rerun(
 
         # 4. Concluded again, also where nothing has changed: GitHub waits for it.
         newer = await _newer(client, trigger, earlier.run_id, made.run_id if round_ else "")
-        checks = concluded(state, names)
+        checks = concluded(state, names) if state else tuple(_again(name, FORGOTTEN) for name in names)
         if newer:
             checks = tuple(CheckRun(name, "cancelled", *superseded(newer)) for name in names)
         for check in checks:
-            await theirs.upsert_check_run(trigger.head_sha, check)
+            await theirs.upsert_check_run(trigger.head_sha, check, again=True)
         return handled
 
 
@@ -134,16 +144,18 @@ async def give_up_rerun(
         names = [trigger.check_name] if trigger.check_name else await _own_names(client, trigger.head_sha, earlier)
         for name in names:
             check = CheckRun(name, "failure", "It could not be run again", reason)
-            await publisher.upsert_check_run(trigger.head_sha, check)
+            await publisher.upsert_check_run(trigger.head_sha, check, again=True)
 
 
 def concluded(state: ProjectState, names: Collection[str]) -> tuple[CheckRun, ...]:
     """Return the check runs of these names as a run's state has them; one that it lacks asks to be made anew."""
     known = {check.name: check for single in (False, True) for check in check_runs(state, single=single)}
     asks = "This check is not part of the run. Give the command again that made it."
-    return tuple(
-        known.get(name) or CheckRun(name, "action_required", "It cannot be run again from here", asks) for name in names
-    )
+    return tuple(known.get(name) or _again(name, asks) for name in names)
+
+
+def _again(name: str, asks: str) -> CheckRun:
+    return CheckRun(name, "action_required", "It cannot be run again from here", asks)
 
 
 async def findings_of(client: RepositoryClient, check_run_id: int) -> str:

@@ -27,7 +27,9 @@ def test_a_budget_that_is_no_amount_is_refused_by_name(text: str) -> None:
         Inputs.from_environment({"INPUT_BUDGET": text}, Path("/ws"))
 
 
-@pytest.mark.parametrize("text", ["../other.yaml", "/etc/passwd", "a/../../b", "a\\b"])
+@pytest.mark.parametrize(
+    "text", ["../other.yaml", "/etc/passwd", "a/../../b", "a\\b", "~a", "a*", "a/[b].yaml", "a" * 201]
+)
 def test_a_spec_outside_the_repository_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="spec is"):
         Inputs.from_environment({"INPUT_SPEC": text}, Path("/ws"))

@@ -20,6 +20,7 @@ from action.outputs import (
     summary,
     write_outputs,
     write_report,
+    write_summary,
 )
 from orchestrator.budget import Budget
 from orchestrator.codes import Code
@@ -119,6 +120,16 @@ def test_sec_31_a_secret_reaches_neither_summary_nor_annotation_nor_report(tmp_p
     written = "\n".join([summary(ending, redactor), *remarks(ending, redactor), path.read_text()])
     assert "hunter2" not in written
     assert "@\u2060everyone" in written
+
+
+def test_a_job_summary_is_cut_by_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    write_summary(path, Ending("completed", report="- 漢字漢字\n" * 80_000), Redactor())
+    written = path.read_bytes()
+    assert 999_000 < len(written) <= 1_048_576
+    assert written.decode().endswith(
+        "\n\n… cut here: GitHub takes no longer summary. The file that `report-path` names holds the rest.\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ SECRET = "a secret of the tests, long enough"
 PREVIOUS = "the secret before the rotation"
 NOW = 1_796_000_000.0
 CREATED = "2026-11-30T00:53:20Z"
+HEAD = "a" * 40
+RUN = "r-abcdefghijklmnop"
 
 
 def issue_comment(
@@ -57,3 +59,12 @@ def headers(
         "X-GitHub-Delivery": delivery,
         "X-Hub-Signature-256": signature(body, secret),
     }
+
+
+def press(action: str, **check: Any) -> dict[str, Any]:
+    """Return the payload of a press at a check run of ours; `check` changes that."""
+    app = {"id": 4, "slug": "our-app"}
+    run = {"id": 81, "name": "orchestrator/review", "head_sha": HEAD, "external_id": RUN, "app": app}
+    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [{"number": 8}]}
+    about = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
+    return {"action": action, "check_run": run | check, **about}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bot.intake import MAX_DEPTH, Asked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from orchestrator.github.triggers.trigger import Ignored
-from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, issue_comment, signature
+from tests.unit.bot.deliveries import HEAD, NOW, PREVIOUS, RUN, SECRET, issue_comment, press, signature
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -113,18 +113,6 @@ def test_the_event_headers_must_look_like_githubs(event: str, delivery: str, goo
     assert named(event, delivery) is good
 
 
-HEAD = "a" * 40
-RUN = "r-abcdefghijklmnop"
-
-
-def _press(action: str, **check: Any) -> dict[str, Any]:
-    app = {"id": 4, "slug": "our-app"}
-    run = {"id": 81, "name": "orchestrator/review", "head_sha": HEAD, "external_id": RUN, "app": app}
-    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [{"number": 8}]}
-    about = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
-    return {"action": action, "check_run": run | check, **about}
-
-
 @pytest.mark.parametrize(
     ("action", "identifier", "name", "starts", "source"),
     [
@@ -136,7 +124,7 @@ def _press(action: str, **check: Any) -> dict[str, Any]:
 def test_a_press_asks_as_the_one_who_pressed_about_the_run_of_the_check(
     action: str, identifier: str, name: str, starts: bool, source: str
 ) -> None:
-    payload = _press(action) | {"requested_action": {"identifier": identifier}}
+    payload = press(action) | {"requested_action": {"identifier": identifier}}
     asked = read_delivery("check_run", "guid-1", payload, Rules(app_slug="our-app"), NOW)
     again = read_delivery("check_run", "guid-2", payload, Rules(app_slug="our-app"), NOW)
     other = payload | {"sender": {"login": "bob", "type": "User"}}
@@ -157,12 +145,12 @@ def test_a_press_asks_as_the_one_who_pressed_about_the_run_of_the_check(
 @pytest.mark.parametrize(
     ("payload", "reason"),
     [
-        (_press("rerequested", app={"slug": "other"}), "the checks are another App's"),
-        (_press("rerequested", external_id="build-7"), "the check run belongs to no run"),
-        (_press("rerequested", head_sha=""), "the delivery names no check and no commit"),
-        (_press("requested_action"), "there is no button ''"),
-        (_press("rerequested") | {"sender": {"login": "a[bot]", "type": "Bot"}}, "a[bot] is no person, and the oper"),
-        (_press("completed"), "check_run.completed asks for nothing"),
+        (press("rerequested", app={"slug": "other"}), "the checks are another App's"),
+        (press("rerequested", external_id="build-7"), "the check run belongs to no run"),
+        (press("rerequested", head_sha=""), "the delivery names no check and no commit"),
+        (press("requested_action"), "there is no button ''"),
+        (press("rerequested") | {"sender": {"login": "a[bot]", "type": "Bot"}}, "a[bot] is no person, and the oper"),
+        (press("completed"), "check_run.completed asks for nothing"),
     ],
 )
 def test_a_press_at_what_is_not_ours_asks_for_nothing(payload: dict[str, Any], reason: str) -> None:
@@ -172,7 +160,7 @@ def test_a_press_at_what_is_not_ours_asks_for_nothing(payload: dict[str, Any], r
 
 
 def test_re_run_all_asks_for_the_lint_and_for_the_other_checks_of_the_commit_in_deliveries_of_their_own() -> None:
-    payload = _press("rerequested")
+    payload = press("rerequested")
     suite = payload.pop("check_run") | {"head_branch": "orchestrator/5-a"}
     asked = read_delivery("check_suite", "d-1", payload | {"check_suite": suite}, Rules(app_slug="our-app"), NOW)
 

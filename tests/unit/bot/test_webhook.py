@@ -12,7 +12,17 @@ from bot.app import MAX_BODY_BYTES
 from bot.intake import Rules
 from orchestrator.store import Database, DeliveryStore
 from tests.unit.bot.conftest import SETTINGS, StartBot, Worker, running_bot
-from tests.unit.bot.deliveries import NOW, PREVIOUS, SECRET, headers, issue_comment, signature, signed_request
+from tests.unit.bot.deliveries import (
+    NOW,
+    PREVIOUS,
+    RUN,
+    SECRET,
+    headers,
+    issue_comment,
+    press,
+    signature,
+    signed_request,
+)
 
 RUN_ID = "r-76ej2cz6fjedt2lt"
 
@@ -73,6 +83,20 @@ async def test_all_else_is_ignored_with_a_reason(
     assert (answer.status_code, answer.json()) == (200, {"status": "ignored", "reason": reason})
     again = await bot.deliver(payload, event=event)
     assert (again.status_code, again.json()) == (200, {"status": "duplicate"})
+
+
+async def test_a_re_run_of_a_check_whose_run_is_forgotten_is_worked_on_and_a_button_of_it_is_not(
+    start_bot: StartBot,
+) -> None:
+    bot = await start_bot()
+    again = await bot.deliver(press("rerequested"), event="check_run")
+    button = press("requested_action") | {"requested_action": {"identifier": "retry_failed"}}
+    pressed = await bot.deliver(button, event="check_run", delivery="d-2")
+    assert (again.status_code, again.json()) == (202, {"status": "queued", "run_id": RUN})
+    assert pressed.json() == {"status": "ignored", "reason": "the check run belongs to no run of ours"}
+    async with asyncio.timeout(5):
+        await bot.worker.finished.wait()
+    assert bot.worker.done == ["d-1"]
 
 
 def _push(repository: str = "octo/demo") -> dict[str, object]:

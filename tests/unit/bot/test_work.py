@@ -22,7 +22,7 @@ from orchestrator.github.runs.live import show_round
 from orchestrator.state import ProjectStatus
 from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, RunStore
 from orchestrator.store.schema import accounts
-from tests.unit.bot.deliveries import NOW, issue_comment
+from tests.unit.bot.deliveries import NOW, RUN, issue_comment, press
 
 
 @dataclass
@@ -162,6 +162,26 @@ async def test_sec_10_what_never_became_a_run_is_given_up_in_silence(scene: Scen
     await scene.workshop.give_up(delivery, "The bot ran into an internal failure.")
     assert scene.said() == []
     assert scene.hub.reactions("octo/demo", scene.comment) == []
+
+
+async def test_what_is_run_again_of_a_run_that_is_forgotten_is_told_as_much_and_given_up_as_failure(
+    scene: Scene,
+) -> None:
+    repo, sha = scene.hub.repository("octo/demo"), (await scene.hub.branches("octo/demo"))["main"]
+    payload = press("rerequested", head_sha=sha) | {"sender": {"login": "octocat", "type": "User"}}
+    payload["repository"] |= {"id": repo.id}
+    asked = read_delivery("check_run", "d-9", payload, Rules(), NOW)
+    assert isinstance(asked, Asked)
+    delivery = asked.delivery(RUN)
+    assert await DeliveryStore(scene.workshop.plane.database).accept(delivery) == "queued"
+
+    await scene.workshop.work(delivery)
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure.")
+
+    assert scene.statuses() == [
+        ("orchestrator/review", "error", "action_required: It cannot be run again from here"),
+        ("orchestrator/review", "failure", "failure: It could not be run again"),
+    ]
 
 
 def test_what_is_kept_asks_for_the_same_when_it_is_read_again() -> None:

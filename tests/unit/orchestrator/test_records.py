@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.artifacts import check_path
-from orchestrator.records import Folder, adr, due, is_record, record, record_folder, record_path
+from orchestrator.records import Folder, adr, due, is_record, record, record_folder
 from orchestrator.state import ArchitectureDecision, Task, TaskType
 from orchestrator.workspace import Workspace
 
@@ -107,11 +107,9 @@ def test_our_record_is_told_from_one_that_a_task_or_a_person_wrote(tmp_path: Pat
     assert [path for path, content in made.items() if is_record(path, content)] == [
         "docs/decisions/0004-architecture-of-orders.md"
     ]
-    assert record_path(made) == "docs/decisions/0004-architecture-of-orders.md"
     assert not is_record("docs/decisions/0005-own.md", MADR.encode())
     assert not is_record("docs/decisions/0005-own.md", None)
     assert not is_record("README.md", adr(DECISION, "Orders").encode())
-    assert record_path({"app.py": b""}) == ""
 
 
 @given(title=st.text(max_size=80))

@@ -46,11 +46,12 @@ async def test_pygithub_finds_its_installation_and_gets_a_token(scene: Scene) ->
         )
         found = integration.get_repo_installation("octo", "demo")
         names = [repo.full_name for repo in found.get_repos()]
-        token = integration.get_access_token(found.id).token[:4]
-        return integration.get_app().slug, [it.id for it in integration.get_installations()], found.id, names, token
+        token = integration.get_access_token(found.id).token
+        shape = f"{token[:4]} {len(token)} {token.count('.')}"
+        return integration.get_app().slug, [it.id for it in integration.get_installations()], found.id, names, shape
 
     number = scene.installation_id
-    assert await asyncio.to_thread(work) == ("orchestrator", [number], number, ["octo/demo"], "ghs_")
+    assert await asyncio.to_thread(work) == ("orchestrator", [number], number, ["octo/demo"], "ghs_ 520 2")
 
 
 @pytest.mark.parametrize("changes", [{"iss": "999999"}, {"iss": "x"}, {"exp": 1}, {"exp": 2**33}, {"iat": 2**33}])
@@ -142,6 +143,7 @@ async def test_an_app_makes_and_updates_a_check_run_with_annotations_and_a_perso
     [
         {"output": {"title": "T", "summary": "x" * 65_536}},
         {"output": {"title": "T", "summary": "S", "text": "x" * 65_536}},
+        {"output": {"title": "T", "summary": "é" * 32_768}},
         {"output": {"summary": "S"}},
         {"output": {"title": "T", "summary": "S", "annotations": [{}]}},
         {"conclusion": "fine"},
@@ -308,22 +310,33 @@ async def test_a_button_and_a_rerun_reach_the_app(scene: Scene) -> None:
     ]
 
 
-async def test_all_check_runs_of_a_commit_asked_for_again_wait_until_their_own_app_ends_them(scene: Scene) -> None:
+async def test_what_is_asked_for_again_stays_as_it_is_and_its_suite_waits_until_its_app_writes(scene: Scene) -> None:
     sha = (await scene.hub.branches("octo/demo"))["main"]
     scene.hub.install_app(scene.hub.create_app("Other", scene.receiver.url, SECRET)[0], "octo/demo")
 
-    def work() -> None:
+    def work() -> list[tuple[str, str | None]]:
         repo = as_app(scene).get_repo("octo/demo")
-        suite = repo.create_check_run("x", sha, conclusion="failure").check_suite.id
-        repo.requester.requestJsonAndCheck("POST", f"{repo.url}/check-suites/{suite}/rerequest")
+        check = repo.create_check_run("x", sha, conclusion="failure")
+        shown: list[tuple[str, str | None]] = []
+        for again in (f"check-suites/{check.check_suite.id}", f"check-runs/{check.id}"):
+            repo.requester.requestJsonAndCheck("POST", f"{repo.url}/{again}/rerequest")
+            waits = repo.get_check_suite(check.check_suite.id)
+            check.edit(status="completed", conclusion="failure")
+            ended = repo.get_check_suite(check.check_suite.id)
+            shown += [(it.status, it.conclusion) for it in (waits, ended)]
+        return shown
 
-    await asyncio.to_thread(work)
+    shown = await asyncio.to_thread(work)
     await scene.hub.settled()
 
     (check,) = scene.hub.check_runs("octo/demo", sha)
-    (asked,) = [json.loads(body) for headers, body in scene.receiver.received if b'"rerequested"' in body]
-    assert (check["status"], check["conclusion"]) == ("queued", None)
-    assert (asked["check_suite"]["head_sha"], asked["check_suite"]["status"]) == (sha, "in_progress")
+    asked = [json.loads(body) for headers, body in scene.receiver.received if b'"rerequested"' in body]
+    (suite,) = (it["check_suite"] for it in asked if "check_run" not in it)
+    (again,) = (it["check_run"] for it in asked if "check_run" in it)
+    assert shown == [("queued", None), ("completed", "failure")] * 2
+    assert (check["status"], check["conclusion"]) == ("completed", "failure")
+    assert (suite["head_sha"], suite["status"], suite["conclusion"]) == (sha, "queued", None)
+    assert (again["status"], again["conclusion"]) == ("completed", "failure")
 
 
 async def test_a_pull_request_in_an_event_counts_what_it_changes(scene: Scene) -> None:

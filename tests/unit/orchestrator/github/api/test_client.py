@@ -10,9 +10,10 @@ from bot.localhub.faults import Kind
 from orchestrator.bucket import Bucket
 from orchestrator.errors import RunLost, UsageError
 from orchestrator.github.api.access import effective_role, may_command
-from orchestrator.github.api.auth import PERMISSIONS, GitHubConnection
+from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import AmbiguousWrite, NoRoom, NotFound, Refused, Unreachable, Urgency
 from orchestrator.github.api.limits import MemoryRoom
+from orchestrator.github.api.registration import APP_PERMISSIONS
 from orchestrator.github.api.repository import head_of
 from tests.unit.orchestrator.github.conftest import REPO, Scene
 
@@ -258,7 +259,7 @@ async def test_sec_35_a_token_is_for_one_repository_with_the_least_permissions(s
     await head_of(scene.client, "main")
     (mint,) = (request for request in scene.hub.requests if request.path.endswith("/access_tokens"))
     asked = json.loads(mint.body)
-    assert asked == {"repositories": ["demo"], "permissions": PERMISSIONS}
+    assert asked == {"repositories": ["demo"], "permissions": APP_PERMISSIONS}
 
 
 async def test_sec_35_a_refused_token_is_minted_anew_once(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from bot.localhub.state import CheckSuite
 from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.repository import branches_under
@@ -134,6 +135,40 @@ async def test_a_check_run_is_brought_up_to_date(scene: Scene) -> None:
     await scene.publisher().upsert_check_run(head, replace(_check(), conclusion="success", title="all passed"))
     (run,) = scene.hub.check_runs(REPO, head)
     assert (run["conclusion"], run["output"]["title"]) == ("success", "all passed")
+
+
+async def test_other_words_under_the_same_title_are_written_too(scene: Scene) -> None:
+    head = await _head(scene)
+    for summary in ("pytest failed", "pytest failed", "ruff failed"):
+        await scene.publisher().upsert_check_run(head, replace(_check(), summary=summary))
+    (run,) = scene.hub.check_runs(REPO, head)
+    assert run["output"]["summary"] == "ruff failed"
+    assert sum(request.method == "PATCH" for request in scene.hub.requests) == 1
+
+
+async def test_a_check_run_that_was_asked_for_again_is_written_also_where_it_ends_the_same(scene: Scene) -> None:
+    head = await _head(scene)
+    (suite,) = await _asked_again(scene, head)
+    await scene.publisher().upsert_check_run(head, _check(3))
+    assert suite.waits
+    await scene.publisher().upsert_check_run(head, _check(3), again=True)
+    assert not suite.waits
+    await _asked_again(scene, head)
+    await scene.publisher().repeat_check_run(head, "orchestrator/validation", shared=False)
+    (run,) = scene.hub.check_runs(REPO, head)
+    assert (suite.waits, run["conclusion"], run["output"]["title"], len(run["annotations"])) == (
+        False,
+        "failure",
+        "1 failed",
+        3,
+    )
+
+
+async def _asked_again(scene: Scene, head: str) -> list[CheckSuite]:
+    await scene.publisher().upsert_check_run(head, _check(3))
+    (run,) = scene.hub.check_runs(REPO, head)
+    scene.hub.rerequest_check_run(REPO, run["id"], user="maria")
+    return list(scene.hub.repository(REPO).check_suites.values())
 
 
 async def test_a_reaction_to_a_comment_that_is_gone_is_no_error(scene: Scene) -> None:

@@ -64,7 +64,7 @@ RENDERS: dict[str, Callable[[], str]] = {
     "report_failing": lambda: report.report_comment(failing()),
     "report_revised": lambda: report.report_comment(revised(), tree_url="https://github.com/o/r/blob/orchestrator/1-x"),
     "status_revised": lambda: status.status_comment(
-        revised(), Links(42, "https://x/pull/42", "orchestrator/1-x", resumable=True), ["Round 1: Done · $0.40"]
+        revised(), Links(42, "https://x/pull/42", "orchestrator/1-x", resumable=True)
     ),
     "plan_waiting": lambda: plan_comment(planned(), approvable=True, waits_above_usd=2.0),
     "pull_request": lambda: report.pull_request_body(completed(), 7),
@@ -385,7 +385,7 @@ def test_texts_of_any_length_stay_within_the_limit_and_leave_nothing_open(
     state = _hostile(text, tasks, ending)
     # when
     rendered = [
-        status.status_comment(state, Links(7, "https://x/pull/7", "b", text, True), [text] * 50),
+        status.status_comment(state, Links(7, "https://x/pull/7", "b", text, True)),
         report.report_comment(state, [text] * 3, tree_url="https://x/blob/b"),
         report.pull_request_body(state, 7, [text]),
         plan_comment(state, approvable=True, waits_above_usd=1.0),

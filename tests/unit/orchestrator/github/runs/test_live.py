@@ -14,7 +14,8 @@ from orchestrator.control_plane import Source
 from orchestrator.errors import OrchestratorError
 from orchestrator.events import Event, EventType
 from orchestrator.github.api.limits import MemoryRoom
-from orchestrator.github.api.publisher import MemoryEffects
+from orchestrator.github.api.publisher import MemoryEffects, OpenCheck
+from orchestrator.github.rendering.checks import CheckRun, RunningCheck
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.live import show_round
 from orchestrator.github.stories.follow import abandon
@@ -173,15 +174,29 @@ async def test_sec_36_a_round_that_fails_ends_every_open_check_run_as_failure(pa
     assert shown == [("failure", "Failed")] * 4
 
 
-async def test_sec_36_a_round_that_nobody_takes_up_ends_every_open_check_run_as_failure(partly: Partly) -> None:
-    scene, earlier = partly.scene, Earlier(partly.handled.run_id, partly.trigger, Command("run"), partly.effects)
-    publisher = scene.publisher(partly.effects).of_run(earlier.run_id, partly.effects)
-    await show_round(publisher, running(), partly.handled.head_sha, NAMES)
-    assert len(partly.open()) == 4
+async def test_sec_36_a_round_that_nobody_takes_up_ends_every_check_run_that_it_has_open_as_failure_and_no_other(
+    partly: Partly,
+) -> None:
+    scene, run_id, opened = partly.scene, partly.handled.run_id, set[OpenCheck]()
+    publisher = await scene.github.publisher(scene.client, run_id="r-b", effects=MemoryEffects(), open_checks=opened)
+    await publisher.progress_check_run(partly.handled.head_sha, RunningCheck("orchestrator/other", "at work", ""))
+    await publisher.upsert_check_run(partly.handled.head_sha, CheckRun("orchestrator/other", "success", "done", ""))
+    await show_round(publisher.of_run(run_id, MemoryEffects()), running(), partly.handled.head_sha, NAMES[:3])
+    # Another job of the same pull request is at work.
+    await (
+        scene.publisher()
+        .of_run("r-c", MemoryEffects())
+        .progress_check_run(partly.handled.head_sha, RunningCheck(NAMES[0], "at work", ""))
+    )
     for _ in range(2):
-        assert await abandon(scene.github, earlier, Redactor([]), "The job was cancelled.") == ""
-    shown = [(it["conclusion"], it["output"]["summary"]) for it in partly.checks(partly.handled.head_sha)]
-    assert shown == [("failure", "The job was cancelled.")] * 4
+        assert await abandon(scene.github, partly.trigger, opened, Redactor([]), "The job was cancelled.") == ""
+
+    checks = partly.checks(partly.handled.head_sha)
+    ended = [it for it in checks if it["output"]["summary"] == "The job was cancelled."]
+    assert [(it["external_id"], it["name"], it["conclusion"]) for it in ended] == [
+        (run_id, name, "failure") for name in NAMES[:3]
+    ]
+    assert [(it["external_id"], it["name"]) for it in partly.open()] == [("r-c", NAMES[0])]
 
 
 async def test_however_much_happens_progress_is_shown_once_in_fifteen_seconds(partly: Partly) -> None:

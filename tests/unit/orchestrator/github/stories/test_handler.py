@@ -139,6 +139,26 @@ def _ours(scene: Scene, number: int) -> list[str]:
     return [it["body"] for it in scene.hub.comments(REPO, number) if it["user"]["login"] == "orchestrator[bot]"]
 
 
+@pytest.mark.parametrize(("globs", "status"), [(1, "completed"), (200, "spec_invalid")])
+async def test_sec_17_a_spec_under_another_name_is_never_written_either(scene: Scene, globs: int, status: str) -> None:
+    own = [f"infra{number}/**" for number in range(globs)]
+    await scene.hub.commit(REPO, {"ci/build.yaml": f"github:\n  protected_paths: {own}\n"})
+    trigger, plane = scene.trigger(_issue(scene), "/orchestrate"), KnownPlane()
+
+    handled = await handle(
+        trigger,
+        _command(trigger),
+        github=scene.github,
+        plane=plane,
+        effects=MemoryEffects(),
+        operator=OperatorConfig(),
+        spec_path="ci/build.yaml",
+    )
+
+    assert handled.status == status
+    assert [it.github.protected_paths for it in plane.jobs] == ([("infra0/**", "ci/build.yaml")] if globs == 1 else [])
+
+
 async def test_a_run_ends_in_a_pull_request_with_its_report_four_checks_and_one_status_comment(scene: Scene) -> None:
     issue = _issue(scene)
     trigger = scene.trigger(issue, "/orchestrate --budget 2 with a README")

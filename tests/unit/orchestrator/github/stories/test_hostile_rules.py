@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.catalog import load_catalog
 from orchestrator.errors import GitHubError
-from orchestrator.github.rendering.checks import Annotation, CheckRun
+from orchestrator.github.rendering.checks import Annotation, CheckRun, RunningCheck
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.stories.build import job_of, refuse_leaks
 from orchestrator.github.triggers.command import Command
@@ -65,6 +65,21 @@ async def test_sec_26_comments_annotations_and_titles_are_capped_whatever_a_mode
     assert len(made["output"]["title"]) <= 255
     assert len(made["output"]["summary"]) <= 65_535
     assert made["output"]["annotations_count"] == 3
+
+
+@pytest.mark.parametrize("letter", ["é", "漢", "🧪"])
+async def test_a_check_run_is_cut_by_bytes_whatever_a_model_writes_in(scene: Scene, letter: str) -> None:
+    head, publisher = (await scene.hub.branches(REPO))["main"], scene.publisher()
+    summary = f"- {letter * 500}\n" * 100
+    await publisher.progress_check_run(head, RunningCheck("orchestrator/review", "at work", summary))
+    note = Annotation("a.py", 1, "warning", letter * 20_000)
+    await publisher.upsert_check_run(head, CheckRun("orchestrator/review", "failure", "wrong", summary, (note,)))
+    (made,) = scene.hub.check_runs(REPO, head)
+    shown = made["output"]["summary"]
+    assert 60_000 < len(shown.encode()) <= 65_535
+    assert shown.startswith(f"- {letter * 500}\n")
+    assert shown.endswith("… cut here: GitHub takes no longer text. The run's page and the pull request hold the rest.")
+    assert len(made["annotations"][0]["message"].encode()) <= 65_536
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,21 @@ async def test_another_apps_check_run_of_the_same_name_is_not_ours(scene: Scene)
     assert [it["conclusion"] for it in scene.hub.check_runs(REPO, sha)] == ["failure", "success"]
 
 
+async def test_sec_09_asked_for_again_without_the_permission_it_is_concluded_as_it_stands(scene: Scene) -> None:
+    sha = await scene.hub.commit(REPO, {SPEC: "version: 2\n"})
+    await linted(scene, pushed(scene, sha))
+    (before,) = scene.hub.check_runs(REPO, sha)
+    scene.hub.rerequest_check_run(REPO, before["id"], user="stranger")
+    (suite,) = scene.hub.repository(REPO).check_suites.values()
+    assert suite.waits
+
+    again = replace(pushed(scene, sha, touched=False), actor="stranger", again=True)
+    assert (await linted(scene, again)).status == "denied"
+
+    (after,) = scene.hub.check_runs(REPO, sha)
+    assert (suite.waits, after["conclusion"], after["output"]) == (False, "failure", before["output"])
+
+
 async def test_sec_36_a_check_run_that_waits_for_a_lint_that_keeps_failing_ends_as_failure(scene: Scene) -> None:
     sha = await scene.hub.commit(REPO, {SPEC: "version: 1\n"})
     again = replace(pushed(scene, sha, touched=False), again=True)
@@ -157,7 +172,8 @@ async def test_sec_36_a_check_run_that_waits_for_a_lint_that_keeps_failing_ends_
     assert scene.hub.check_runs(REPO, sha) == []
 
     await linted(scene, pushed(scene, sha))
-    await give_up_lint(again, "GitHub is down.", github=scene.github, effects=MemoryEffects())
+    once = replace(again, again=False)
+    await give_up_lint(once, "GitHub is down.", github=scene.github, effects=MemoryEffects())
     assert [it["conclusion"] for it in scene.hub.check_runs(REPO, sha)] == ["success"]
     scene.hub.rerequest_check_run(REPO, scene.hub.check_runs(REPO, sha)[0]["id"], user="maria")
     await give_up_lint(again, "GitHub is down.", github=scene.github, effects=MemoryEffects())

@@ -76,8 +76,36 @@ async def test_sec_36_a_re_run_that_keeps_failing_concludes_the_runs_own_checks_
     assert shown == {
         VALIDATION: ("failure", "The sandbox did not start."),
         "orchestrator/budget": ("failure", "The sandbox did not start."),
-        "orchestrator/spec": (None, ""),
+        "orchestrator/spec": ("success", ""),
     }
+
+
+@pytest.mark.parametrize(
+    ("actor", "status", "concluded_as", "title"),
+    [
+        ("maria", "refused", "action_required", "It cannot be run again from here"),
+        ("stranger", "denied", "success", "passed"),
+    ],
+)
+async def test_of_a_run_that_is_forgotten_the_check_runs_say_so_and_to_a_stranger_what_they_said(
+    scene: Scene, actor: str, status: str, concluded_as: str, title: str
+) -> None:
+    head = (await scene.hub.branches(REPO))["main"]
+    await scene.publisher().upsert_check_run(head, CheckRun(VALIDATION, "success", "passed", ""))
+    (check,) = scene.hub.check_runs(REPO, head)
+    scene.hub.rerequest_check_run(REPO, check["id"], user="maria")
+    (suite,) = scene.hub.repository(REPO).check_suites.values()
+    assert suite.waits
+    asked = replace(_trigger(scene, head, VALIDATION), actor=actor)
+    forgotten = Earlier(RUN, asked, Command("run"), MemoryEffects())
+
+    handled = await rerun(
+        asked, forgotten, "", github=scene.github, plane=Validating(), effects=MemoryEffects(), operator=UNHELD
+    )
+
+    (check,) = scene.hub.check_runs(REPO, head)
+    assert (handled.status, suite.waits) == (status, False)
+    assert (check["conclusion"], check["output"]["title"]) == (concluded_as, title)
 
 
 class Validating(Rounds):
