@@ -194,7 +194,13 @@ async def deliver(
         trailers=await trailers(desk.client, job.commit, trigger.actor, state),
     )
     head = await commit_files(
-        desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
+        desk.client,
+        base_sha=base_sha,
+        branch=branch,
+        changes=changes,
+        message=message,
+        run_id=run_id,
+        pushes=desk.effects,
     )
     await desk.said("committed", f"{branch}@{head[:12]}")
 

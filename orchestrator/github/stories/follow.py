@@ -13,8 +13,8 @@ from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.api.pull_requests import find_pull_request
-from orchestrator.github.api.repository import head_of, is_commit_of, message_of
-from orchestrator.github.rendering.commits import ROUND_TRAILER, is_ours, trailer
+from orchestrator.github.api.repository import head_of, is_commit_of, is_own_head, message_of
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, is_ours, trailer
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.status import ENDINGS
@@ -242,12 +242,16 @@ async def _blocked(desk: Desk, earlier: Earlier) -> str:
     """Return why nothing more may go onto a run's branch, or an empty string: what people did there stays."""
     _, branch = await earlier.effects.begin("branch", "decided")
     head = await head_of(desk.client, branch) if branch else None
-    if head is not None:
+    _, base_sha = await earlier.effects.begin("base", "decided")
+    if head is not None and not await is_own_head(
+        desk.client, head, run_id=earlier.run_id, base_sha=base_sha, pushes=earlier.effects
+    ):
         message = await message_of(desk.client, head)
-        if not is_ours(message, earlier.run_id):
-            return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
-        if trailer(message, ROUND_TRAILER):
+        if is_ours(message, earlier.run_id) and trailer(message, ROUND_TRAILER):
             return "its pull request has been revised since. To go on, comment `/orchestrate revise` there."
+        if is_ours(message, earlier.run_id) and trailer(message, CI_TRAILER):
+            return "CI was let run on its pull request since. To go on, comment `/orchestrate revise` there."
+        return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
     if not branch or await find_pull_request(desk.client, head=branch) is not None:
         return ""
     closed = await find_pull_request(desk.client, head=branch, state="closed")

@@ -187,6 +187,7 @@ async def deliver_round(
                 changes=changes,
                 message=message,
                 run_id=desk.run_id,
+                pushes=desk.effects,
                 expected_head=base_sha,
             )
         except Moved:
