@@ -13,6 +13,8 @@ from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import NotFound, RepositoryClient
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
+WRITING = ROLES[3:]
+"""The roles that may push."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})(?:\[bot\])?\Z")
 
 

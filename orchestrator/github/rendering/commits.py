@@ -66,7 +66,7 @@ def is_ours(message: str, run_id: str) -> bool:
 
 
 def is_own(message: str, run_id: str) -> bool:
-    """Tell whether a commit message says that a run, or a round of that id, built it: no later round, no word for CI."""
+    """Tell whether a commit message says that a run or round of that id built it: no later round, no word for CI."""
     by = trailer(message, ROUND_TRAILER) or trailer(message, RUN_TRAILER)
     return by == run_id and not trailer(message, CI_TRAILER)
 

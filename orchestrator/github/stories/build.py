@@ -15,7 +15,7 @@ from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
 from orchestrator.events import Event
-from orchestrator.github.api.access import Access, may_command
+from orchestrator.github.api.access import WRITING, Access, may_command
 from orchestrator.github.api.client import Refused
 from orchestrator.github.api.clone import clone
 from orchestrator.github.api.pull_requests import (
@@ -351,7 +351,7 @@ async def holds_ci_back(
     """
     if not job.github.hold_ci:
         return False, ""
-    strangers = [] if access.role in ("write", "maintain", "admin") else [desk.trigger.actor]
+    strangers = [] if access.role in WRITING else [desk.trigger.actor]
     for author in dict.fromkeys(authors):
         if author != desk.trigger.actor and not (await may_command(desk.client, author, "write")).granted:
             strangers.append(author)

@@ -7,6 +7,8 @@ from typing import cast, get_args
 
 from github.Repository import Repository
 
+from orchestrator.codes import Code
+from orchestrator.github.api.access import WRITING, Access
 from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.pull_requests import updated
 from orchestrator.github.api.repository import Moved, advance, commit_tree, write_commit
@@ -23,8 +25,13 @@ LEAD = "CI not started"
 _STATUSES: dict[str, Conclusion] = {"success": "success", "failure": "failure", "error": "failure"}
 
 
-async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
-    """Put an empty commit without `skip-checks` on the head, and carry our checks over to it."""
+async def let_ci_run(desk: Desk, earlier: Earlier | None, access: Access) -> HandledRun:
+    """Put an empty commit without `skip-checks` on the head, and carry our checks over to it.
+
+    Whoever asks must be a person with write access, whatever role or bot the spec and the operator let start runs.
+    """
+    if access.role not in WRITING or desk.trigger.actor_type != "User":
+        return await refuse(desk, "only a person with write access lets CI run.", LEAD, Code.DENIED)
     found = await ours(desk, earlier.run_id if earlier else "")
     if isinstance(found, str):
         return await refuse(desk, found, LEAD)

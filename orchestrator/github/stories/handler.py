@@ -173,7 +173,7 @@ async def _run(
         return await resume(desk, spec, earlier, operator)
     try:
         if name == "ci":
-            return await let_ci_run(desk, earlier)
+            return await let_ci_run(desk, earlier, access)
         if name == "revise":
             return await revise(desk, spec, earlier, operator, access)
         job = job_of(spec, desk.trigger, desk.command, operator)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from orchestrator.context import ContextRules
 from orchestrator.github.api.access import Access
+from orchestrator.github.api.client import Refused
 from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.pull_requests import opened, updated
 from orchestrator.github.api.repository import Moved, commit_files, head_of
@@ -206,7 +207,7 @@ async def deliver_round(
     pull = await made_ready(desk, pull, completed and not job.github.draft)
     await desk.said("opened", pull.url)
     if completed:
-        await _answer_threads(desk, root.pull, head, changes)
+        notes += await _answer_threads(desk, root.pull, head, changes)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 
@@ -229,19 +230,26 @@ async def _feedback(desk: Desk, job: JobSpec) -> Feedback | None:
     return asked.feedback if asked else None
 
 
-async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> None:
+async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> list[str]:
     """Say on each thread of a person whose file this round changed where to look; resolving it is theirs.
 
-    A thread on which we spoke last, be it before a crash, is left alone.
+    A thread on which we spoke last, be it before a crash, is left alone. Returns a note where GitHub refuses answers.
     """
     login = desk.publisher.login
     threads = await review_threads(desk.client, number)
     waiting = {it.id for it in threads if it.comments and it.comments[-1].author != login}
     told = await open_threads(desk.client, threads, before=desk.trigger.created_at, login=login)
     theirs = [it for it in told if it.path in changes and it.comments[0].author != login and it.id in waiting]
+    # GitHub takes answers to a thread's first comment alone, whoever wrote that one.
+    first = {it.id: it.comments[0].id for it in threads if it.comments}
+    refused = []
     for thread in theirs[:MAX_REPLIES]:
         body = f"{head} changes this file. Is the point met? If it is, please resolve the thread."
-        await reply_to_thread(desk.client, number, thread.comments[0].id, desk.publisher.safe(body))
+        try:
+            await reply_to_thread(desk.client, number, first[thread.id], desk.publisher.safe(body))
+        except Refused as error:
+            refused.append(f"A review thread was not answered: {error.message}")
+    return refused[:1]
 
 
 async def _unchanged(desk: Desk, state: ProjectState, found: Ours, base_sha: str) -> HandledRun:
