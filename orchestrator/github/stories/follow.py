@@ -26,10 +26,11 @@ from orchestrator.github.runs.desk import (
     fail,
     refuse,
 )
+from orchestrator.github.runs.early import in_name_of
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import ours
 from orchestrator.github.stories.build import binding, build, deliver, ended, job_of
-from orchestrator.github.stories.revise import deliver_round, go_on, join_round
+from orchestrator.github.stories.revise import NO_NEW_COMMIT, deliver_round, go_on, join_round
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState, ProjectStatus
@@ -131,8 +132,12 @@ async def cancel(
         delivering = deliver
         if earlier.command.name == "revise":
             delivering = deliver_round
-            found = await ours(desk, earlier.root.run_id if earlier.root else "")
+            found = await ours(theirs, earlier.root.run_id if earlier.root else "")
             if isinstance(found, str):
+                if earlier.root is not None:
+                    await in_name_of(theirs, earlier.root)
+                await end_rounds(theirs.publisher, "cancelled", *NO_NEW_COMMIT, theirs.standing)
+                await theirs.show(state)
                 return await refuse(desk, f"{run_id} is cancelled, but {found}", "Nothing to deliver")
             await join_round(theirs, found, earlier.root)
         _, base_sha = await theirs.effects.begin("base", "decided")

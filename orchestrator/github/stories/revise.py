@@ -21,6 +21,7 @@ from orchestrator.github.reviews.feedback import gather, open_threads
 from orchestrator.github.reviews.threads import reply_to_thread, review_threads
 from orchestrator.github.runs.conventions import in_template, requested_by, trailers
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Root, refuse
+from orchestrator.github.runs.early import end_early, goes_on, in_name_of
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import Ours, OwnCommit, issue_of, ours
 from orchestrator.github.runs.untrusted import held_back
@@ -42,9 +43,10 @@ async def revise(
     """Begin a round, or go on with one that a crash interrupted; `earlier` is the pull request's run, where known."""
     found = await ours(desk, earlier.run_id if earlier else "")
     if isinstance(found, str):
-        return await refuse(desk, found, LEAD)
+        return await _gone(desk, earlier, found)
     state = await desk.plane.state(found.run_id)
-    if state is not None and not state.status.final:
+    begun = await desk.plane.state(desk.run_id) is not None
+    if state is not None and not state.status.final and not begun:
         return await refuse(
             desk,
             "the run of this pull request is not finished. Wait for its end, or comment `/orchestrate cancel` first.",
@@ -67,7 +69,7 @@ async def go_on(
     """Work on a round until it ends; `retry` re-opens one that has ended, for the command whose source is given."""
     known = found or await ours(desk, earlier.run_id if earlier else "")
     if isinstance(known, str):
-        return await refuse(desk, known, LEAD)
+        return await _gone(desk, earlier, known)
 
     # 1. The head is pinned, and the round belongs to its pull request's run from here on.
     await join_round(desk, known, earlier)
@@ -100,6 +102,17 @@ async def go_on(
         retry=retry,
         delivering=deliver_round,
     )
+
+
+async def _gone(desk: Desk, root: Earlier | None, why: str) -> HandledRun:
+    """Refuse a round whose pull request is not there to be revised, and end one that had begun."""
+    state = await desk.plane.state(desk.run_id)
+    if goes_on(state):
+        return await end_early(desk, root, why.removesuffix("."))
+    if state is not None and root is not None:
+        await in_name_of(desk, root)
+        await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
+    return await refuse(desk, why, LEAD)
 
 
 async def join_round(desk: Desk, found: Ours, earlier: Earlier | None) -> None:
@@ -153,6 +166,7 @@ async def deliver_round(
     """Bring what a round built onto the branch, and its pull request, report, checks and comments up to date."""
     found = await ours(desk, desk.marks)
     if isinstance(found, str):
+        await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
         await desk.show_text(f"{NOT_PUSHED}: {found}")
         return await refuse(desk, found, NOT_PUSHED)
     pull = opened(found.pull)
