@@ -27,7 +27,7 @@ async def in_name_of(desk: Desk, root: Earlier) -> None:
 
 
 async def end_early(desk: Desk, root: Earlier | None, why: str, code: Code = Code.REFUSED) -> HandledRun:
-    """End a run that has begun as cancelled; `why` is a sentence without its full stop, `root` the run that a round belongs to."""
+    """End a run that has begun as cancelled; `why` is a sentence without its full stop, `root` a round's own run."""
     if root is not None:
         await in_name_of(desk, root)
     state = await desk.plane.end_cancelled(desk.run_id, f"the orchestrator, since {why}")

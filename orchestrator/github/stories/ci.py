@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast, get_args
 
+from github.CommitStatus import CommitStatus
 from github.Repository import Repository
 
 from orchestrator.codes import Code
@@ -120,8 +121,11 @@ def _runs(repository: Repository, run_id: str, sha: str) -> list[CheckRun]:
 
 
 def _statuses(repository: Repository, sha: str) -> list[CheckRun]:
+    newest: dict[str, CommitStatus] = {}
+    for it in repository.get_commit(sha).get_statuses():
+        newest.setdefault(it.context, it)
     return [
         CheckRun(it.context, _STATUSES[it.state], (it.description or "").partition(": ")[2], "")
-        for it in repository.get_commit(sha).get_combined_status().statuses
+        for it in newest.values()
         if it.context.startswith("orchestrator/") and it.state in _STATUSES
     ]

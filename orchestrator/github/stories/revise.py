@@ -25,7 +25,16 @@ from orchestrator.github.runs.early import end_early, goes_on, in_name_of
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import Ours, OwnCommit, issue_of, ours
 from orchestrator.github.runs.untrusted import held_back
-from orchestrator.github.stories.build import MAX_BODY, build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
+from orchestrator.github.stories.build import (
+    MAX_BODY,
+    build,
+    ended,
+    holds_ci_back,
+    job_of,
+    made_ready,
+    note_delivered,
+    refuse_leaks,
+)
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import Feedback, JobSpec
@@ -281,6 +290,7 @@ async def _unchanged(desk: Desk, state: ProjectState, found: Ours, base_sha: str
     await desk.show(state, links)
     await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
+    await note_delivered(desk.effects)
     await desk.said("ended", state.status.value)
     return HandledRun(
         desk.run_id,
