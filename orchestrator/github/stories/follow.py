@@ -17,7 +17,7 @@ from orchestrator.github.api.repository import head_of, is_commit_of, is_own_hea
 from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, is_ours, trailer
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.sanitize import Redactor
-from orchestrator.github.rendering.status import ENDINGS
+from orchestrator.github.rendering.status import ENDINGS, Links
 from orchestrator.github.runs.desk import (
     Desk,
     Earlier,
@@ -247,6 +247,21 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
         return await build(theirs, job, access, resumed_by=source, retry=retry)
     except OrchestratorError as error:
         return await fail(theirs, error)
+
+
+async def show_again(desk: Desk, earlier: Earlier, state: ProjectState) -> None:
+    """Bring the status comment of a run that goes on up to date; one that ends meanwhile is shown as it has ended."""
+    theirs = earlier.desk(desk, reacts_to=earlier.trigger)
+    if earlier.root is not None:
+        await in_name_of(theirs, earlier.root)
+    await theirs.show(state)
+    now = await desk.plane.state(earlier.run_id)
+    if now is None or not now.status.final:
+        return
+    # Whoever worked on it may have said so just before this wrote over it.
+    _, branch = await earlier.effects.begin("branch", "decided")
+    pull = await find_pull_request(desk.client, head=branch) if branch else None
+    await theirs.show(now, Links(pull.number, pull.html_url, branch) if pull else None)
 
 
 async def abandon(github: GitHubConnection, earlier: Earlier, redactor: Redactor, reason: str) -> str:

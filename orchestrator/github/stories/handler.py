@@ -40,7 +40,7 @@ from orchestrator.github.runs.early import end_early, goes_on
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse, says_staged
 from orchestrator.github.stories.build import build, job_of
 from orchestrator.github.stories.ci import let_ci_run
-from orchestrator.github.stories.follow import approve, cancel, resume
+from orchestrator.github.stories.follow import approve, cancel, resume, show_again
 from orchestrator.github.stories.review import review
 from orchestrator.github.stories.revise import revise
 from orchestrator.github.triggers.command import Command, Refusal
@@ -151,9 +151,14 @@ async def _begun(desk: Desk, earlier: Earlier | None) -> tuple[Desk, Earlier | N
 
 
 async def _standing(desk: Desk, earlier: Earlier | None) -> str:
-    """Return what `status` is answered: the run that it is about, else what the issue's comments say."""
+    """Return what `status` is answered: the run that it is about, else what the issue's comments say.
+
+    The status comment of a run that goes on is brought up to date: nobody else may, where its process was stopped.
+    """
     known = await desk.plane.state(earlier.run_id) if earlier else None
     if known is not None:
+        if earlier is not None and goes_on(known):
+            await show_again(desk, earlier, known)
         return status_comment(known, Links(resumable=desk.resumable, revisable=desk.revisable))
     return await answers.status(desk.publisher, desk.plane, desk.trigger)
 

@@ -117,10 +117,14 @@ HEAD = "a" * 40
 RUN = "r-abcdefghijklmnop"
 
 
+def _pull(repository_id: int, number: int) -> dict[str, Any]:
+    return {"number": number, "base": {"ref": "main", "repo": {"id": repository_id, "name": "demo"}}}
+
+
 def _press(action: str, **check: Any) -> dict[str, Any]:
     app = {"id": 4, "slug": "our-app"}
     run = {"id": 81, "name": "orchestrator/review", "head_sha": HEAD, "external_id": RUN, "app": app}
-    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [{"number": 8}]}
+    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [_pull(33, 8)]}
     about = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
     return {"action": action, "check_run": run | check, **about}
 
@@ -169,6 +173,20 @@ def test_a_press_at_what_is_not_ours_asks_for_nothing(payload: dict[str, Any], r
     ignored = read_delivery("check_run", "d-1", payload, Rules(app_slug="our-app"), NOW)
     assert isinstance(ignored, Ignored)
     assert ignored.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("listed", "number"),
+    [([_pull(44, 3), _pull(33, 8)], 8), ([_pull(44, 3)], None), ([{"number": 3}], None), ([], None)],
+)
+def test_a_press_is_never_about_a_pull_request_into_another_repository(
+    listed: list[dict[str, Any]], number: int | None
+) -> None:
+    payload = _press("rerequested", pull_requests=listed)
+    asked = read_delivery("check_run", "d-1", payload, Rules(app_slug="our-app"), NOW)
+
+    assert isinstance(asked, Asked)
+    assert asked.trigger.issue == number
 
 
 def test_re_run_all_asks_for_the_lint_and_for_the_other_checks_of_the_commit_in_deliveries_of_their_own() -> None:

@@ -15,7 +15,7 @@ from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
 from orchestrator.state import ProjectState
 from tests.unit.orchestrator.github.conftest import REPO, Scene
-from tests.unit.orchestrator.github.states import completed, failing, planned
+from tests.unit.orchestrator.github.states import completed, failing, planned, running
 from tests.unit.orchestrator.github.stories.test_revise import Rounds
 
 
@@ -108,6 +108,34 @@ async def test_sec_32_a_run_of_a_repository_that_turned_private_goes_on_without_
     await told.said("/orchestrate resume", private=private)
 
     assert [it.name for it in told.plane.jobs[-1].policies.policies] == policies
+
+
+async def test_status_brings_the_status_comment_of_a_run_that_goes_on_up_to_date(scene: Scene) -> None:
+    told = await _told(scene)
+    told.plane.states[told.run.run_id] = running()
+
+    answered = await told.said("/orchestrate status")
+
+    status, answer = (it["body"] for it in scene.hub.comments(REPO, told.trigger.issue) if "<!--" in it["body"])
+    assert status.startswith("Running: 1/2 tasks · $0.91 of $5.00")
+    assert status.endswith(f"<!-- orchestrator:status run={told.run.run_id} -->")
+    assert answer.startswith(answered.report)
+
+
+async def test_a_run_that_ends_while_its_status_is_told_is_shown_as_it_has_ended(scene: Scene) -> None:
+    class Ending(Kept):
+        async def state(self, run_id: str) -> ProjectState | None:
+            known = await super().state(run_id)
+            self.states[run_id] = completed()
+            return known
+
+    told = await _told(scene, plane=Ending())
+    told.plane.states[told.run.run_id] = running()
+
+    await told.said("/orchestrate status")
+
+    (status,) = (it["body"] for it in scene.hub.comments(REPO, told.trigger.issue) if "status run=" in it["body"])
+    assert status.startswith(f"Done: #{told.run.pull_request} · 2/2 tasks")
 
 
 class Waiting(Kept):

@@ -350,3 +350,23 @@ async def test_a_thread_that_takes_no_answer_is_a_note_and_the_round_is_delivere
     assert round_.status == "completed"
     assert "A review thread was not answered: GitHub would not answer a review thread: 422 Locked" in round_.report
     assert len(scene.hub.check_runs(REPO, round_.head_sha)) == 4
+
+
+@pytest.mark.slow
+async def test_a_round_is_told_of_every_failing_status_though_they_fill_more_than_one_page(scene: Scene) -> None:
+    opened = await began(scene)
+    (pull,) = scene.hub.pull_requests(REPO)
+    path = f"/repos/{REPO}/statuses/{pull['head']['sha']}"
+    headers = {"Authorization": f"token {scene.hub.token_for('maria')}"}
+    async with httpx.AsyncClient(base_url=scene.hub.api_url, trust_env=False, headers=headers) as http:
+        for context, state in (
+            ("mended", "failure"), ("mended", "success"), ("oldest", "failure"),
+            *((f"ci/{number}", "success") for number in range(31)),
+        ):  # fmt: skip
+            assert (await http.post(path, json={"state": state, "context": context})).status_code == 201
+
+    await opened.said("/orchestrate revise Mend it.")
+
+    feedback = opened.plane.jobs[-1].feedback
+    assert feedback is not None
+    assert feedback.remarks == "Check oldest: failure"
