@@ -317,7 +317,7 @@ async def _thread(opened: Opened) -> int:
     hub, number = opened.scene.hub, opened.number
     (pull,) = hub.pull_requests(REPO)
     place = {"commit_id": pull["head"]["sha"], "path": "limiter.py", "line": 1, "side": "RIGHT"}
-    made = []
+    made: list[int] = []
     for user, body in (("stranger", {"body": "Why 1?"} | place), ("maria", {"body": "Make it 2."})):
         async with httpx.AsyncClient(base_url=hub.api_url, trust_env=False) as http:
             path = f"/repos/{REPO}/pulls/{number}/comments{f'/{made[0]}/replies' if made else ''}"
@@ -360,8 +360,8 @@ async def test_a_round_is_told_of_every_failing_status_though_they_fill_more_tha
     headers = {"Authorization": f"token {scene.hub.token_for('maria')}"}
     async with httpx.AsyncClient(base_url=scene.hub.api_url, trust_env=False, headers=headers) as http:
         for context, state in (
-            ("mended", "failure"), ("mended", "success"), ("oldest", "failure"),
-            *((f"ci/{number}", "success") for number in range(31)),
+            ("mended", "failure"), ("mended", "success"),
+            *((f"ci/{number}", "success") for number in range(31)), ("last", "failure"),
         ):  # fmt: skip
             assert (await http.post(path, json={"state": state, "context": context})).status_code == 201
 
@@ -369,4 +369,4 @@ async def test_a_round_is_told_of_every_failing_status_though_they_fill_more_tha
 
     feedback = opened.plane.jobs[-1].feedback
     assert feedback is not None
-    assert feedback.remarks == "Check oldest: failure"
+    assert feedback.remarks == "Check last: failure"
