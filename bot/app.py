@@ -185,7 +185,7 @@ class Intake:
         first = Trigger.from_json(origin)
         if first.repository_id != trigger.repository_id:
             return None
-        issue = trigger.issue or await deliveries.pull_request_of(run)
+        issue = await deliveries.pull_request_of(run) or trigger.issue
         known = replace(trigger, run=run, issue=issue, title=first.title, body=first.body, author=first.author)
         return replace(asked, trigger=known)
 

@@ -175,6 +175,11 @@ class Call:
             response.headers["Link"] = ", ".join(links)
         return response
 
+    def on_page(self, items: Sequence[T]) -> Sequence[T]:
+        """Return the items of the page that is asked for."""
+        size, number = self._whole("per_page", 30, 100), self._whole("page", 1, 1_000_000)
+        return items[(number - 1) * size : number * size]
+
     def _whole(self, name: str, default: int, most: int) -> int:
         text = self.query(name)
         return min(max(int(text), 1), most) if re.fullmatch(r"[0-9]{1,9}", text) else default

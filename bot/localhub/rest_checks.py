@@ -317,7 +317,7 @@ async def combined_status(call: Call) -> Response:
     states = {status.state for status in latest}
     state = "failure" if states & {"error", "failure"} else "success" if states == {"success"} else "pending"
     url = f"{render_git.repo_url(call.base, repo)}/commits/{sha}"
-    shown = [render_code.status(call.base, repo, status) for status in latest]
+    shown = [render_code.status(call.base, repo, status) for status in call.on_page(latest)]
     for shape in shown:
         del shape["creator"]
     return answer(

@@ -133,6 +133,9 @@ def _reply(call: Call, repo: Repository, issue: Issue, pull: Pull, earlier: int)
     first = next((comment for comment in pull.comments if comment.id == earlier), None)
     if first is None:
         raise not_found()
+    if first.in_reply_to is not None:
+        # https://docs.github.com/en/rest/pulls/comments#create-a-reply-for-a-review-comment
+        raise ApiError(422, "Replies to replies are not supported.")
     comment = ReviewComment(
         call.world.state.next_id(),
         call.user(),

@@ -237,10 +237,11 @@ class DeliveryStore:
     async def run_of(self, repository: str, issue: int) -> str | None:
         """Return the newest run that was started on the issue or pull request, or None.
 
-        One that exists is preferred to one that was only asked for: that may still be refused.
+        One that exists is preferred to one that is only asked for: that may still be refused, and then it is none.
         """
         asked = select(deliveries.c.run_id).outerjoin(runs, runs.c.id == deliveries.c.run_id)
-        return await self._first(asked.where(_started_on(repository, issue)).order_by(*_NEWEST))
+        there = or_(runs.c.id.is_not(None), deliveries.c.state == "queued")
+        return await self._first(asked.where(_started_on(repository, issue), there).order_by(*_NEWEST))
 
     async def run_about(self, repository: str, number: int, *, pull_request: bool, unfinished: bool) -> str | None:
         """Return the run that a command on an issue or pull request is about, or None.

@@ -13,16 +13,22 @@ from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import NotFound, RepositoryClient
 
 ROLES = ("none", "read", "triage", "write", "maintain", "admin")
+WRITING = ROLES[3:]
+"""The roles that may push."""
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,99})(?:\[bot\])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The answer: `role` is what counts of them, `reason` a sentence for the audit and the comment."""
+    """The answer: `role` is what counts of them, `reason` a sentence for the audit and the comment.
+
+    `unknown` tells that GitHub did not answer, which denies too.
+    """
 
     granted: bool
     role: str
     reason: str
+    unknown: bool = False
 
 
 async def may_command(client: RepositoryClient, login: str, at_least: str) -> Access:
@@ -39,7 +45,7 @@ async def may_command(client: RepositoryClient, login: str, at_least: str) -> Ac
     except NotFound:
         return Access(False, "none", f"{login} is no collaborator")
     except (GitHubError, TimeoutError) as error:
-        return Access(False, "none", f"GitHub did not say what {login} may do: {error}")
+        return Access(False, "none", f"GitHub did not say what {login} may do: {error}", unknown=True)
     role = effective_role(answer)
     if ROLES.index(role) >= ROLES.index(at_least):
         return Access(True, role, f"{login} has the role {role}")

@@ -196,8 +196,9 @@ class RepositoryClient:
         self, what: str, call: Callable[[Session], T], *, idempotent: bool, allowed: Allowed | None = None
     ) -> T:
         await self._unpaused(what)
-        renewed = False
-        for attempt in range(1, ATTEMPTS + 1):
+        renewed, attempt = False, 0
+        while True:
+            attempt += 1
             session = await self._session_for(what)
             if allowed is not None:
                 await allowed()
@@ -207,7 +208,8 @@ class RepositoryClient:
                 return result
             except GithubException as error:
                 if error.status == 401 and not renewed:
-                    renewed = True
+                    # A token that was refused is no attempt that failed.
+                    renewed, attempt = True, attempt - 1
                     await self._opened(session)
                     continue
                 wait = self._wait_for(error, attempt)
@@ -221,7 +223,6 @@ class RepositoryClient:
                     raise _unreachable(what, error) from error
                 wait = backoff(attempt)
             await self.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
 
     async def _session_for(self, what: str) -> Session:
         for attempt in range(1, ATTEMPTS + 1):

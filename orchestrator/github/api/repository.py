@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from github import InputGitTreeElement
@@ -18,10 +18,13 @@ from github.Repository import Repository
 from orchestrator.artifacts import blob_sha, executables
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import AmbiguousWrite, NotFound, Refused, RepositoryClient
-from orchestrator.github.rendering.commits import is_ours
+from orchestrator.github.rendering.commits import is_ours, is_own
 
 MAX_TEXT_BYTES = 1024 * 1024
 _EXECUTABLE = "100755"
+MAX_OWN_COMMITS = 50
+"""A run pushes once for each resume; a longer chain of commits is not looked through."""
+_PUSHED = ("pushed", "head")
 
 
 async def head_of(client: RepositoryClient, branch: str) -> str | None:
@@ -63,6 +66,42 @@ async def message_of(client: RepositoryClient, sha: str) -> str:
     return commit.message
 
 
+class Pushes(Protocol):
+    """What a run notes of its effects, as `Effects` does: here the commits that it brought onto its branch."""
+
+    async def begin(self, kind: str, key: str) -> tuple[str, str]:
+        """Return what is noted, with the value last."""
+        ...
+
+    async def done(self, kind: str, key: str, remote_id: str) -> None:
+        """Note a value."""
+        ...
+
+
+async def is_own_head(client: RepositoryClient, head: str, *, run_id: str, base_sha: str, pushes: Pushes) -> bool:
+    """Tell whether a run itself brought a branch to a head (SECURITY 15): trailers survive a rebase and an amendment.
+
+    What the run noted counts alone. Where it noted nothing, as without a database, its own commits must lead from the
+    head down to `base_sha`.
+    """
+    _, noted = await pushes.begin(*_PUSHED)
+    if noted:
+        return head in noted.split()
+
+    def read(repository: Repository) -> bool:
+        sha = head
+        for _ in range(MAX_OWN_COMMITS):
+            commit = repository.get_git_commit(sha)
+            if not is_own(commit.message, run_id) or not commit.parents:
+                return False
+            sha = commit.parents[0].sha
+            if sha == base_sha:
+                return True
+        return False
+
+    return await client.read("read the commits of a branch", read)
+
+
 async def read_text(client: RepositoryClient, path: str, ref: str) -> str | None:
     """Return the text of a file at a commit, or None when there is no such file.
 
@@ -94,21 +133,22 @@ async def commit_files(
     changes: Mapping[str, bytes | None],
     message: str,
     run_id: str,
+    pushes: Pushes,
     expected_head: str | None = None,
 ) -> str:
     """Put `changes` to the base commit on a branch as one verified commit and return the branch's head.
 
-    `expected_head` None asks for a new branch. A head with this run's trailer and these very files is taken as it is,
-    and so is an expected head; one with this run's trailer and other files is built upon. Any other head raises
+    `expected_head` None asks for a new branch. A head that this run pushed, as `pushes` knows, is taken as it is where
+    it has these very files, and so is an expected head; one with other files is built upon. Any other head raises
     `Moved` and stays.
     """
     head = await head_of(client, branch)
-    parent, there = expected_head or base_sha, ""
+    parent, there, own = expected_head or base_sha, "", ""
     if head is not None:
         commit = await client.read("read a commit", lambda repository: repository.get_git_commit(head))
         there = commit.tree.sha
-        if is_ours(commit.message, run_id):
-            parent = head
+        if head != expected_head and await is_own_head(client, head, run_id=run_id, base_sha=base_sha, pushes=pushes):
+            parent = own = head
             if await _holds(client, base_sha, there, changes):
                 return head
         elif head != expected_head:
@@ -119,6 +159,9 @@ async def commit_files(
     if head is not None and tree == there:
         return head
     sha = await write_commit(client, message, tree, parent)
+    # Before it is pushed: whoever goes on after a crash finds the branch at the one or at the other.
+    await pushes.begin(*_PUSHED)
+    await pushes.done(*_PUSHED, f"{own} {sha}".strip())
     if head is None:
         await _create_branch(client, branch, sha)
     else:

@@ -65,6 +65,12 @@ def is_ours(message: str, run_id: str) -> bool:
     return run_id in (trailer(message, RUN_TRAILER), trailer(message, ROUND_TRAILER))
 
 
+def is_own(message: str, run_id: str) -> bool:
+    """Tell whether a commit message says that a run or round of that id built it: no later round, no word for CI."""
+    by = trailer(message, ROUND_TRAILER) or trailer(message, RUN_TRAILER)
+    return by == run_id and not trailer(message, CI_TRAILER)
+
+
 def trailer(message: str, name: str) -> str:
     """Return what a trailer in a commit message's last paragraph says, or an empty string."""
     last = message.rstrip().split("\n\n")[-1].strip().splitlines()

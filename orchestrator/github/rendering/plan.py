@@ -62,9 +62,10 @@ def _why(routes: tuple[RouteChoice, ...]) -> str:
 
 def _how_to_go_on(approvable: bool, waits_above_usd: float | None) -> str:
     """Return the exact words to build the plan, and to ask for less."""
+    first = "comment `/orchestrate cancel`, then" if approvable else "comment"
     less = (
-        "To ask for less, comment `/orchestrate plan` with what to leave out, or `/orchestrate plan --budget USD` with "
-        "what it may cost."
+        f"To ask for less, {first} `/orchestrate plan` with what to leave out, or `/orchestrate plan --budget USD` "
+        "with what it may cost."
     )
     if waits_above_usd is None:
         word = "/orchestrate approve" if approvable else "/orchestrate"

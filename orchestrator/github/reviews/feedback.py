@@ -13,6 +13,7 @@ from itertools import islice
 
 from github.CheckRun import CheckRun
 from github.CheckRunAnnotation import CheckRunAnnotation
+from github.CommitStatus import CommitStatus
 from github.Repository import Repository
 
 from orchestrator.context import ContextRules
@@ -236,8 +237,11 @@ def _runs(repository: Repository, name: str, head_sha: str) -> list[FailingCheck
 
 
 def _statuses(repository: Repository, head_sha: str) -> list[FailingCheck]:
-    listed = repository.get_commit(head_sha).get_combined_status().statuses
-    failing = (it for it in listed if it.state in FAILING)
+    # Of all pages: the combined status has only the first. The newest of a context come first.
+    newest: dict[str, CommitStatus] = {}
+    for it in repository.get_commit(head_sha).get_statuses():
+        newest.setdefault(it.context, it)
+    failing = (it for it in newest.values() if it.state in FAILING)
     return [FailingCheck(it.context, it.state, it.description or "") for it in islice(failing, MAX_CHECKS)]
 
 

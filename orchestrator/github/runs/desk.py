@@ -262,9 +262,19 @@ class Earlier:
         return replace(self, effects=StagedEffects(self.effects), root=root)
 
     def desk(self, desk: Desk, *, reacts_to: Trigger, budget_usd: float | None = None) -> Desk:
-        """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from."""
+        """Return the desk of this run: its trigger and marks, with the reactions going where `reacts_to` came from.
+
+        A repository that turned private is private from here on, and its default branch is that of the command.
+        """
+        trigger = replace(
+            self.trigger,
+            comment_id=reacts_to.comment_id,
+            event=reacts_to.event,
+            private=self.trigger.private or desk.trigger.private,
+            default_branch=desk.trigger.default_branch,
+        )
         return Desk(
-            trigger=replace(self.trigger, comment_id=reacts_to.comment_id, event=reacts_to.event),
+            trigger=trigger,
             command=replace(self.command, budget_usd=budget_usd or self.command.budget_usd),
             run_id=self.run_id,
             client=desk.client,

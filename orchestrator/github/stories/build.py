@@ -15,9 +15,10 @@ from orchestrator.codes import Code
 from orchestrator.control_plane import Source
 from orchestrator.errors import GitHubError
 from orchestrator.events import Event
-from orchestrator.github.api.access import Access, may_command
+from orchestrator.github.api.access import WRITING, Access, may_command
 from orchestrator.github.api.client import Refused
 from orchestrator.github.api.clone import clone
+from orchestrator.github.api.publisher import Effects
 from orchestrator.github.api.pull_requests import (
     OpenedPullRequest,
     add_labels,
@@ -58,6 +59,7 @@ from orchestrator.specs import JobSpec, merge_issue, narrow, to_json
 from orchestrator.state import ProjectState, ProjectStatus
 
 MAX_BRANCHES = 50
+_DELIVERED = ("delivered", "run")
 _TOO_DEAR = (
     "its forecast is above `require_approval_above_usd`, so nothing was built. Ask for less in one comment, or raise "
     "the threshold in `.orchestrator.yaml`."
@@ -104,15 +106,16 @@ async def build(
         await clone(desk.client.server_url, trigger.repository, base_sha, root, token=token)
         await desk.said("cloned", base_sha)
         source = Source(root, trigger.repository, desk.payer or trigger.actor)
-        head = await our_head(desk, branch)
+        head = await shown_head(desk, branch)
         async with followed(desk, head=head, names=check_names(single=job.github.checks == "one")) as on_event:
             _, approved = await desk.effects.begin("approved", "plan")
             asks = command.name == "plan" and not approved
             state, waits = await submitted(
                 desk.plane, job, run_id, source, asks=asks, approved=bool(approved), retry=retry, on_event=on_event
             )
-    if resumed_by:
-        await desk.effects.done("resume", resumed_by, "over")
+            if resumed_by:
+                # Before the follower can fail: called again, what has ended must not be opened once more.
+                await desk.effects.done("resume", resumed_by, "over")
     await desk.said("built", state.status.value)
     if waits and desk.root is not None and state.status is not ProjectStatus.CANCELLED:
         state = await desk.plane.end_cancelled(run_id, "its own forecast, which is above `require_approval_above_usd`")
@@ -123,7 +126,10 @@ async def build(
         await desk.effects.begin("plan", "shown")
         await desk.effects.done("plan", "shown", binding(state, job, base_sha))
         above_usd = job.github.require_approval_above_usd if waits else None
-        return await planned(desk, state, base_sha, above_usd)
+        handled = await planned(desk, state, base_sha, above_usd)
+        if state.status.ended:
+            await note_delivered(desk.effects)
+        return handled
     return await (delivering or deliver)(desk, job, access, state, base_sha, branch)
 
 
@@ -196,7 +202,13 @@ async def deliver(
         ],
     )
     head = await commit_files(
-        desk.client, base_sha=base_sha, branch=branch, changes=changes, message=message, run_id=run_id
+        desk.client,
+        base_sha=base_sha,
+        branch=branch,
+        changes=changes,
+        message=message,
+        run_id=run_id,
+        pushes=desk.effects,
     )
     await desk.said("committed", f"{branch}@{head[:12]}")
 
@@ -263,6 +275,7 @@ async def ended(
     links = Links(pull.number, pull.url, branch, f"{pull.note} {missing}".strip()) if pull else None
     await desk.show(state, links)
     await desk.react("rocket" if state.status is ProjectStatus.COMPLETED else "confused")
+    await note_delivered(desk.effects)
     await desk.said("ended", state.status.value)
     unopened = pull is not None and pull.number is None
     return HandledRun(
@@ -280,10 +293,27 @@ async def ended(
     )
 
 
-async def our_head(desk: Desk, branch: str) -> str:
-    """Return the commit that a branch stands at if the run that we publish for made it, else an empty string."""
+async def shown_head(desk: Desk, branch: str) -> str:
+    """Return the commit that a run's work is shown on, or an empty string.
+
+    It is where the branch stands if the run that we publish for made it; of a round only where it is known what stands
+    there, since a round that changes nothing puts that back.
+    """
+    if desk.root is not None and desk.root.standing is None:
+        return ""
     head = await head_of(desk.client, branch)
     return head if head is not None and await is_commit_of(desk.client, head, desk.publisher.run_id) else ""
+
+
+async def note_delivered(effects: Effects, over: str = "over") -> None:
+    """Note that nothing that a run built is left to be brought to GitHub, or with an empty `over` that it goes on."""
+    await effects.begin(*_DELIVERED)
+    await effects.done(*_DELIVERED, over)
+
+
+async def is_delivered(effects: Effects) -> bool:
+    """Tell whether all that a run built stands on GitHub."""
+    return (await effects.begin(*_DELIVERED))[1] == "over"
 
 
 def superseded(head: str) -> tuple[str, str]:
@@ -347,7 +377,7 @@ async def holds_ci_back(
     """
     if not job.github.hold_ci:
         return False, ""
-    strangers = [] if access.role in ("write", "maintain", "admin") else [desk.trigger.actor]
+    strangers = [] if access.role in WRITING else [desk.trigger.actor]
     for author in dict.fromkeys(authors):
         if author != desk.trigger.actor and not (await may_command(desk.client, author, "write")).granted:
             strangers.append(author)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast, get_args
 
+from github.CommitStatus import CommitStatus
 from github.Repository import Repository
 
+from orchestrator.codes import Code
+from orchestrator.github.api.access import WRITING, Access
 from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.pull_requests import updated
 from orchestrator.github.api.repository import Moved, advance, commit_tree, write_commit
@@ -23,8 +26,13 @@ LEAD = "CI not started"
 _STATUSES: dict[str, Conclusion] = {"success": "success", "failure": "failure", "error": "failure"}
 
 
-async def let_ci_run(desk: Desk, earlier: Earlier | None) -> HandledRun:
-    """Put an empty commit without `skip-checks` on the head, and carry our checks over to it."""
+async def let_ci_run(desk: Desk, earlier: Earlier | None, access: Access) -> HandledRun:
+    """Put an empty commit without `skip-checks` on the head, and carry our checks over to it.
+
+    Whoever asks must be a person with write access, whatever role or bot the spec and the operator let start runs.
+    """
+    if access.role not in WRITING or desk.trigger.actor_type != "User":
+        return await refuse(desk, "only a person with write access lets CI run.", LEAD, Code.DENIED)
     found = await ours(desk, earlier.run_id if earlier else "")
     if isinstance(found, str):
         return await refuse(desk, found, LEAD)
@@ -113,8 +121,11 @@ def _runs(repository: Repository, run_id: str, sha: str) -> list[CheckRun]:
 
 
 def _statuses(repository: Repository, sha: str) -> list[CheckRun]:
+    newest: dict[str, CommitStatus] = {}
+    for it in repository.get_commit(sha).get_statuses():
+        newest.setdefault(it.context, it)
     return [
         CheckRun(it.context, _STATUSES[it.state], (it.description or "").partition(": ")[2], "")
-        for it in repository.get_commit(sha).get_combined_status().statuses
+        for it in newest.values()
         if it.context.startswith("orchestrator/") and it.state in _STATUSES
     ]

@@ -13,12 +13,12 @@ from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.publisher import MemoryEffects, OpenCheck, Publisher
 from orchestrator.github.api.pull_requests import find_pull_request
-from orchestrator.github.api.repository import head_of, is_commit_of, message_of
+from orchestrator.github.api.repository import head_of, is_commit_of, is_own_head, message_of
 from orchestrator.github.rendering.checks import CheckRun
-from orchestrator.github.rendering.commits import ROUND_TRAILER, is_ours, trailer
+from orchestrator.github.rendering.commits import CI_TRAILER, ROUND_TRAILER, is_ours, trailer
 from orchestrator.github.rendering.markdown import code
 from orchestrator.github.rendering.sanitize import Redactor
-from orchestrator.github.rendering.status import ENDINGS
+from orchestrator.github.rendering.status import ENDINGS, Links
 from orchestrator.github.runs.desk import (
     Desk,
     Earlier,
@@ -27,9 +27,11 @@ from orchestrator.github.runs.desk import (
     fail,
     refuse,
 )
+from orchestrator.github.runs.early import in_name_of
+from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import ours
-from orchestrator.github.stories.build import binding, build, deliver, ended, job_of
-from orchestrator.github.stories.revise import deliver_round, go_on, join_round
+from orchestrator.github.stories.build import binding, build, deliver, ended, is_delivered, job_of, note_delivered
+from orchestrator.github.stories.revise import NO_NEW_COMMIT, deliver_round, go_on, join_round
 from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import JobSpec
@@ -128,28 +130,40 @@ async def cancel(
         if not state.status.final:
             state = await desk.plane.end_cancelled(run_id, actor)
         theirs = earlier.desk(desk, reacts_to=earlier.trigger)
-        job = job_of(spec, earlier.trigger, earlier.command, operator)
-        delivering = deliver
-        if earlier.command.name == "revise":
-            delivering = deliver_round
-            found = await ours(desk, earlier.root.run_id if earlier.root else "")
-            if isinstance(found, str):
-                return await refuse(desk, f"{run_id} is cancelled, but {found}", "Nothing to deliver")
-            await join_round(theirs, found, earlier.root)
-        _, base_sha = await theirs.effects.begin("base", "decided")
-        _, branch = await theirs.effects.begin("branch", "decided")
-        try:
-            if base_sha and branch:
-                await delivering(theirs, job, await _access(theirs), state, base_sha, branch)
-            else:
-                await ended(theirs, job, state, base_sha)
-        except OrchestratorError as error:
-            await fail(theirs, error)
+        delivered = await _delivered(theirs, spec, earlier, operator, state)
+        if isinstance(delivered, str):
+            return await refuse(desk, f"{run_id} is cancelled, but {delivered}", "Nothing to deliver")
     elif state is not None and state.status is not ProjectStatus.CANCELLED:
         return await refuse(desk, why_not_cancelled(state, None), "Nothing to cancel", Code.NOT_CANCELLABLE)
     await desk.react("rocket")
     await desk.said("ended", "answered")
     return HandledRun(desk.run_id, "answered", f"{run_id} is cancelled", state, code=Code.ANSWERED)
+
+
+async def _delivered(
+    theirs: Desk, spec: JobSpec, earlier: Earlier, operator: OperatorConfig, state: ProjectState
+) -> HandledRun | str:
+    """Bring what a run that has ended built onto GitHub without any model; return why there is nowhere to bring it."""
+    job = job_of(spec, theirs.trigger, theirs.command, operator)
+    delivering = deliver
+    if earlier.command.name == "revise":
+        delivering = deliver_round
+        found = await ours(theirs, earlier.root.run_id if earlier.root else "")
+        if isinstance(found, str):
+            if earlier.root is not None:
+                await in_name_of(theirs, earlier.root)
+            await end_rounds(theirs.publisher, "cancelled", *NO_NEW_COMMIT, theirs.standing)
+            await theirs.show(state)
+            return found
+        await join_round(theirs, found, earlier.root)
+    _, base_sha = await theirs.effects.begin("base", "decided")
+    _, branch = await theirs.effects.begin("branch", "decided")
+    try:
+        if base_sha and branch:
+            return await delivering(theirs, job, await _access(theirs), state, base_sha, branch)
+        return await ended(theirs, job, state, base_sha)
+    except OrchestratorError as error:
+        return await fail(theirs, error)
 
 
 async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: OperatorConfig) -> HandledRun:
@@ -184,6 +198,9 @@ async def approve(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: 
         await effects.done("approve", source, stage)
         if stage == "asks again":
             await desk.plane.forget_plan(run_id)
+    elif stage == "approved":
+        # What was approved is built, whatever the spec says by now (SECURITY 16).
+        job = await desk.plane.job(run_id) or job
     if stage == "asks again":
         theirs = replace(theirs, command=replace(theirs.command, name="plan"))
     try:
@@ -203,13 +220,21 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
     state = await desk.plane.state(run_id)
     _, stage = await earlier.effects.begin("resume", source)
     if not stage:
-        if refusal := why_not_resumed(state):
+        built = state is not None and state.status is ProjectStatus.COMPLETED
+        undelivered = built and not await is_delivered(earlier.effects)
+        if not undelivered and (refusal := why_not_resumed(state)):
             return await refuse(desk, refusal, "Not resumed", Code.NOT_RESUMABLE)
         blocked = "" if earlier.command.name == "revise" else await _blocked(desk, earlier)
         if blocked:
             return await refuse(desk, blocked, "Not resumed", Code.BRANCH_TAKEN)
-        await desk.plane.withdraw_cancel(run_id)
-        await earlier.effects.done("resume", source, "going on")
+        stage = "delivers" if undelivered else ""
+        if not undelivered:
+            await desk.plane.withdraw_cancel(run_id)
+            await note_delivered(earlier.effects, "")
+        await earlier.effects.done("resume", source, stage or "going on")
+    if stage == "delivers" and state is not None:
+        delivered = await _delivered(earlier.desk(desk, reacts_to=desk.trigger), spec, earlier, operator, state)
+        return await refuse(desk, delivered, "Not resumed") if isinstance(delivered, str) else delivered
     budget = desk.command.budget_usd
     _, before = await earlier.effects.begin("budget", "resumed")
     if budget is not None:
@@ -224,6 +249,21 @@ async def resume(desk: Desk, spec: JobSpec, earlier: Earlier | None, operator: O
         return await build(theirs, job, access, resumed_by=source, retry=retry)
     except OrchestratorError as error:
         return await fail(theirs, error)
+
+
+async def show_again(desk: Desk, earlier: Earlier, state: ProjectState) -> None:
+    """Bring the status comment of a run that goes on up to date; one that ends meanwhile is shown as it has ended."""
+    theirs = earlier.desk(desk, reacts_to=earlier.trigger)
+    if earlier.root is not None:
+        await in_name_of(theirs, earlier.root)
+    await theirs.show(state)
+    now = await desk.plane.state(earlier.run_id)
+    if now is None or not now.status.final:
+        return
+    # Whoever worked on it may have said so just before this wrote over it.
+    _, branch = await earlier.effects.begin("branch", "decided")
+    pull = await find_pull_request(desk.client, head=branch) if branch else None
+    await theirs.show(now, Links(pull.number, pull.html_url, branch) if pull else None)
 
 
 async def abandon(
@@ -249,12 +289,16 @@ async def _blocked(desk: Desk, earlier: Earlier) -> str:
     """Return why nothing more may go onto a run's branch, or an empty string: what people did there stays."""
     _, branch = await earlier.effects.begin("branch", "decided")
     head = await head_of(desk.client, branch) if branch else None
-    if head is not None:
+    _, base_sha = await earlier.effects.begin("base", "decided")
+    if head is not None and not await is_own_head(
+        desk.client, head, run_id=earlier.run_id, base_sha=base_sha, pushes=earlier.effects
+    ):
         message = await message_of(desk.client, head)
-        if not is_ours(message, earlier.run_id):
-            return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
-        if trailer(message, ROUND_TRAILER):
+        if is_ours(message, earlier.run_id) and trailer(message, ROUND_TRAILER):
             return "its pull request has been revised since. To go on, comment `/orchestrate revise` there."
+        if is_ours(message, earlier.run_id) and trailer(message, CI_TRAILER):
+            return "CI was let run on its pull request since. To go on, comment `/orchestrate revise` there."
+        return f"the branch `{code(branch)}` holds commits that are not this run's, which stay as they are."
     if not branch or await find_pull_request(desk.client, head=branch) is not None:
         return ""
     closed = await find_pull_request(desk.client, head=branch, state="closed")

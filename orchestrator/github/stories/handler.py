@@ -16,7 +16,7 @@ from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, SpecError, SpecFinding
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.client import RepositoryClient, Unreachable
+from orchestrator.github.api.client import LATER, RepositoryClient, Unreachable
 from orchestrator.github.api.publisher import Effects, OpenCheck
 from orchestrator.github.api.pull_requests import base_of
 from orchestrator.github.api.repository import head_of, read_text
@@ -36,10 +36,11 @@ from orchestrator.github.runs.desk import (
     refuse,
     refuse_spec,
 )
+from orchestrator.github.runs.early import end_early, goes_on
 from orchestrator.github.runs.rehearsal import MemoryPreviews, Previews, StagedEffects, rehearse, says_staged
 from orchestrator.github.stories.build import build, job_of
 from orchestrator.github.stories.ci import let_ci_run
-from orchestrator.github.stories.follow import approve, cancel, resume
+from orchestrator.github.stories.follow import approve, cancel, resume, show_again
 from orchestrator.github.stories.review import review
 from orchestrator.github.stories.revise import revise
 from orchestrator.github.triggers.command import Command, Refusal
@@ -114,7 +115,11 @@ async def handle(
         # 2. Somebody without the permission gets one reaction and nothing else.
         access = await may_command(client, trigger.actor, spec.github.trigger_permission)
         await desk.said("access", access.reason)
+        if access.unknown and await _begun(desk, earlier):
+            raise Unreachable(access.reason, hint=LATER)
         if not access.granted:
+            if begun := await _begun(desk, earlier):
+                return await end_early(*begun, access.reason, Code.DENIED)
             await desk.react("confused")
             return HandledRun(run_id, "denied", access.reason, code=Code.DENIED)
         await desk.react("eyes")
@@ -130,18 +135,39 @@ async def handle(
         if command.name == "cancel":
             return await cancel(desk, spec, earlier, operator, begin_now)
         if findings:
+            if begun := await _begun(desk, earlier):
+                return await end_early(*begun, f"`{spec_path}` has errors", Code.SPEC_INVALID)
             return await refuse_spec(desk, findings, rules.head, rules.branch)
         if refusal := await _refusal(desk, spec, rules.head, earlier, on_stage=on_stage, previews=previews):
+            if begun := await _begun(desk, earlier):
+                return await end_early(*begun, refusal.message.removesuffix("."), refusal.code)
             return await refuse(desk, refusal.message, code=refusal.code)
 
         # 4. Everything else is a run, or writes as one does: its failures are said on GitHub too.
         return await _run(desk, spec, earlier, operator, access)
 
 
+async def _begun(desk: Desk, earlier: Earlier | None) -> tuple[Desk, Earlier | None] | None:
+    """Return desk and root of the run that an earlier attempt at this command began and that goes on, or None."""
+    name, theirs, root = desk.command.name, desk, None
+    if name in ("approve", "resume"):
+        if earlier is None or not (await earlier.effects.begin(name, desk.trigger.source))[1]:
+            return None
+        theirs, root = earlier.desk(desk, reacts_to=desk.trigger), earlier.root
+    elif name == "revise":
+        root = earlier
+    return (theirs, root) if goes_on(await desk.plane.state(theirs.run_id)) else None
+
+
 async def _standing(desk: Desk, earlier: Earlier | None) -> str:
-    """Return what `status` is answered: the run that it is about, else what the issue's comments say."""
+    """Return what `status` is answered: the run that it is about, else what the issue's comments say.
+
+    The status comment of a run that goes on is brought up to date: nobody else may, where its process was stopped.
+    """
     known = await desk.plane.state(earlier.run_id) if earlier else None
     if known is not None:
+        if earlier is not None and goes_on(known):
+            await show_again(desk, earlier, known)
         return status_comment(known, Links(resumable=desk.resumable, revisable=desk.revisable))
     return await answers.status(desk.publisher, desk.plane, desk.trigger)
 
@@ -182,7 +208,7 @@ async def _run(
         return await resume(desk, spec, earlier, operator)
     try:
         if name == "ci":
-            return await let_ci_run(desk, earlier)
+            return await let_ci_run(desk, earlier, access)
         if name == "revise":
             return await revise(desk, spec, earlier, operator, access)
         job = job_of(spec, desk.trigger, desk.command, operator)

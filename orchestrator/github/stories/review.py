@@ -21,6 +21,7 @@ from orchestrator.github.reviews.line_comments import comment_on_lines
 from orchestrator.github.reviews.pull_diff import MAX_FILES, PullRequestEnds, diff_between, ends_of
 from orchestrator.github.reviews.review_text import remarks_of, review_check, review_comment, review_lead
 from orchestrator.github.runs.desk import Desk, HandledRun, followed, refuse
+from orchestrator.github.runs.early import end_early, goes_on
 from orchestrator.hidden import shown
 from orchestrator.manifests import included_in, is_manifest, is_requirements, newly_declared
 from orchestrator.specs import JobSpec
@@ -44,7 +45,10 @@ async def review(desk: Desk, job: JobSpec, index_hosts: Sequence[str] = ()) -> H
     head_sha = await desk.remember("head", pull.head_sha)
     base_sha = await desk.remember("base", pull.base_sha)
     if pull.state != "open":
-        return await refuse(desk, f"pull request #{number} is {pull.state}.", "Not reviewed")
+        said = f"pull request #{number} is {pull.state}"
+        if goes_on(await desk.plane.state(desk.run_id)):
+            return await end_early(desk, None, said)
+        return await refuse(desk, f"{said}.", "Not reviewed")
     await desk.said("pinned", f"{base_sha[:12]}...{head_sha[:12]}")
 
     # 2. The diff, and what the base asks of its authors: nothing that the head says of itself counts (SECURITY 14).

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from orchestrator.context import ContextRules
 from orchestrator.github.api.access import Access
+from orchestrator.github.api.client import Refused
 from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.pull_requests import opened, updated
 from orchestrator.github.api.repository import Moved, commit_files, head_of
@@ -20,10 +21,20 @@ from orchestrator.github.reviews.feedback import gather, open_threads
 from orchestrator.github.reviews.threads import reply_to_thread, review_threads
 from orchestrator.github.runs.conventions import in_template, requested_by, trailers
 from orchestrator.github.runs.desk import Desk, Earlier, HandledRun, Root, refuse
+from orchestrator.github.runs.early import end_early, goes_on, in_name_of
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.ours import Ours, OwnCommit, issue_of, ours
 from orchestrator.github.runs.untrusted import held_back
-from orchestrator.github.stories.build import MAX_BODY, build, ended, holds_ci_back, job_of, made_ready, refuse_leaks
+from orchestrator.github.stories.build import (
+    MAX_BODY,
+    build,
+    ended,
+    holds_ci_back,
+    job_of,
+    made_ready,
+    note_delivered,
+    refuse_leaks,
+)
 from orchestrator.hidden import visible
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.specs import Feedback, JobSpec
@@ -41,9 +52,10 @@ async def revise(
     """Begin a round, or go on with one that a crash interrupted; `earlier` is the pull request's run, where known."""
     found = await ours(desk, earlier.run_id if earlier else "")
     if isinstance(found, str):
-        return await refuse(desk, found, LEAD)
+        return await _gone(desk, earlier, found)
     state = await desk.plane.state(found.run_id)
-    if state is not None and not state.status.final:
+    begun = await desk.plane.state(desk.run_id) is not None
+    if state is not None and not state.status.final and not begun:
         return await refuse(
             desk,
             "the run of this pull request is not finished. Wait for its end, or comment `/orchestrate cancel` first.",
@@ -66,7 +78,7 @@ async def go_on(
     """Work on a round until it ends; `retry` re-opens one that has ended, for the command whose source is given."""
     known = found or await ours(desk, earlier.run_id if earlier else "")
     if isinstance(known, str):
-        return await refuse(desk, known, LEAD)
+        return await _gone(desk, earlier, known)
 
     # 1. The head is pinned, and the round belongs to its pull request's run from here on.
     await join_round(desk, known, earlier)
@@ -99,6 +111,17 @@ async def go_on(
         retry=retry,
         delivering=deliver_round,
     )
+
+
+async def _gone(desk: Desk, root: Earlier | None, why: str) -> HandledRun:
+    """Refuse a round whose pull request is not there to be revised, and end one that had begun."""
+    state = await desk.plane.state(desk.run_id)
+    if goes_on(state):
+        return await end_early(desk, root, why.removesuffix("."))
+    if state is not None and root is not None:
+        await in_name_of(desk, root)
+        await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
+    return await refuse(desk, why, LEAD)
 
 
 async def join_round(desk: Desk, found: Ours, earlier: Earlier | None) -> None:
@@ -152,6 +175,7 @@ async def deliver_round(
     """Bring what a round built onto the branch, and its pull request, report, checks and comments up to date."""
     found = await ours(desk, desk.marks)
     if isinstance(found, str):
+        await end_rounds(desk.publisher, "cancelled", *NO_NEW_COMMIT, desk.standing)
         await desk.show_text(f"{NOT_PUSHED}: {found}")
         return await refuse(desk, found, NOT_PUSHED)
     pull = opened(found.pull)
@@ -190,6 +214,7 @@ async def deliver_round(
                 changes=changes,
                 message=message,
                 run_id=desk.run_id,
+                pushes=desk.effects,
                 expected_head=base_sha,
             )
         except Moved:
@@ -208,7 +233,7 @@ async def deliver_round(
     pull = await made_ready(desk, pull, completed and not job.github.draft)
     await desk.said("opened", pull.url)
     if completed:
-        await _answer_threads(desk, root.pull, head, changes)
+        notes += await _answer_threads(desk, root.pull, head, changes)
     return await ended(desk, job, state, base_sha, branch, head, pull, notes)
 
 
@@ -231,19 +256,26 @@ async def _feedback(desk: Desk, job: JobSpec) -> Feedback | None:
     return asked.feedback if asked else None
 
 
-async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> None:
+async def _answer_threads(desk: Desk, number: int, head: str, changes: Mapping[str, bytes | None]) -> list[str]:
     """Say on each thread of a person whose file this round changed where to look; resolving it is theirs.
 
-    A thread on which we spoke last, be it before a crash, is left alone.
+    A thread on which we spoke last, be it before a crash, is left alone. Returns a note where GitHub refuses answers.
     """
     login = desk.publisher.login
     threads = await review_threads(desk.client, number)
     waiting = {it.id for it in threads if it.comments and it.comments[-1].author != login}
     told = await open_threads(desk.client, threads, before=desk.trigger.created_at, login=login)
     theirs = [it for it in told if it.path in changes and it.comments[0].author != login and it.id in waiting]
+    # GitHub takes answers to a thread's first comment alone, whoever wrote that one.
+    first = {it.id: it.comments[0].id for it in threads if it.comments}
+    refused = []
     for thread in theirs[:MAX_REPLIES]:
         body = f"{head} changes this file. Is the point met? If it is, please resolve the thread."
-        await reply_to_thread(desk.client, number, thread.comments[0].id, desk.publisher.safe(body))
+        try:
+            await reply_to_thread(desk.client, number, first[thread.id], desk.publisher.safe(body))
+        except Refused as error:
+            refused.append(f"A review thread was not answered: {error.message}")
+    return refused[:1]
 
 
 async def _unchanged(desk: Desk, state: ProjectState, found: Ours, base_sha: str) -> HandledRun:
@@ -261,6 +293,7 @@ async def _unchanged(desk: Desk, state: ProjectState, found: Ours, base_sha: str
     await desk.show(state, links)
     await desk.comment(note_mark(desk.run_id), body)
     await desk.react("confused")
+    await note_delivered(desk.effects)
     await desk.said("ended", state.status.value)
     return HandledRun(
         desk.run_id,

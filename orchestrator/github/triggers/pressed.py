@@ -77,8 +77,10 @@ def command_of(trigger: Trigger) -> Command:
 
 
 def _pull_request(payload: Mapping[str, Any], event: str) -> int | None:
-    listed = at(payload, event, "pull_requests")
-    return number(listed[0], "number") if isinstance(listed, list) and listed else None
+    """Return the number of the first pull request into this repository: a head may stand in those of others too."""
+    listed, here = at(payload, event, "pull_requests"), number(payload, "repository", "id")
+    found = listed if isinstance(listed, list) else []
+    return next((number(it, "number") for it in found if number(it, "base", "repo", "id") == here), None)
 
 
 def _trigger(payload: Mapping[str, Any], allowed_bots: Collection[str], **known: Any) -> Trigger | Ignored:

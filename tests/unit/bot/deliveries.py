@@ -64,7 +64,8 @@ def headers(
 def press(action: str, **check: Any) -> dict[str, Any]:
     """Return the payload of a press at a check run of ours; `check` changes that."""
     app = {"id": 4, "slug": "our-app"}
+    pull = {"number": 8, "base": {"ref": "main", "repo": {"id": 33, "name": "demo"}}}
     run = {"id": 81, "name": "orchestrator/review", "head_sha": HEAD, "external_id": RUN, "app": app}
-    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [{"number": 8}]}
+    run |= {"check_suite": {"head_branch": "orchestrator/5-a"}, "pull_requests": [pull]}
     about = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
     return {"action": action, "check_run": run | check, **about}

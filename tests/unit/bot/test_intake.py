@@ -113,6 +113,10 @@ def test_the_event_headers_must_look_like_githubs(event: str, delivery: str, goo
     assert named(event, delivery) is good
 
 
+def _pull(repository_id: int, number: int) -> dict[str, Any]:
+    return {"number": number, "base": {"ref": "main", "repo": {"id": repository_id, "name": "demo"}}}
+
+
 @pytest.mark.parametrize(
     ("action", "identifier", "name", "starts", "source"),
     [
@@ -157,6 +161,20 @@ def test_a_press_at_what_is_not_ours_asks_for_nothing(payload: dict[str, Any], r
     ignored = read_delivery("check_run", "d-1", payload, Rules(app_slug="our-app"), NOW)
     assert isinstance(ignored, Ignored)
     assert ignored.reason.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("listed", "number"),
+    [([_pull(44, 3), _pull(33, 8)], 8), ([_pull(44, 3)], None), ([{"number": 3}], None), ([], None)],
+)
+def test_a_press_is_never_about_a_pull_request_into_another_repository(
+    listed: list[dict[str, Any]], number: int | None
+) -> None:
+    payload = press("rerequested", pull_requests=listed)
+    asked = read_delivery("check_run", "d-1", payload, Rules(app_slug="our-app"), NOW)
+
+    assert isinstance(asked, Asked)
+    assert asked.trigger.issue == number
 
 
 def test_re_run_all_asks_for_the_lint_and_for_the_other_checks_of_the_commit_in_deliveries_of_their_own() -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from bot.app import MAX_BODY_BYTES
 from bot.intake import Rules
-from orchestrator.store import Database, DeliveryStore
+from orchestrator.store import Database, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.conftest import SETTINGS, StartBot, Worker, running_bot
 from tests.unit.bot.deliveries import (
     NOW,
@@ -35,6 +35,27 @@ async def test_a_run_command_is_kept_and_answered_with_its_run(start_bot: StartB
     assert [(one.id, one.run_id, one.repository, one.issue, one.actor) for one in kept] == [
         ("d-1", RUN_ID, "octo/demo", 5, "ada")
     ]
+
+
+async def test_a_button_is_about_the_pull_request_of_its_run_whichever_ones_the_head_stands_in(
+    start_bot: StartBot,
+) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    await bot.deliver(issue_comment())
+    await RunStore(bot.database).create(RUN_ID, title="t", job={}, source="octo/demo", output_dir="")
+    effects, report = EffectStore(bot.database, RUN_ID), f"8:<!-- orchestrator:report run={RUN_ID} -->"
+    await effects.begin("comment", report)
+    await effects.done("comment", report, "91")
+    check = {"id": 81, "name": "orchestrator/review", "head_sha": "a" * 40, "external_id": RUN_ID}
+    check["pull_requests"] = [{"number": 3, "base": {"repo": {"id": 33}}}]
+    payload = {name: issue_comment()[name] for name in ("repository", "sender", "installation")}
+    payload |= {"action": "requested_action", "check_run": check, "requested_action": {"identifier": "revise_findings"}}
+
+    answer = await bot.deliver(payload, delivery="d-2", event="check_run")
+
+    assert answer.status_code == 202
+    _, kept = await DeliveryStore(bot.database).unfinished()
+    assert (kept.id, kept.issue) == ("d-2", 8)
 
 
 @pytest.mark.parametrize("name", ["run", "plan", "run --budget 2.5 please", "an ordinary sentence as the job"])

@@ -42,6 +42,17 @@ async def test_beside_a_run_stand_those_of_its_issue_that_exist_and_have_not_end
     assert await store.standing_run_of("octo/demo", 5, besides="r-4") is None
 
 
+async def test_what_was_asked_for_and_refused_is_no_run_of_the_issue(database: Database) -> None:
+    store = DeliveryStore(database)
+    await _kept(database, 1)
+    waits = await store.run_of("octo/demo", 5)
+    await store.finish("d-1")
+    refused = await store.run_of("octo/demo", 5)
+    await _kept(database, 2, status="completed")
+
+    assert (waits, refused, await store.run_of("octo/demo", 5)) == ("r-1", None, "r-2")
+
+
 async def test_an_accounts_runs_are_those_of_all_its_repositories_whatever_their_case(database: Database) -> None:
     store = DeliveryStore(database)
     await _kept(database, 1, status="running")

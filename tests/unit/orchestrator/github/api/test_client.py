@@ -269,6 +269,15 @@ async def test_sec_35_a_refused_token_is_minted_anew_once(scene: Scene) -> None:
     assert _mints(scene) == 2
 
 
+async def test_sec_35_a_token_that_is_refused_at_the_last_attempt_is_minted_anew_for_one_more(scene: Scene) -> None:
+    await scene.client.token()
+    scene.hub.faults.add(path_regex="/repos/octo/demo$", kind="status", status=502, times=4)
+    scene.hub.faults.add(path_regex="/repos/octo/demo$", kind="status", status=401, times=1)
+
+    assert await scene.client.read("name it", lambda repository: repository.default_branch) == "main"
+    assert len(scene.waits) == 4
+
+
 async def test_sec_35_a_token_is_minted_anew_before_it_is_fifty_minutes_old(scene: Scene) -> None:
     assert scene.client.token_seconds == 3000.0
     await scene.client.token()

@@ -11,8 +11,9 @@ from bot.localhub.faults import Kind
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import Unreachable
 from orchestrator.github.api.clone import CloneLimits, clone
+from orchestrator.github.api.publisher import MemoryEffects
 from orchestrator.github.api.pull_requests import open_pull_request
-from orchestrator.github.api.repository import commit_files, head_of, read_text
+from orchestrator.github.api.repository import Moved, commit_files, head_of, read_text
 from orchestrator.github.rendering.commits import commit_message
 from orchestrator.github.rendering.template import filled
 from tests.unit.orchestrator.github.conftest import REPO, RUN, Scene
@@ -21,13 +22,24 @@ CHANGES = {"src/new.py": b"x = 1\n", "README.md": None, "src/app.py": b"print('b
 
 
 async def _commit(
-    scene: Scene, branch: str = "orchestrator/1-x", changes: dict[str, bytes | None] | None = None
+    scene: Scene,
+    branch: str = "orchestrator/1-x",
+    changes: dict[str, bytes | None] | None = None,
+    *,
+    base: str | None = None,
+    pushes: MemoryEffects | None = None,
 ) -> str:
-    base = await head_of(scene.client, "main")
+    base = base or await head_of(scene.client, "main")
     assert base is not None
     message = commit_message("Build it", "", RUN, skip_checks=False)
     return await commit_files(
-        scene.client, base_sha=base, branch=branch, changes=changes or CHANGES, message=message, run_id=RUN
+        scene.client,
+        base_sha=base,
+        branch=branch,
+        changes=changes or CHANGES,
+        message=message,
+        run_id=RUN,
+        pushes=pushes or MemoryEffects(),
     )
 
 
@@ -215,6 +227,74 @@ async def test_sec_15_a_head_that_somebody_else_moved_is_reported_and_stays(scen
     with pytest.raises(GitHubError, match="holds commits that are not this run's"):
         await _commit(scene, changes={"src/new.py": b"x = 3\n"})
     assert (await scene.hub.branches(REPO))["orchestrator/1-x"] == theirs
+
+
+async def _put_instead(scene: Scene, sha: str, parent: str) -> str:
+    """Have a maintainer replace the branch by a copy of a commit on another parent, its message with our trailers."""
+
+    def write(repository: Repository) -> str:
+        ours = repository.get_git_commit(sha)
+        tree = repository.create_git_tree(
+            [InputGitTreeElement("theirs.txt", "100644", "blob", content="mine\n")], ours.tree
+        )
+        copy = repository.create_git_commit(ours.message, tree, [repository.get_git_commit(parent)])
+        url = f"{repository.url}/git/refs/heads/orchestrator/1-x"
+        repository.requester.requestJsonAndCheck("PATCH", url, input={"sha": copy.sha, "force": True})
+        return copy.sha
+
+    return await scene.client.write("rebase", write)
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+async def test_sec_15_a_rebase_that_keeps_our_trailers_is_not_built_upon(scene: Scene, *, noted: bool) -> None:
+    pushes, base = MemoryEffects(), await head_of(scene.client, "main")
+    first = await _commit(scene, pushes=pushes)
+    theirs = await _put_instead(scene, first, await scene.hub.commit(REPO, {"gained.txt": "by main\n"}))
+
+    with pytest.raises(Moved):
+        await _commit(scene, changes={"src/new.py": b"x = 2\n"}, base=base, pushes=pushes if noted else None)
+
+    assert (await scene.hub.branches(REPO))["orchestrator/1-x"] == theirs
+
+
+async def test_sec_15_an_amended_commit_that_keeps_our_trailers_is_not_built_upon(scene: Scene) -> None:
+    pushes, base = MemoryEffects(), await head_of(scene.client, "main")
+    assert base is not None
+    theirs = await _put_instead(scene, await _commit(scene, pushes=pushes), base)
+
+    with pytest.raises(Moved):
+        await _commit(scene, changes={"src/new.py": b"x = 2\n"}, pushes=pushes)
+
+    assert (await scene.hub.branches(REPO))["orchestrator/1-x"] == theirs
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["noted", "not noted"])
+@pytest.mark.parametrize("later", [{"round_id": "r-bbbbbbbbbbbbbbbb"}, {"ci_id": "r-cccccccccccccccc"}])
+async def test_sec_15_a_later_round_or_word_for_ci_on_our_commit_is_not_built_upon(
+    scene: Scene, later: dict[str, str], *, noted: bool
+) -> None:
+    pushes = MemoryEffects()
+    await _commit(scene, pushes=pushes)
+    message = commit_message("Revise: Build it", "", RUN, skip_checks=False, **later)
+    theirs = await scene.hub.commit(REPO, {"src/new.py": "x = 9\n"}, branch="orchestrator/1-x", message=message)
+
+    with pytest.raises(Moved):
+        await _commit(scene, changes={"src/new.py": b"x = 2\n"}, pushes=pushes if noted else None)
+
+    assert (await scene.hub.branches(REPO))["orchestrator/1-x"] == theirs
+
+
+async def test_a_commit_whose_push_was_cut_off_is_made_again_on_what_was_pushed_before(scene: Scene) -> None:
+    pushes = MemoryEffects()
+    first = await _commit(scene, pushes=pushes)
+    scene.hub.faults.add(method="PATCH", path_regex="/git/refs/", kind="status", status=403)
+    with pytest.raises(GitHubError):
+        await _commit(scene, changes={"src/new.py": b"x = 2\n"}, pushes=pushes)
+
+    second = await _commit(scene, changes={"src/new.py": b"x = 2\n"}, pushes=pushes)
+
+    commit = await scene.client.read("read", lambda repository: repository.get_git_commit(second))
+    assert [parent.sha for parent in commit.parents] == [first]
 
 
 async def test_a_lost_answer_to_the_creation_of_a_branch_makes_no_second_one(scene: Scene) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.bucket import Bucket
 from orchestrator.control_plane import Source
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, StoreError
 from orchestrator.events import Event, EventType
 from orchestrator.github.api.limits import MemoryRoom
 from orchestrator.github.api.publisher import MemoryEffects, OpenCheck
@@ -221,3 +221,52 @@ async def test_progress_leaves_the_last_room_to_what_must_be_said_at_the_end(par
     assert (progressed, scene.waits) == ([], [])
     status = next(it["body"] for it in scene.hub.comments(REPO, partly.trigger.issue) if "run=" in it["body"])
     assert status.startswith("Done: ")
+
+
+@dataclass
+class Unreadable(RoundPlane):
+    """A plane whose store is away while somebody looks at the run."""
+
+    asked: int = 0
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        if self.works:
+            self.asked += 1
+            raise StoreError("The database is locked.")
+        return await super().state(run_id)
+
+
+async def test_a_resume_that_has_built_and_could_not_be_followed_does_not_open_its_run_again(partly: Partly) -> None:
+    trigger = partly.scene.trigger(partly.trigger.issue or 0, "/orchestrate resume")
+    earlier, plane = Earlier(partly.handled.run_id, partly.trigger, Command("run"), partly.effects), Unreadable()
+    plane.seen_when = lambda: plane.asked
+
+    with pytest.raises(StoreError):
+        await _handle(partly.scene, trigger, Command("resume"), plane, MemoryEffects(), [], earlier)
+
+    assert await partly.effects.begin("resume", trigger.source) == ("done", "over")
+
+
+@dataclass
+class Unknowing(RoundPlane):
+    """A plane that knows what it works on itself, and nothing of what another process did."""
+
+    async def state(self, run_id: str) -> ProjectState | None:
+        return running() if self.works else None
+
+
+async def test_without_a_database_a_round_that_changes_nothing_leaves_the_check_runs_of_its_head_alone(
+    partly: Partly,
+) -> None:
+    hub, before = partly.scene.hub, partly.checks(partly.handled.head_sha)
+    trigger = partly.scene.trigger(partly.handled.pull_request or 0, "/orchestrate revise Look again.")
+
+    def shown() -> bool:
+        return any("$0.91 of $5.00" in it["body"] for it in hub.comments(REPO, partly.trigger.issue or 0))
+
+    handled = await _handle(
+        partly.scene, trigger, Command("revise", text="Look again."), Unknowing(seen_when=shown), MemoryEffects(), []
+    )
+
+    assert handled.report.startswith("Nothing was changed: ")
+    assert partly.checks(partly.handled.head_sha) == before

@@ -49,7 +49,9 @@ async def _commit(client: RepositoryClient, changes: Mapping[str, bytes | None])
     base = await head_of(client, "main")
     assert base is not None
     message = commit_message("Build it", "", RUN, skip_checks=False)
-    return await commit_files(client, base_sha=base, branch=BRANCH, changes=changes, message=message, run_id=RUN)
+    return await commit_files(
+        client, base_sha=base, branch=BRANCH, changes=changes, message=message, run_id=RUN, pushes=MemoryEffects()
+    )
 
 
 async def _walk(client: RepositoryClient, issue: int) -> dict[str, Any]:

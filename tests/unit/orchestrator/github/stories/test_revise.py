@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
+import httpx
 import pytest
 
 from bot.localhub.git import Git
@@ -294,3 +295,78 @@ async def test_a_log_that_is_gone_or_not_to_be_read_is_a_note_on_the_pull_reques
         "The logs of failed jobs were not read: `actions: read` is not granted. Grant the App `actions: read` at "
         f"{scene.hub.url}/settings/apps/orchestrator/permissions, and accept that where it is installed."
     ) in pull["body"]
+
+
+@pytest.mark.parametrize("kind", ["triage", "bot"])
+async def test_sec_27_no_triage_role_and_no_bot_lets_ci_run_though_they_may_start_runs(scene: Scene, kind: str) -> None:
+    scene.hub.create_user("tim")
+    scene.hub.set_permission(REPO, "tim", "triage" if kind == "triage" else "write")
+    await scene.hub.commit(REPO, {".orchestrator.yaml": "version: 1\ngithub:\n  trigger_permission: triage\n"})
+    opened = await began(scene, author="stranger")
+    trigger = scene.trigger(opened.number, "/orchestrate ci", user="tim")
+
+    refused = await opened.handled(replace(trigger, actor_type="Bot") if kind == "bot" else trigger)
+
+    assert (refused.status, refused.code) == ("refused", "denied")
+    assert refused.reason == "only a person with write access lets CI run."
+    assert len(await opened.messages()) == 1
+
+
+async def _thread(opened: Opened) -> int:
+    """Have a stranger begin a thread on our file and a maintainer answer it; returns the first comment's id."""
+    hub, number = opened.scene.hub, opened.number
+    (pull,) = hub.pull_requests(REPO)
+    place = {"commit_id": pull["head"]["sha"], "path": "limiter.py", "line": 1, "side": "RIGHT"}
+    made: list[int] = []
+    for user, body in (("stranger", {"body": "Why 1?"} | place), ("maria", {"body": "Make it 2."})):
+        async with httpx.AsyncClient(base_url=hub.api_url, trust_env=False) as http:
+            path = f"/repos/{REPO}/pulls/{number}/comments{f'/{made[0]}/replies' if made else ''}"
+            answer = await http.post(path, json=body, headers={"Authorization": f"token {hub.token_for(user)}"})
+        assert answer.status_code == 201
+        made.append(answer.json()["id"])
+    return int(made[0])
+
+
+async def test_a_thread_that_a_stranger_began_is_answered_at_its_beginning(scene: Scene) -> None:
+    opened = await began(scene)
+    first = await _thread(opened)
+
+    round_ = await opened.said("/orchestrate revise Answer it.")
+
+    (pull,) = (it.pull for it in scene.hub.repository(REPO).issues.values() if it.pull)
+    assert round_.status == "completed"
+    assert [(it.in_reply_to, it.user.login) for it in pull.comments[1:]] == [
+        (first, "maria"), (first, "orchestrator[bot]"),
+    ]  # fmt: skip
+
+
+async def test_a_thread_that_takes_no_answer_is_a_note_and_the_round_is_delivered(scene: Scene) -> None:
+    opened = await began(scene)
+    await _thread(opened)
+    scene.hub.faults.add(method="POST", path_regex="/replies$", kind="status", status=422, body={"message": "Locked"})
+
+    round_ = await opened.said("/orchestrate revise Answer it.")
+
+    assert round_.status == "completed"
+    assert "A review thread was not answered: GitHub would not answer a review thread: 422 Locked" in round_.report
+    assert len(scene.hub.check_runs(REPO, round_.head_sha)) == 4
+
+
+@pytest.mark.slow
+async def test_a_round_is_told_of_every_failing_status_though_they_fill_more_than_one_page(scene: Scene) -> None:
+    opened = await began(scene)
+    (pull,) = scene.hub.pull_requests(REPO)
+    path = f"/repos/{REPO}/statuses/{pull['head']['sha']}"
+    headers = {"Authorization": f"token {scene.hub.token_for('maria')}"}
+    async with httpx.AsyncClient(base_url=scene.hub.api_url, trust_env=False, headers=headers) as http:
+        for context, state in (
+            ("mended", "failure"), ("mended", "success"),
+            *((f"ci/{number}", "success") for number in range(31)), ("last", "failure"),
+        ):  # fmt: skip
+            assert (await http.post(path, json={"state": state, "context": context})).status_code == 201
+
+    await opened.said("/orchestrate revise Mend it.")
+
+    feedback = opened.plane.jobs[-1].feedback
+    assert feedback is not None
+    assert feedback.remarks == "Check last: failure"
