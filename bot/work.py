@@ -31,8 +31,8 @@ from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.pressed import RERUN
 from orchestrator.github.triggers.spec_change import SpecChange, is_lint
 from orchestrator.github.triggers.trigger import Trigger
-from orchestrator.state import Outcome, ProjectStatus
-from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore, RunStore
+from orchestrator.state import ProjectStatus
+from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore
 
 log = logging.getLogger(__name__)
 
@@ -150,24 +150,23 @@ class Workshop:
         state = await self.plane.state(run_id)
         if state is None:
             return
-        if not state.status.ended:
-            runs = RunStore(self.plane.database)
-            fence = await runs.claim(run_id)
-            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome(Code.FAILED, reason))
+        if not state.status.final:
+            await self.plane.end_failed(run_id, reason)
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
-        theirs: Effects = EffectStore(self.plane.database, in_name_of)
-        previews = self.previews(delivery.run_id)
-        if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
-            theirs = StagedEffects(theirs)
-        publisher = await self.github.publisher(
-            client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
-        )
-        body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
-        await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
-        if issue is None:
-            return
-        await publisher.upsert_comment(issue, status_mark(in_name_of), body)
-        await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
+        async with aclosing(client):
+            theirs: Effects = EffectStore(self.plane.database, in_name_of)
+            previews = self.previews(delivery.run_id)
+            if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
+                theirs = StagedEffects(theirs)
+            publisher = await self.github.publisher(
+                client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
+            )
+            body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
+            await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
+            if issue is None:
+                return
+            await publisher.upsert_comment(issue, status_mark(in_name_of), body)
+            await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
         """Return the run that the delivery is about, or None where there is none.
