@@ -114,13 +114,15 @@ def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
     operator, database = plane.operator, plane.database
     runs, holders = operator.runs_at_once, at_once(operator)
     if not database.conninfo:
-        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders)
+        allowed = workshop.allowed_seconds
+        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders, allowed=allowed)
     return SharedJobs(
         database,
         lambda attempt: workshop.fenced(attempt).work(attempt),
         lambda attempt, why: workshop.fenced(attempt).give_up(attempt, why),
         runs_at_once=runs,
         at_once=holders,
+        allowed=workshop.allowed_seconds,
         stalled_after=operator.takeover_seconds,
     )
 

@@ -65,6 +65,11 @@ class Workshop:
         """Return where the previews of a run are kept."""
         return self.previews_of(run_id) if self.previews_of else PreviewStore(self.plane.database, run_id)
 
+    async def allowed_seconds(self, delivery: Delivery) -> float:
+        """Return how long the run that a delivery is about may take by itself, in seconds; 0 where there is none."""
+        job = await self.plane.job(delivery.run_id)
+        return job.budget.max_time_seconds if job else 0.0
+
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
         delivery = await DeliveryStore(self.plane.database).current(delivery)
