@@ -23,6 +23,8 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
+from psycopg import AsyncConnection as Connection
+from psycopg import OperationalError
 from psycopg.errors import RaiseException
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -59,8 +61,13 @@ log = logging.getLogger(__name__)
 
 _ORPHANS = text(
     "SELECT id FROM deliveries WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs "
-    "WHERE args->>'delivery' = deliveries.id AND status IN ('todo', 'doing')) ORDER BY received_at, id"
+    "WHERE args->>'delivery' = deliveries.id AND status IN ('todo', 'doing')) AND NOT EXISTS (SELECT 1 FROM pg_locks "
+    "WHERE locktype = 'advisory' AND granted AND classid = 1869769578 AND objid::bigint = "
+    "hashtext(deliveries.id)::bigint & 4294967295 AND database = (SELECT oid FROM pg_database WHERE "
+    "datname = current_database())) ORDER BY received_at, id"
 )
+"""What is queued and no job of the queue: neither under way nor held by a process outside of it."""
+_HOLD = "SELECT pg_advisory_lock(1869769578, hashtext(%s))"
 _HELD = text("SELECT status FROM procrastinate_jobs WHERE id = :job AND status = :status FOR UPDATE SKIP LOCKED")
 _DROP = text("SELECT procrastinate_finish_job_v1(:job, 'failed', true)")
 _TURNS = text(
@@ -182,6 +189,25 @@ class _Attempt:
         except RunLost:
             return True
         return False
+
+
+@asynccontextmanager
+async def held(database: Database, delivery: Delivery) -> AsyncIterator[None]:
+    """Keep the processes that share a database from taking a delivery up while the block runs, or this process lives.
+
+    For work outside of the queue; it does nothing for a database that is not shared. The work is to be fenced.
+    """
+    if not database.conninfo:
+        yield
+        return
+    try:
+        # A session of its own, outside of a transaction: the lock goes with it, however the process ends.
+        holding = await Connection.connect(database.conninfo, autocommit=True)
+        async with holding:
+            await holding.execute(_HOLD, (delivery.id,))
+            yield
+    except OperationalError as error:
+        raise StoreError("The delivery could not be held.", hint="See to the database.") from error
 
 
 class SharedJobs:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.endings import Endings
 from bot.intake import Asked, Rules, asked_by
-from bot.limits import above_hour, above_limits
+from bot.limits import Denials, above_hour, above_limits
 from bot.logs import fields
 from bot.origins import origin_of
 from orchestrator.codes import Code
@@ -85,6 +85,10 @@ class Workshop:
             await self._rerun(delivery, asked)
             return
 
+        denials = Denials(self.plane.database, asked.trigger.repository_id, asked.trigger.actor)
+        if await denials.too_many():
+            log.info("left: its actor was denied too often within the hour", extra=fields(**about))
+            return
         trail = self._trail(delivery, asked)
         await trail.asked(asked.trigger, asked.name)
 
@@ -108,6 +112,8 @@ class Workshop:
             staged=self.staged,
         )
         await trail.handled(handled)
+        if handled.status == "denied":
+            await denials.add(delivery.id)
         log.info(
             "handled",
             extra=fields(**about, run=handled.run_id, status=handled.status, pull_request=handled.pull_request),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 import pytest
@@ -209,15 +210,23 @@ async def test_a_delivery_during_whose_work_the_bot_keeps_dying_is_given_up(
     assert await left(database) == []
 
 
+def at_work(jobs: Jobs) -> bool:
+    return bool(jobs.working)
+
+
+def has_failed(jobs: Jobs) -> bool:
+    return jobs.finished.failed == 1 and not jobs.working
+
+
 async def test_neither_a_drain_nor_a_failure_counts_as_a_death_of_the_bot(database: Database) -> None:
     await accept(database, delivery(1))
     await ended_while_at_work(database, 9)
     for work in (Worker(gate=asyncio.Event()).work, broken, Worker(gate=asyncio.Event()).work):
         jobs = Jobs(database, work, Worker().give_up, pauses=(3600.0, 3600.0))
         async with jobs.running():
-            await until(lambda jobs=jobs: bool(jobs.working))
+            await until(partial(at_work, jobs))
             if work is broken:
-                await until(lambda jobs=jobs: jobs.finished.failed == 1 and not jobs.working)
+                await until(partial(has_failed, jobs))
     worker = Worker()
     jobs = Jobs(database, worker.work, worker.give_up)
     async with jobs.running():

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot.shared_jobs import SharedJobs
+from bot.shared_jobs import SharedJobs, held
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.client import Unreachable
 from orchestrator.store import Database, Delivery, DeliveryStore
@@ -395,6 +395,22 @@ async def test_what_was_accepted_without_a_queue_is_taken_up_at_the_start(databa
     worker = Worker()
     async with process(database, worker):
         await until(lambda: worker.done == ["d-1"])
+
+
+async def test_what_somebody_works_on_outside_of_the_queue_is_left_alone_until_they_are_gone(
+    database: Database,
+) -> None:
+    # given: a delivery that is held, and another one that nobody holds
+    worker = Worker()
+    async with AsyncExitStack() as stack:
+        async with held(database, delivery(1)):
+            for number in (1, 2):
+                assert await DeliveryStore(database).accept(delivery(number, issue=number)) == "queued"
+            await stack.enter_async_context(process(database, worker, stalled_after=0.5))
+            await until(lambda: worker.done == ["d-2"])
+            assert await left(database) == ["d-1"]
+        # when: they are gone, and it is not done
+        await until(lambda: worker.done == ["d-2", "d-1"])
 
 
 async def test_a_process_that_only_seemed_dead_takes_its_own_work_over_and_ends_it_once(database: Database) -> None:

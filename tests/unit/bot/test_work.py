@@ -10,12 +10,15 @@ import pytest
 from sqlalchemy import select, update
 
 from bot.intake import Asked, LintAsked, Rules, asked_by, read_delivery
+from bot.limits import Denials
 from bot.localhub import LocalHub
 from bot.work import Workshop
+from orchestrator.bucket import Bucket
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import Unreachable
+from orchestrator.github.api.limits import MemoryRoom
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.live import show_round
@@ -111,6 +114,40 @@ async def test_sec_10_a_run_above_the_hourly_limit_is_refused_on_github(scene: S
     assert "has started 0 runs within an hour, and the limit is 0" in said
     assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
     assert await scene.workshop.plane.state(asked.own_run_id) is None
+
+
+async def test_sec_10_of_somebody_who_was_denied_twenty_times_within_the_hour_nothing_more_is_done(
+    scene: Scene,
+) -> None:
+    # given
+    database = scene.workshop.plane.database
+    for number in range(19):
+        await Denials(database, 33, "Mallory").add(f"earlier-{number}")
+    reactions = []
+    for delivery in ("d-20", "d-21"):
+        # when
+        _, kept = await scene.kept("/orchestrate status", actor="mallory", delivery=delivery)
+        before = len(scene.hub.requests)
+        await scene.workshop.work(kept)
+        comment = scene.hub.comments("octo/demo", 1)[-1]["id"]
+        reactions.append([content for _, content in scene.hub.reactions("octo/demo", comment)])
+        asked = len(scene.hub.requests) - before
+    # then
+    assert (reactions, asked) == ([["confused"], []], 0)
+    # Others are answered, and so is she elsewhere.
+    assert not await Denials(database, 33, "octocat").too_many()
+    assert not await Denials(database, 34, "mallory").too_many()
+
+
+async def test_sec_10_where_there_is_no_room_a_stranger_is_not_even_reacted_to_and_nothing_waits_for_it(
+    scene: Scene,
+) -> None:
+    room = MemoryRoom(Bucket(2, 1, reserve=2))
+    scene.workshop.github.count_content(1, lambda _: room)
+    scene.comment = scene.hub.comment("octo/demo", 1, "/orchestrate", user="mallory")
+    _, stranger = await scene.kept(actor="mallory")
+    await scene.workshop.work(stranger)
+    assert scene.hub.reactions("octo/demo", scene.comment) == []
 
 
 async def test_a_command_that_starts_no_run_is_not_limited(scene: Scene) -> None:
