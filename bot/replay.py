@@ -124,7 +124,7 @@ async def _replayed(
             plane, github, rules, settings.secrets, staged=dry, previews_of=(lambda _: previews) if dry else None
         )
         store = DeliveryStore(plane.database)
-        for delivery in await _asked_for(asked, store):
+        for delivery in await asked_for(asked, store):
             # Bots on the same database leave it alone, and take it over should this process end.
             async with held(plane.database, delivery):
                 if await store.accept(delivery) != "queued":
@@ -136,7 +136,7 @@ async def _replayed(
         return 0
 
 
-async def _asked_for(asked: Asked | LintAsked | CloseAsked, store: DeliveryStore) -> tuple[Delivery, ...]:
+async def asked_for(asked: Asked | LintAsked | CloseAsked, store: DeliveryStore) -> tuple[Delivery, ...]:
     """Return what is kept of a payload, as the bot keeps it; raises `UsageError` for a press that is about no run."""
     if isinstance(asked, CloseAsked):
         return (asked.delivery(),)
