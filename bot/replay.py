@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bot import logs
+from bot import logs, scratch
 from bot.intake import Asked, CloseAsked, LintAsked, read_delivery, read_payload
 from bot.origins import made_out, run_meant
 from bot.rules import rules_of
@@ -93,7 +93,7 @@ def replay(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     secret = {"GITHUB_WEBHOOK_SECRET": env.get("GITHUB_WEBHOOK_SECRET") or digest} if acts else {}
     settings = Settings.from_environment({**env, **secret})
     logs.start(settings.secrets)
-    with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
+    with scratch.own_folder(), tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
         known = dict(env)
         if options.dry_run:
             known["ORCHESTRATOR_DATABASE_URL"] = f"sqlite:///{folder}/state.db"
