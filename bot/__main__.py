@@ -11,11 +11,12 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from bot import credentials, logs, retention
+from bot import credentials, logs, retention, scratch
 from bot.app import create_app
 from bot.doctor import doctor
 from bot.jobs import Jobs
@@ -69,8 +70,8 @@ def main() -> int:
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         sys.setswitchinterval(SWITCH_SECONDS)
-        with _listen(settings) as listener:
-            asyncio.run(_run(settings, env, listener))
+        with _listen(settings) as listener, scratch.own_folder() as above:
+            asyncio.run(_run(settings, env, listener, above))
     except OrchestratorError as error:
         print(error, file=sys.stderr)
         return error.exit_status
@@ -79,7 +80,7 @@ def main() -> int:
     return 0
 
 
-async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket) -> None:
+async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket, above: Path) -> None:
     address = _address(settings, listener)
     if settings.set_up_mode:
         if not await _set_up(settings, env, listener, address):
@@ -103,6 +104,7 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
                 sweeps = [
                     group.create_task(redelivery.sweeps()),
                     group.create_task(retention.sweeps(plane.database, plane.operator.keep_days)),
+                    group.create_task(asyncio.to_thread(scratch.remove_left, above)),
                 ]
                 await _serve(app, listener, drain=jobs.drain)
                 for sweep in sweeps:
@@ -114,13 +116,15 @@ def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
     operator, database = plane.operator, plane.database
     runs, holders = operator.runs_at_once, at_once(operator)
     if not database.conninfo:
-        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders)
+        allowed = workshop.allowed_seconds
+        return Jobs(database, workshop.work, workshop.give_up, runs_at_once=runs, at_once=holders, allowed=allowed)
     return SharedJobs(
         database,
         lambda attempt: workshop.fenced(attempt).work(attempt),
         lambda attempt, why: workshop.fenced(attempt).give_up(attempt, why),
         runs_at_once=runs,
         at_once=holders,
+        allowed=workshop.allowed_seconds,
         stalled_after=operator.takeover_seconds,
     )
 

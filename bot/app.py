@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -20,12 +19,12 @@ from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery
 from bot.jobs import Jobs
 from bot.logs import fields
 from bot.metrics import CONTENT_TYPE, Metrics
+from bot.origins import made_out, run_meant
 from bot.readiness import Readiness
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
-from orchestrator.github.triggers.pressed import RERUN
-from orchestrator.github.triggers.trigger import Ignored, Trigger
+from orchestrator.github.triggers.trigger import Ignored
 from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 from orchestrator.telemetry import Telemetry
 
@@ -136,7 +135,7 @@ class Intake:
                 return 200, stored, {"status": stored}
             return 200, "ignored", _ignored("it starts no run; what it ends or moves is seen to")
         if asked.pressed:
-            known = await self._kept(self._made_out(asked))
+            known = await self._kept(made_out(self._database, asked))
             if known is None:
                 return await self._nothing(event, delivery_id, payload, "the check run belongs to no run of ours")
             asked = known
@@ -157,7 +156,7 @@ class Intake:
     async def _lint(self, asked: LintAsked) -> tuple[int, str, dict[str, str]]:
         """Keep a lint, and of `Re-run all` the re-run of the run's own checks as a delivery beside it."""
         again, run_id = "", ""
-        if asked.rerun is not None and (rerun := await self._kept(self._made_out(asked.rerun))):
+        if asked.rerun is not None and (rerun := await self._kept(made_out(self._database, asked.rerun))):
             again, run_id = await self._kept(self._keep(rerun.delivery(rerun.trigger.run)))
         stored, _ = await self._kept(self._keep(asked.delivery()))
         if stored != "queued":
@@ -166,41 +165,8 @@ class Intake:
             return 202, again, {"status": again, "run_id": run_id}
         return 200, "ignored", _ignored("it starts no run; a spec or policy file that it touches is linted")
 
-    async def _made_out(self, asked: Asked) -> Asked | None:
-        """Return what was pressed with its run and pull request, or None when it is about no run of this repository.
-
-        `Re-run` of a check run that names a run which is forgotten is told as much, since GitHub waits for it.
-        """
-        trigger, deliveries = asked.trigger, self._deliveries
-        run = trigger.run or await deliveries.run_of_branch(trigger.repository, trigger.head_branch)
-        if run is None and trigger.issue is not None:
-            run = await deliveries.run_of_pull_request(trigger.repository, trigger.issue)
-        origin = await deliveries.origin(run) if run else None
-        if run is None:
-            return None
-        if await RunStore(self._database).state(run) is None:
-            return asked if trigger.run and asked.name == RERUN else None
-        if origin is None:
-            return None
-        first = Trigger.from_json(origin)
-        if first.repository_id != trigger.repository_id:
-            return None
-        issue = await deliveries.pull_request_of(run) or trigger.issue
-        known = replace(trigger, run=run, issue=issue, title=first.title, body=first.body, author=first.author)
-        return replace(asked, trigger=known)
-
     async def _queue(self, asked: Asked) -> tuple[str, str]:
-        existing = asked.trigger.run or None if asked.pressed and asked.follows else None
-        if existing and asked.name == "resume":
-            # As with the command, what goes on is the newest round of the pull request.
-            existing = await self._kept(self._deliveries.newest_round(existing)) or existing
-        if asked.follows and not asked.pressed:
-            existing = await self._deliveries.run_about(
-                asked.trigger.repository,
-                asked.trigger.issue or 0,
-                pull_request=asked.trigger.is_pull_request,
-                unfinished=asked.name == "cancel",
-            )
+        existing = await run_meant(self._deliveries, asked)
         return await self._keep(asked.delivery(existing))
 
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:

@@ -5,7 +5,7 @@
                     └── again ──┘  a failure, after a pause; the last one gives up, and says so on GitHub
 
 Nothing is lost when the process dies, because a delivery is done only when its work is: a crash or a shutdown is no
-failure and costs no attempt.
+failure and costs no attempt. Only a delivery during whose work one process after another dies is given up.
 """
 
 from __future__ import annotations
@@ -13,12 +13,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 
-from bot.attempts import DEADLINE_SECONDS, PAUSES_SECONDS, Boundary, Finished, GiveUp, Work
+from bot.attempts import (
+    DEADLINE_SECONDS,
+    PAUSES_SECONDS,
+    TELLING_SECONDS,
+    Allowed,
+    Boundary,
+    Finished,
+    GiveUp,
+    Work,
+    nothing,
+)
 from bot.logs import fields
+from orchestrator.errors import StoreError
 from orchestrator.github.triggers.spec_change import is_lint
 from orchestrator.store import Database, Delivery, DeliveryStore, Stored
 
@@ -63,34 +74,64 @@ class _Job:
 
     @property
     def answers(self) -> bool:
-        """True for what only answers."""
-        return answers(self.delivery)
+        """True for what only answers, or only tells that it is given up."""
+        return bool(self.delivery.ending) or answers(self.delivery)
 
     @property
     def alone(self) -> bool:
         """True for what needs its lane to itself."""
-        return alone(self.delivery)
+        return not self.delivery.ending and alone(self.delivery)
+
+    async def begin(self) -> Delivery | None:
+        """Count the attempt as begun; returns the delivery as it stands now, or None when its work is done."""
+        begun = await self.deliveries.begin(self.delivery.id)
+        if begun is not None:
+            # What could not be kept, on a full disk, is known here all the same.
+            self.delivery = replace(begun, ending=self.delivery.ending or begun.ending)
+            self.failures = max(self.failures, begun.failures)
+        return begun and self.delivery
 
     async def finish(self) -> None:
         """Mark the delivery's work as done."""
         await self.deliveries.finish(self.delivery.id)
 
     async def fail(self) -> int:
-        """Count a failure; returns how many attempts have failed."""
+        """Count a failure; returns how many attempts have failed, since it is given up where it is."""
         self.failures += 1
+        with _though_unwritten():
+            self.failures = max(self.failures, await self.deliveries.failed(self.delivery.id))
         return self.failures
+
+    async def give_up(self, reason: str) -> None:
+        """Keep why the delivery is given up, so that no later attempt does its work."""
+        self.delivery, self.failures = replace(self.delivery, ending=reason), 0
+        with _though_unwritten():
+            await self.deliveries.give_up(self.delivery.id, reason)
+
+    async def hand_over(self) -> None:
+        """Note that the attempt ends here, and is no failure: the process closes."""
+        with _though_unwritten():
+            await self.deliveries.hand_over(self.delivery)
 
     async def is_lost(self, error: Exception | None = None) -> bool:
         """Return False: nobody else works on this process's queue."""
         return False
 
 
+@contextmanager
+def _though_unwritten() -> Iterator[None]:
+    """Go on with what this process knows where the store takes no writes; the next start knows less."""
+    try:
+        yield
+    except StoreError:
+        log.exception("how an attempt ended could not be kept")
+
+
 class Jobs:
     """Works on accepted deliveries, at most `runs_at_once`, one at a time for an issue, fair between repositories.
 
     `at_once` says for a run's delivery how many may be at work for each of its holders: what is above that waits.
-    `work` does a delivery's work and may be called again after a failure or a crash. `give_up` is told of a delivery
-    whose last attempt failed, with the reason; it ends on GitHub what is still open. Times are in seconds.
+    `work`, `give_up`, `allowed` and the times, in seconds, are those of the `Boundary`.
     """
 
     def __init__(
@@ -103,12 +144,14 @@ class Jobs:
         at_once: AtOnce = unlimited,
         deadline: float = DEADLINE_SECONDS,
         pauses: Sequence[float] = PAUSES_SECONDS,
+        telling: Sequence[float] = TELLING_SECONDS,
+        allowed: Allowed = nothing,
     ) -> None:
         self._deliveries = DeliveryStore(database)
         self._work = work
         self._runs_at_once = runs_at_once
         self._at_once = at_once
-        self._boundary = Boundary(self._do, give_up, deadline, tuple(pauses))
+        self._boundary = Boundary(self._do, give_up, deadline, tuple(pauses), tuple(telling), allowed)
         self._waiting: list[_Job] = []
         self._pausing: set[_Job] = set()
         self._working: dict[_Job, asyncio.Task[None]] = {}
@@ -219,15 +262,15 @@ class Jobs:
         return min(fitting, key=lambda job: busy[job.delivery.repository], default=None)
 
     async def _run(self, job: _Job) -> None:
-        pause = None
+        pause, alone = None, job.alone
         try:
             pause = await self._boundary.attempt(job)
         finally:
             del self._working[job]
+            if alone and (pause is None or not job.alone):
+                self._lanes.discard(job.lane)
             if pause is not None:
                 self._pause(job, pause)
-            elif job.alone:
-                self._lanes.discard(job.lane)
             self._begin_what_fits()
 
     def _pause(self, job: _Job, seconds: float) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from orchestrator.control_plane import ControlPlane
 from orchestrator.operator_config import OperatorConfig
 from orchestrator.quotas import named, turns
-from orchestrator.store import Delivery, DeliveryStore, RunStore, spent_up
+from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore, spent_up
 
 HOUR_SECONDS = 3600.0
+DENIED_AN_HOUR = 20
+"""So many commands of somebody without the permission get their reaction; of the rest nothing is done."""
 
 
 def at_once(operator: OperatorConfig) -> Callable[[Delivery], Mapping[str, int]]:
@@ -24,6 +27,31 @@ def at_once(operator: OperatorConfig) -> Callable[[Delivery], Mapping[str, int]]
         return {holder: limit for holder, limit in holders if limit is not None}
 
     return limits
+
+
+@dataclass(frozen=True, slots=True)
+class Denials:
+    """How often somebody was denied in a repository, by the number that GitHub gives it."""
+
+    database: Database
+    repository_id: int
+    actor: str
+
+    async def add(self, delivery_id: str) -> None:
+        """Count a delivery as denied, however often it is tried."""
+        await self._kept.begin("denied", f"{self._of}{delivery_id}")
+
+    async def too_many(self) -> bool:
+        """Tell whether there were so many within the hour that nothing more is done."""
+        return await self._kept.count("denied", self._of, HOUR_SECONDS) >= DENIED_AN_HOUR
+
+    @property
+    def _kept(self) -> EffectStore:
+        return EffectStore(self.database, f"denied:{self.repository_id}")
+
+    @property
+    def _of(self) -> str:
+        return f"{self.actor.lower()} "
 
 
 async def above_hour(plane: ControlPlane, delivery: Delivery, actor: str) -> str:

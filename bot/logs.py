@@ -42,6 +42,8 @@ def start(secrets: Iterable[str]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(secrets))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # It tells of each job that waits for room or pauses, with a traceback; what failed and why is told by the work.
+    logging.getLogger("procrastinate.worker").setLevel(logging.WARNING)
 
 
 def fields(**values: Any) -> dict[str, Any]:

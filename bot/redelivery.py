@@ -30,14 +30,15 @@ log = logging.getLogger(__name__)
 class Redelivery:
     """Sweeps over the deliveries of the App's hook; `window` is how long GitHub keeps them, in seconds.
 
-    What was seen is remembered in the store, so that each sweep begins where the last one ended; `sleep` passes the
-    time between two.
+    What was seen is remembered in the store, so that each sweep begins where the last one ended, and goes on from there
+    where that one did not come to the oldest; `sleep` passes the time between two.
     """
 
     github: GitHubConnection
     database: Database
     window: float
     asked_a_sweep: int = ASKED_A_SWEEP
+    pages_a_sweep: int = PAGES_A_SWEEP
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def sweeps(self) -> None:
@@ -58,11 +59,20 @@ class Redelivery:
         """
         if self.github.app is None:
             return 0
-        marks = EffectStore(self.database, "redelivery")
-        _, seen = await marks.begin("hook", str(self.github.app.app_id))
+        marks, app = EffectStore(self.database, "redelivery"), str(self.github.app.app_id)
+        _, seen = await marks.begin("hook", app)
+        _, rest = await marks.begin("hook", f"{app} rest")
+        cursor, _, newer = rest.partition(" ")
         since = self.database.clock() - self.window
-        attempts, complete = await attempts_after(self.github, int(seen or 0), since, pages=PAGES_A_SWEEP)
-        if not complete:
+        try:
+            attempts, following = await attempts_after(
+                self.github, int(seen or 0), since, pages=self.pages_a_sweep, cursor=cursor or None
+            )
+        except Refused:
+            # A cursor that GitHub does not know any more: the next sweep begins at the newest again.
+            await marks.done("hook", f"{app} rest", "")
+            raise
+        if following is not None:
             log.warning("more deliveries than one sweep looks at", extra=fields(deliveries=len(attempts)))
         asked, left = 0, []
         for attempt in failed(attempts):
@@ -83,9 +93,11 @@ class Redelivery:
             again = int(self.database.clock() + _pause(times))
             await marks.done("delivery", attempt.guid, f"{times + 1} {again}")
             asked += 1
-        newest = _settled(attempts, left)
-        if newest > int(seen or 0):
-            await marks.done("hook", str(self.github.app.app_id), str(newest))
+        newest = _settled(attempts, left, int(newer or 0))
+        if following is None and newest > int(seen or 0):
+            await marks.done("hook", app, str(newest))
+        if following is not None or rest:
+            await marks.done("hook", f"{app} rest", f"{following} {newest}" if following is not None else "")
         return asked
 
 
@@ -100,7 +112,10 @@ def _asked_before(known: str) -> tuple[int, float]:
     return int(times or 0), float(not_before or 0)
 
 
-def _settled(attempts: Sequence[Attempt], left: Sequence[Attempt]) -> int:
-    """Return the id up to which nothing has to be looked at again: before what is under way, and what was left."""
+def _settled(attempts: Sequence[Attempt], left: Sequence[Attempt], newer: int) -> int:
+    """Return the id up to which nothing has to be looked at again: before what is under way, and what was left.
+
+    `newer` is that of what was looked at before these and is newer than they are, or 0.
+    """
     open_ids = [it.id for it in attempts if it.pending] + [it.id for it in left]
-    return min(open_ids) - 1 if open_ids else max((it.id for it in attempts), default=0)
+    return min(open_ids) - 1 if open_ids else newer or max((it.id for it in attempts), default=0)

@@ -16,17 +16,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bot import logs
+from bot import logs, scratch
 from bot.intake import Asked, CloseAsked, LintAsked, read_delivery, read_payload
+from bot.origins import made_out, run_meant
 from bot.rules import rules_of
 from bot.settings import Settings
+from bot.shared_jobs import held
 from bot.work import Workshop
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import UsageError
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.staging.preview import Preview, line, texts
 from orchestrator.github.triggers.trigger import Ignored
-from orchestrator.store import Delivery, DeliveryStore
+from orchestrator.store import Database, Delivery, DeliveryStore, RunStore
 
 MAX_BYTES = 25 * 2**20
 
@@ -91,7 +93,7 @@ def replay(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     secret = {"GITHUB_WEBHOOK_SECRET": env.get("GITHUB_WEBHOOK_SECRET") or digest} if acts else {}
     settings = Settings.from_environment({**env, **secret})
     logs.start(settings.secrets)
-    with tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
+    with scratch.own_folder(), tempfile.TemporaryDirectory(prefix="orchestrator-replay-") as folder:
         known = dict(env)
         if options.dry_run:
             known["ORCHESTRATOR_DATABASE_URL"] = f"sqlite:///{folder}/state.db"
@@ -117,32 +119,37 @@ async def _replayed(
         if isinstance(asked, Ignored):
             print(f"ignored: {asked.reason}")
             return 0
-        delivery = await _accepted(asked, DeliveryStore(plane.database))
-        if delivery is None:
-            print("duplicate: this delivery, or its comment's command, was taken before")
-            return 0
         previews = PrintedPreviews()
         workshop = Workshop(
             plane, github, rules, settings.secrets, staged=dry, previews_of=(lambda _: previews) if dry else None
         )
-        await workshop.work(delivery)
-        await DeliveryStore(plane.database).finish(delivery.id)
-        print(f"{'shown' if dry else 'done'}: {delivery.run_id}")
+        store = DeliveryStore(plane.database)
+        for delivery in await asked_for(asked, plane.database):
+            # Bots on the same database leave it alone, and take it over should this process end.
+            async with held(plane.database, delivery):
+                if await store.accept(delivery) != "queued":
+                    print("duplicate: this delivery, or its comment's command, was taken before")
+                    continue
+                await workshop.fenced(delivery).work(delivery)
+                await store.finish(delivery.id)
+                print(f"{'shown' if dry else 'done'}: {delivery.run_id}")
         return 0
 
 
-async def _accepted(asked: Asked | LintAsked | CloseAsked, store: DeliveryStore) -> Delivery | None:
-    existing = None
-    if isinstance(asked, Asked) and asked.follows:
-        trigger = asked.trigger
-        existing = await store.run_about(
-            trigger.repository,
-            trigger.issue or 0,
-            pull_request=trigger.is_pull_request,
-            unfinished=asked.name == "cancel",
+async def asked_for(asked: Asked | LintAsked | CloseAsked, database: Database) -> tuple[Delivery, ...]:
+    """Return what is kept of a payload, as the bot keeps it; raises `UsageError` for a press that is about no run."""
+    if isinstance(asked, CloseAsked):
+        return (asked.delivery(),)
+    if isinstance(asked, LintAsked):
+        again = await made_out(database, asked.rerun) if asked.rerun else None
+        return (*((again.delivery(again.trigger.run),) if again else ()), asked.delivery())
+    known = await made_out(database, asked) if asked.pressed else asked
+    if known is None or (asked.pressed and await RunStore(database).state(known.trigger.run) is None):
+        raise UsageError(
+            "What was pressed is about a run, and this database knows none that it could be.",
+            hint="Replay it with the bot's own ORCHESTRATOR_DATABASE_URL, and without --dry-run.",
         )
-    delivery = asked.delivery(existing) if isinstance(asked, Asked) else asked.delivery()
-    return delivery if await store.accept(delivery) == "queued" else None
+    return (known.delivery(await run_meant(DeliveryStore(database), known)),)
 
 
 def _read(path: Path) -> dict[str, Any]:

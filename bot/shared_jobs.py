@@ -15,7 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,11 +23,23 @@ from procrastinate import App, BaseRetryStrategy, JobContext, PsycopgConnector, 
 from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager
+from psycopg import AsyncConnection as Connection
+from psycopg import OperationalError
 from psycopg.errors import RaiseException
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bot.attempts import DEADLINE_SECONDS, PAUSES_SECONDS, Boundary, Finished, GiveUp, Work
+from bot.attempts import (
+    DEADLINE_SECONDS,
+    PAUSES_SECONDS,
+    TELLING_SECONDS,
+    Allowed,
+    Boundary,
+    Finished,
+    GiveUp,
+    Work,
+    nothing,
+)
 from bot.jobs import ANSWERS_AT_ONCE, RUNS_AT_ONCE, AtOnce, alone, answers, lane, unlimited
 from bot.logs import fields
 from orchestrator.errors import RunLost, StoreError
@@ -40,7 +52,8 @@ TASK = "deliver"
 STALLED_SECONDS = 25.0
 """So long after its last heartbeat a process counts as dead; heartbeats and looks come five times as often."""
 RESTART_SECONDS = 2.0
-NO_ROOM_SECONDS = 2.0
+NO_ROOM_SECONDS = (2.0, 4.0, 8.0, 15.0, 30.0)
+"""The pauses of a run that a limit holds back, each after the other and the last one as often as it takes."""
 POLL_SECONDS = 1.0
 """A new delivery wakes a worker at once; one that waits for its issue or its pause is found this often."""
 
@@ -48,13 +61,19 @@ log = logging.getLogger(__name__)
 
 _ORPHANS = text(
     "SELECT id FROM deliveries WHERE state = 'queued' AND NOT EXISTS (SELECT 1 FROM procrastinate_jobs "
-    "WHERE args->>'delivery' = deliveries.id AND status IN ('todo', 'doing')) ORDER BY received_at, id"
+    "WHERE args->>'delivery' = deliveries.id AND status IN ('todo', 'doing')) AND NOT EXISTS (SELECT 1 FROM pg_locks "
+    "WHERE locktype = 'advisory' AND granted AND classid = 1869769578 AND objid::bigint = "
+    "hashtext(deliveries.id)::bigint & 4294967295 AND database = (SELECT oid FROM pg_database WHERE "
+    "datname = current_database())) ORDER BY received_at, id"
 )
+"""What is queued and no job of the queue: neither under way nor held by a process outside of it."""
+_HOLD = "SELECT pg_advisory_lock(1869769578, hashtext(%s))"
 _HELD = text("SELECT status FROM procrastinate_jobs WHERE id = :job AND status = :status FOR UPDATE SKIP LOCKED")
 _DROP = text("SELECT procrastinate_finish_job_v1(:job, 'failed', true)")
-_WAITING = text(
-    "SELECT count(*) FROM procrastinate_jobs WHERE queue_name = 'runs' AND status = 'todo' AND "
-    "args->>'repository' = :repository"
+_TURNS = text(
+    "SELECT COALESCE(max(-priority) FILTER (WHERE status = 'doing'), min(-priority), 0) AS now, "
+    "COALESCE(max(-priority) FILTER (WHERE args->>'repository' = :repository), 0) AS last "
+    "FROM procrastinate_jobs WHERE queue_name = 'runs' AND status IN ('todo', 'doing')"
 )
 _BEGUN_NOW = text(
     "SELECT id, args->>'delivery' AS delivery FROM procrastinate_jobs "
@@ -68,23 +87,29 @@ _SCHEMA_LOCK = text("SELECT pg_advisory_xact_lock(1869769576)")
 
 
 class _Again(Exception):
-    """An attempt failed, or found no room; the next one comes after a pause, `at` a time by the database's clock."""
+    """An attempt failed, or found no room; the next one comes after a pause, `at` a time by the database's clock.
 
-    def __init__(self, at: datetime) -> None:
+    `telling` is the delivery of which nothing is left but to tell that it is given up, for which nobody waits.
+    """
+
+    def __init__(self, at: datetime, telling: str = "") -> None:
         super().__init__(f"tried again at {at.isoformat(timespec='seconds')}")
         self.at = at
+        self.telling = telling
 
 
-async def _again(connection: AsyncConnection, seconds: float) -> _Again:
+async def _again(connection: AsyncConnection, seconds: float, telling: str = "") -> _Again:
     # The database decides when the time has come: this machine's clock may be another.
     now = await connection.scalar(_NOW)
     if not isinstance(now, datetime):
         raise AssertionError("a database knows the time")
-    return _Again(now + timedelta(seconds=seconds))
+    return _Again(now + timedelta(seconds=seconds), telling)
 
 
 class _Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, _Again) and exception.telling:
+            return RetryDecision(retry_at=exception.at, queue=ANSWERS, lock=f"{ANSWERS} {exception.telling}")
         if isinstance(exception, _Again):
             return RetryDecision(retry_at=exception.at)
         if isinstance(exception, asyncio.CancelledError):
@@ -124,10 +149,14 @@ def _unless_gone(job: Job) -> Iterator[None]:
         log.info("the job of an attempt that was taken over is gone", extra=fields(job=job.id))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Attempt:
     delivery: Delivery
     deliveries: DeliveryStore
+
+    async def begin(self) -> Delivery:
+        """Return the delivery: the attempt was counted in the transaction that admitted it."""
+        return self.delivery
 
     async def finish(self) -> None:
         """Mark the delivery's work as done; raises `RunLost` where another process has taken it over."""
@@ -135,8 +164,21 @@ class _Attempt:
         await self.deliveries.finish(self.delivery.id)
 
     async def fail(self) -> int:
-        """Count a failure, of whichever process; returns how many attempts have failed."""
+        """Count a failure, of whichever process; returns how many have failed, since it is given up where it is."""
         return await self.deliveries.failed(self.delivery.id)
+
+    async def give_up(self, reason: str) -> None:
+        """Keep why the delivery is given up, so that no later attempt does its work."""
+        await self.deliveries.check(self.delivery)
+        await self.deliveries.give_up(self.delivery.id, reason)
+        self.delivery = replace(self.delivery, ending=reason)
+
+    async def hand_over(self) -> None:
+        """Note that the attempt ends here, and is no failure: the process closes."""
+        try:
+            await self.deliveries.hand_over(self.delivery)
+        except StoreError:
+            log.exception("how an attempt ended could not be kept")
 
     async def is_lost(self, error: Exception | None = None) -> bool:
         """Tell whether a failure came of another process's attempt, whatever it looked like here."""
@@ -149,12 +191,31 @@ class _Attempt:
         return False
 
 
+@asynccontextmanager
+async def held(database: Database, delivery: Delivery) -> AsyncIterator[None]:
+    """Keep the processes that share a database from taking a delivery up while the block runs, or this process lives.
+
+    For work outside of the queue; it does nothing for a database that is not shared. The work is to be fenced.
+    """
+    if not database.conninfo:
+        yield
+        return
+    try:
+        # A session of its own, outside of a transaction: the lock goes with it, however the process ends.
+        holding = await Connection.connect(database.conninfo, autocommit=True)
+        async with holding:
+            await holding.execute(_HOLD, (delivery.id,))
+            yield
+    except OperationalError as error:
+        raise StoreError("The delivery could not be held.", hint="See to the database.") from error
+
+
 class SharedJobs:
     """Works on accepted deliveries together with every other process on the same database.
 
-    A process takes at most `runs_at_once` runs and some answers; one at a time is worked on for an issue. A
-    repository's n-th waiting run comes after every other one's n-1st, so that none starves another. `at_once`, `work`
-    and `give_up` are those of `Jobs`; the limits of `at_once` hold for all processes together. Times are in seconds.
+    A process takes at most `runs_at_once` runs and some answers; one at a time is worked on for an issue. Repositories
+    take turns, so that none starves another, and what waits is taken however much comes later. `at_once` and the rest
+    are those of `Jobs`; the limits of `at_once` hold for all processes together. Times are in seconds.
     """
 
     def __init__(
@@ -167,13 +228,15 @@ class SharedJobs:
         at_once: AtOnce = unlimited,
         deadline: float = DEADLINE_SECONDS,
         pauses: Sequence[float] = PAUSES_SECONDS,
+        telling: Sequence[float] = TELLING_SECONDS,
+        allowed: Allowed = nothing,
         stalled_after: float = STALLED_SECONDS,
     ) -> None:
         self._database = database
         self._deliveries = DeliveryStore(database)
         self._runs_at_once = runs_at_once
         self._at_once = at_once
-        self._boundary = Boundary(work, give_up, deadline, tuple(pauses))
+        self._boundary = Boundary(work, give_up, deadline, tuple(pauses), tuple(telling), allowed)
         self._stalled_after = stalled_after
         self._app = App(
             connector=PsycopgConnector(
@@ -242,21 +305,35 @@ class SharedJobs:
 
     # what is queued
 
-    async def _defer(self, connection: AsyncConnection, delivery: Delivery, *, queue: str = "") -> None:
+    async def _defer(
+        self, connection: AsyncConnection, delivery: Delivery, *, queue: str = "", priority: int | None = None
+    ) -> None:
         first = await self._deliveries.issue_of_run(delivery.run_id, connection)
-        where = queue or (ANSWERS if answers(delivery) else RUNS)
-        waiting = (await connection.execute(_WAITING, {"repository": delivery.repository})).scalar_one()
+        where = queue or (ANSWERS if answers(delivery) or delivery.ending else RUNS)
+        if where != RUNS:
+            priority = 0
+        elif priority is None:
+            priority = -await self._turn(connection, delivery.repository)
         task = self._app.configure_task(
             TASK,
             queue=where,
-            lock=lane(delivery, first) if alone(delivery) else None,
-            priority=-int(waiting) if where == RUNS else 0,
+            lock=lane(delivery, first) if alone(delivery) and not delivery.ending else None,
+            priority=priority,
             connection=(await connection.get_raw_connection()).driver_connection,
         )
         try:
             await task.defer_async(delivery=delivery.id, repository=delivery.repository, run=delivery.run_id)
         except ConnectorException as error:
             raise StoreError("The delivery could not be queued.", hint="See to the database.") from error
+
+    async def _turn(self, connection: AsyncConnection, repository: str) -> int:
+        """Return the turn in which a repository's next run is taken: its last one's next, and none that is over.
+
+        Turns only go up, so that what waits is overtaken by no more than one run of each other repository a turn.
+        Self-clocked fair queueing, with one run as the unit: S. J. Golestani, INFOCOM 1994.
+        """
+        turns = (await connection.execute(_TURNS, {"repository": repository})).one()
+        return max(int(turns.now), int(turns.last)) + 1
 
     # who works
 
@@ -297,31 +374,35 @@ class SharedJobs:
     async def _sweep(self) -> None:
         """Queue again what a dead process worked on, and whatever is accepted and not queued."""
         stalled = await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=self._stalled_after)
+        turns: dict[object, int] = {}
         async with self._database.transaction() as connection:
             for job in stalled:
                 # A new job, not the old one again: should its worker come back, it must not settle the other's.
                 if (await connection.execute(_HELD, {"job": job.id, "status": "doing"})).first() is not None:
                     await connection.execute(_DROP, {"job": job.id})
+                    turns[job.task_kwargs.get("delivery")] = job.priority
             for delivery_id in (await connection.scalars(_ORPHANS)).all():
                 delivery = await self._deliveries.queued(delivery_id, connection)
                 if delivery is not None:
                     about = fields(delivery=delivery_id, repository=delivery.repository, run=delivery.run_id)
                     log.warning("taking over", extra=about)
-                    await self._defer(connection, delivery)
+                    # In its old turn, before what its issue was asked later.
+                    await self._defer(connection, delivery, priority=turns.get(delivery_id))
 
     async def _deliver(self, context: JobContext, /, *, delivery: str, **_: Any) -> None:
         """Do a delivery's work once: the task that Procrastinate calls."""
-        attempt = await self._admitted(delivery, context)
-        if attempt is None:
+        admitted = await self._admitted(delivery, context)
+        if admitted is None:
             return
-        self._working[context.job.id] = attempt
+        self._working[context.job.id] = admitted
+        attempt = _Attempt(admitted, self._deliveries)
         try:
-            pause = await self._boundary.attempt(_Attempt(attempt, self._deliveries))
+            pause = await self._boundary.attempt(attempt)
         finally:
             del self._working[context.job.id]
         if pause is not None:
             async with self._database.reading() as connection:
-                raise await _again(connection, pause)
+                raise await _again(connection, pause, delivery if attempt.delivery.ending else "")
 
     async def _admitted(self, delivery_id: str, context: JobContext) -> Delivery | None:
         """Begin an attempt, where the limits on what is at work at once leave room; None for what is done already."""
@@ -331,11 +412,12 @@ class SharedJobs:
             delivery = await self._deliveries.queued(delivery_id, connection)
             if delivery is None:
                 return None
-            if not answers(delivery):
+            if context.job.queue != ANSWERS:
                 at_work = await self._deliveries.worked_on((await connection.scalars(_DOING)).all(), connection)
                 held = Counter(holder for one in at_work if one.id != delivery_id for holder in self._at_once(one))
                 if any(held[holder] >= limit for holder, limit in self._at_once(delivery).items()):
-                    raise await _again(connection, NO_ROOM_SECONDS)
+                    before = min(context.job.attempts, len(NO_ROOM_SECONDS) - 1)
+                    raise await _again(connection, NO_ROOM_SECONDS[before])
             return await self._deliveries.claim(delivery_id, connection, job=context.job.id)
 
     async def _make_tables(self) -> None:

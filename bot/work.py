@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from bot.endings import Endings
 from bot.intake import Asked, Rules, asked_by
-from bot.limits import above_hour, above_limits
+from bot.limits import Denials, above_hour, above_limits
 from bot.logs import fields
 from bot.origins import origin_of
 from orchestrator.codes import Code
@@ -31,8 +31,8 @@ from orchestrator.github.triggers.command import Command, Refusal
 from orchestrator.github.triggers.pressed import RERUN
 from orchestrator.github.triggers.spec_change import SpecChange, is_lint
 from orchestrator.github.triggers.trigger import Trigger
-from orchestrator.state import Outcome, ProjectStatus
-from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore, RunStore
+from orchestrator.state import ProjectStatus
+from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,11 @@ class Workshop:
         """Return where the previews of a run are kept."""
         return self.previews_of(run_id) if self.previews_of else PreviewStore(self.plane.database, run_id)
 
+    async def allowed_seconds(self, delivery: Delivery) -> float:
+        """Return how long the run that a delivery is about may take by itself, in seconds; 0 where there is none."""
+        job = await self.plane.job(delivery.run_id)
+        return job.budget.max_time_seconds if job else 0.0
+
     async def work(self, delivery: Delivery) -> None:
         """Do what the delivery asks for; may be called again after a failure or a crash, and makes nothing twice."""
         delivery = await DeliveryStore(self.plane.database).current(delivery)
@@ -80,6 +85,10 @@ class Workshop:
             await self._rerun(delivery, asked)
             return
 
+        denials = Denials(self.plane.database, asked.trigger.repository_id, asked.trigger.actor)
+        if await denials.too_many():
+            log.info("left: its actor was denied too often within the hour", extra=fields(**about))
+            return
         trail = self._trail(delivery, asked)
         await trail.asked(asked.trigger, asked.name)
 
@@ -103,6 +112,8 @@ class Workshop:
             staged=self.staged,
         )
         await trail.handled(handled)
+        if handled.status == "denied":
+            await denials.add(delivery.id)
         log.info(
             "handled",
             extra=fields(**about, run=handled.run_id, status=handled.status, pull_request=handled.pull_request),
@@ -150,24 +161,23 @@ class Workshop:
         state = await self.plane.state(run_id)
         if state is None:
             return
-        if not state.status.ended:
-            runs = RunStore(self.plane.database)
-            fence = await runs.claim(run_id)
-            await runs.save(run_id, fence, status=ProjectStatus.FAILED, outcome=Outcome(Code.FAILED, reason))
+        if not state.status.final:
+            await self.plane.end_failed(run_id, reason)
         client = self.github.repository(asked.trigger.repository, asked.trigger.installation_id)
-        theirs: Effects = EffectStore(self.plane.database, in_name_of)
-        previews = self.previews(delivery.run_id)
-        if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
-            theirs = StagedEffects(theirs)
-        publisher = await self.github.publisher(
-            client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
-        )
-        body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
-        await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
-        if issue is None:
-            return
-        await publisher.upsert_comment(issue, status_mark(in_name_of), body)
-        await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
+        async with aclosing(client):
+            theirs: Effects = EffectStore(self.plane.database, in_name_of)
+            previews = self.previews(delivery.run_id)
+            if await rehearse_where_asked(client, self.github, previews, asked.trigger.installation_id):
+                theirs = StagedEffects(theirs)
+            publisher = await self.github.publisher(
+                client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
+            )
+            body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
+            await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
+            if issue is None:
+                return
+            await publisher.upsert_comment(issue, status_mark(in_name_of), body)
+            await publisher.react(issue, asked.trigger.comment_id, "confused", event=asked.trigger.event)
 
     async def _earlier(self, delivery: Delivery, asked: Asked) -> Earlier | None:
         """Return the run that the delivery is about, or None where there is none.

@@ -331,11 +331,18 @@ class ControlPlane:
 
     async def end_cancelled(self, run_id: str, actor: str) -> ProjectState:
         """End a run that nobody works on, or that whoever did has lost, as cancelled."""
+        return await self._end(run_id, ProjectStatus.CANCELLED, Outcome(Code.CANCELLED, f"Cancelled by {actor}"))
+
+    async def end_failed(self, run_id: str, reason: str) -> ProjectState:
+        """End a run that nobody works on, or that whoever did has lost, as failed."""
+        return await self._end(run_id, ProjectStatus.FAILED, Outcome(Code.FAILED, reason))
+
+    async def _end(self, run_id: str, status: ProjectStatus, outcome: Outcome) -> ProjectState:
+        """End a run from outside: calls in flight count as spent, and what it was promised is given back."""
         async with self._runtime() as runtime:
             fence = await runtime.runs.claim(run_id)
             await Ledger(runtime.database, run_id, fence).recover()
-            outcome = Outcome(Code.CANCELLED, f"Cancelled by {actor}")
-            await runtime.runs.conclude(run_id, fence, status=ProjectStatus.CANCELLED.value, outcome=outcome)
+            await runtime.runs.conclude(run_id, fence, status=status.value, outcome=outcome)
             await HoldStore(runtime.database).release(run_id, fence)
             state = await runtime.runs.state(run_id)
             if state is None:

@@ -320,6 +320,15 @@ class LocalHub(View):
         self.world.webhooks.emit("repository", repo, self._actor(user).user or self._page_account(), payload)
         return repo.full_name
 
+    async def merge_pull_request(self, full_name: str, number: int, *, user: str | None = None) -> str:
+        """Merge a pull request as `user` (default: the page's account) and return the merge commit's SHA."""
+        repo = self.repository(full_name)
+        async with repo.lock:
+            sha = await self.world.merge(repo, self._actor(user), self._issue(repo, number))
+        if sha is None:
+            raise ValueError(f"{full_name}#{number} is no pull request, or it has conflicts")
+        return sha
+
     def press_button(self, full_name: str, check_run_id: int, identifier: str, *, user: str | None = None) -> None:
         """Press one of the buttons that a check run shows."""
         repo, account = self.repository(full_name), self._actor(user).user or self._page_account()

@@ -23,6 +23,7 @@ Stored = Literal["queued", "ignored", "duplicate"]
 Also = Callable[[AsyncConnection, "Delivery"], Awaitable[None]]
 _PRESSED = ("check_run", "check_suite")
 _LIVING = tuple(status.value for status in ProjectStatus if not status.final)
+_ONE_LESS = case((deliveries.c.begun > 0, deliveries.c.begun - 1), else_=0)
 _NEWEST = (runs.c.id.is_(None), deliveries.c.received_at.desc(), deliveries.c.id.desc())
 """The newest first, and runs that exist before those that were only asked for: these may still be refused."""
 
@@ -32,7 +33,9 @@ class Delivery:
     """One delivery; `command_key` names (repository, comment, command) where it carries one, `payload` is JSON.
 
     `issue` is the number of the issue or pull request it speaks about, or 0; `actor` is who starts a run with it, and
-    empty when it starts none; `attempt` numbers the tries at its work, and fences the earlier ones off.
+    empty when it starts none; `attempt` numbers the tries at its work, and fences the earlier ones off. `failures` of
+    them failed, `begun` have begun and not ended: that of now, and those whose process died. `ending` is why it is
+    given up: only that is left to be told.
     """
 
     id: str
@@ -44,6 +47,9 @@ class Delivery:
     issue: int = 0
     actor: str = ""
     attempt: int = 0
+    failures: int = 0
+    begun: int = 0
+    ending: str = ""
 
 
 @dataclass(eq=False, slots=True)
@@ -175,11 +181,16 @@ class DeliveryStore:
         row = await connection.execute(
             update(deliveries)
             .where(deliveries.c.id == delivery_id, deliveries.c.state == "queued")
-            .values(attempt=deliveries.c.attempt + 1, job=job)
+            .values(attempt=deliveries.c.attempt + 1, begun=deliveries.c.begun + 1, job=job)
             .returning(deliveries)
         )
         found = row.one_or_none()
         return _delivery(found) if found is not None else None
+
+    async def begin(self, delivery_id: str) -> Delivery | None:
+        """Begin an attempt at a delivery's work where no other process does; None when the work is done."""
+        async with self._database.transaction() as connection:
+            return await self.claim(delivery_id, connection, job=None)
 
     async def worked_on(self, jobs: Collection[int], connection: AsyncConnection) -> tuple[Delivery, ...]:
         """Return the deliveries whose attempts are these jobs of the queue, within a transaction."""
@@ -187,15 +198,27 @@ class DeliveryStore:
         return tuple(_delivery(row) for row in rows)
 
     async def failed(self, delivery_id: str) -> int:
-        """Count a failed attempt at a delivery's work, and return how many there were."""
+        """Count an attempt at a delivery's work as failed, and return how many there were."""
         async with self._database.transaction() as connection:
             failures = await connection.scalar(
                 update(deliveries)
                 .where(deliveries.c.id == delivery_id)
-                .values(failures=deliveries.c.failures + 1)
+                .values(failures=deliveries.c.failures + 1, begun=_ONE_LESS)
                 .returning(deliveries.c.failures)
             )
             return int(failures or 0)
+
+    async def hand_over(self, delivery: Delivery) -> None:
+        """Note that an attempt ended without a word on its work, which another process goes on with."""
+        mine = (deliveries.c.id == delivery.id, deliveries.c.attempt == delivery.attempt)
+        async with self._database.transaction() as connection:
+            await connection.execute(update(deliveries).where(*mine).values(begun=_ONE_LESS))
+
+    async def give_up(self, delivery_id: str, reason: str) -> None:
+        """Keep why a delivery is given up; failures to tell it are counted from now on, in this attempt and later."""
+        kept = {"ending": reason, "failures": 0, "begun": 1}
+        async with self._database.transaction() as connection:
+            await connection.execute(update(deliveries).where(deliveries.c.id == delivery_id).values(**kept))
 
     async def check(self, delivery: Delivery) -> None:
         """Raise `RunLost` when a later attempt at the delivery's work has begun."""
@@ -396,6 +419,9 @@ def _delivery(row: Row[Any]) -> Delivery:
         row.issue,
         row.actor,
         row.attempt,
+        row.failures,
+        row.begun,
+        row.ending,
     )
 
 
@@ -419,6 +445,8 @@ def _row(delivery: Delivery, state: str, now: float) -> dict[str, object]:
         "payload": delivery.payload,
         "attempt": 0,
         "failures": 0,
+        "begun": 0,
+        "ending": "",
         "state": state,
         "received_at": now,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from orchestrator.store.database import Database
@@ -49,6 +49,20 @@ class EffectStore:
                 .where(*self._is(kind, key))
                 .values(state="done", remote_id=remote_id, at=self._database.clock())
             )
+
+    async def count(self, kind: str, prefix: str, seconds: float) -> int:
+        """Return how many effects of a kind, whose keys begin so, were noted in the last `seconds`."""
+        now = self._database.clock()
+        # What is noted for much later comes of a clock that was wrong, and would count for as long as it was ahead.
+        late = effects.c.at.between(now - seconds, now + seconds)
+        mine = (
+            effects.c.run_id == self._run_id,
+            effects.c.kind == kind,
+            effects.c.key.startswith(prefix, autoescape=True),
+        )
+        async with self._database.reading() as connection:
+            count = await connection.execute(select(func.count()).select_from(effects).where(*mine, late))
+            return int(count.scalar_one())
 
     def _is(self, kind: str, key: str) -> tuple[ColumnElement[bool], ...]:
         return (effects.c.run_id == self._run_id, effects.c.kind == kind, effects.c.key == key)

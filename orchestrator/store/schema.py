@@ -23,7 +23,7 @@ from sqlalchemy import (
     event,
 )
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 """The number of the newest migration."""
 
 metadata = MetaData()
@@ -136,6 +136,8 @@ deliveries = Table(
     Column("payload", Text, nullable=False),
     Column("attempt", Integer, nullable=False, default=0, server_default="0"),
     Column("failures", Integer, nullable=False, default=0, server_default="0"),
+    Column("begun", Integer, nullable=False, default=0, server_default="0"),
+    Column("ending", Text, nullable=False, default="", server_default=""),
     Column("job", BigInteger),  # the queue's number of the last attempt
     Column("state", String(12), nullable=False),  # queued | done | ignored
     Column("received_at", Float, nullable=False),

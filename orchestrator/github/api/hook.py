@@ -54,21 +54,21 @@ def failed(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
 
 
 async def attempts_after(
-    github: GitHubConnection, newest: int, since: float, *, pages: int
-) -> tuple[tuple[Attempt, ...], bool]:
+    github: GitHubConnection, newest: int, since: float, *, pages: int, cursor: str | None = None
+) -> tuple[tuple[Attempt, ...], str | None]:
     """Return the attempts after the id `newest` and the time `since`, the newest first, from at most so many pages.
 
-    The second value says whether these are all of them. Raises `GitHubError` when GitHub does not list them.
+    The second value is the `cursor` at which the rest of them begin, or None when these are all. Raises `GitHubError`
+    when GitHub does not list them.
     """
     found: list[Attempt] = []
-    cursor: str | None = None
     for _ in range(pages):
         page, cursor = await on_app(github, "list the deliveries", _page, cursor)
         fresh = [it for it in page if it.id > newest and it.delivered_at >= since]
         found += fresh
         if cursor is None or len(fresh) < len(page):
-            return tuple(found), True
-    return tuple(found), False
+            return tuple(found), None
+    return tuple(found), cursor
 
 
 async def ask_again(github: GitHubConnection, attempt: Attempt) -> None:

@@ -126,11 +126,18 @@ class Publisher:
         return inert(self._redactor(text), requester=self._requester, closes=closes, plain=plain)
 
     async def react(
-        self, issue: int, comment_id: int | None, content: Reaction, *, event: str = "issue_comment"
+        self,
+        issue: int,
+        comment_id: int | None,
+        content: Reaction,
+        *,
+        event: str = "issue_comment",
+        urgency: Urgency = "final",
     ) -> None:
         """React to a comment, or to the issue itself; GitHub keeps one reaction of a kind by one account.
 
-        `event` brought the comment: those on lines have an address of their own, and reviews take no reactions.
+        `event` brought the comment: those on lines have an address of their own, and reviews take no reactions. Raises
+        `NoRoom` for mere progress.
         """
         if event not in _REACTED_TO:
             return
@@ -149,7 +156,7 @@ class Publisher:
         if state == "done":
             return
         try:
-            await self._client.write(f"react with {content}", write, idempotent=True)
+            await self._client.write(f"react with {content}", write, idempotent=True, urgency=urgency)
         except NotFound:
             return  # the comment was deleted meanwhile: there is nothing to react to
         await self.effects.done("reaction", key, "")

@@ -206,10 +206,11 @@ class Desk:
         if self.tell:
             await self.tell(Progress(self.run_id, step, detail))
 
-    async def react(self, content: Reaction) -> None:
+    async def react(self, content: Reaction, *, urgency: Urgency = "final") -> None:
         """React to the command."""
-        if self.trigger.issue is not None:
-            await self.publisher.react(self.trigger.issue, self.trigger.comment_id, content, event=self.trigger.event)
+        trigger = self.trigger
+        if trigger.issue is not None:
+            await self.publisher.react(trigger.issue, trigger.comment_id, content, event=trigger.event, urgency=urgency)
 
     async def comment(self, mark: str, body: str, *, urgency: Urgency = "final") -> None:
         """Keep one comment on the issue."""

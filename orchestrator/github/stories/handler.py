@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 
 from orchestrator.codes import Code
 from orchestrator.errors import GitHubError, OrchestratorError, SpecError, SpecFinding
 from orchestrator.github.api.access import Access, may_command
 from orchestrator.github.api.auth import GitHubConnection
-from orchestrator.github.api.client import LATER, RepositoryClient, Unreachable
+from orchestrator.github.api.client import LATER, NoRoom, RepositoryClient, Unreachable
 from orchestrator.github.api.publisher import Effects, OpenCheck
 from orchestrator.github.api.pull_requests import base_of
 from orchestrator.github.api.repository import head_of, read_text
@@ -120,7 +120,9 @@ async def handle(
         if not access.granted:
             if begun := await _begun(desk, earlier):
                 return await end_early(*begun, access.reason, Code.DENIED)
-            await desk.react("confused")
+            # Whom nobody let in takes no room from those who may, and holds up nothing.
+            with suppress(NoRoom):
+                await desk.react("confused", urgency="progress")
             return HandledRun(run_id, "denied", access.reason, code=Code.DENIED)
         await desk.react("eyes")
         await desk.said("accepted", name)

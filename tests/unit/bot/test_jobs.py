@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bot.jobs import Jobs
 from bot.limits import at_once
 from orchestrator.errors import GitHubError
+from orchestrator.github.api.client import Unreachable
 from orchestrator.operator_config import Limits, OperatorConfig
 from orchestrator.store import Database, Delivery, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.conftest import Worker
@@ -142,13 +144,142 @@ async def test_giving_up_that_fails_too_still_ends_the_delivery(database: Databa
     assert await left(database) == []
 
 
-async def test_a_run_past_its_deadline_is_stopped_and_given_up(database: Database) -> None:
+async def test_an_attempt_past_its_deadline_is_stopped_and_counts_as_one_that_failed(database: Database) -> None:
+    worker, gate = Worker(), asyncio.Event()
+
+    async def hangs_once(one: Delivery) -> None:
+        worker.began.append(one.id)
+        if len(worker.began) == 1:
+            await gate.wait()
+
+    await accept(database, delivery(1))
+    jobs = Jobs(database, hangs_once, worker.give_up, deadline=0.01, pauses=(0.0,))
+    async with jobs.running():
+        await until(lambda: jobs.finished.done == 1)
+    assert (worker.began, jobs.finished.failed, worker.given_up) == (["d-1", "d-1"], 1, [])
+
+
+async def test_the_last_attempt_past_its_deadline_is_given_up(database: Database) -> None:
     await accept(database, delivery(1))
     worker = Worker(gate=asyncio.Event())
-    jobs = Jobs(database, worker.work, worker.give_up, deadline=0.01)
+    jobs = Jobs(database, worker.work, worker.give_up, deadline=0.01, pauses=())
     async with jobs.running():
-        await until(lambda: not jobs.working)
+        await until(lambda: worker.finished.is_set() and not jobs.working)
     assert worker.given_up == [("d-1", "The run did not end within 0.01 seconds and was stopped.")]
+
+
+async def test_an_attempt_is_not_stopped_within_the_limit_of_its_own_run(database: Database) -> None:
+    await accept(database, delivery(1))
+    worker = Worker(gate=asyncio.Event())
+    asked = asyncio.Event()
+
+    async def an_hour(_: Delivery) -> float:
+        asked.set()
+        return 3600.0
+
+    jobs = Jobs(database, worker.work, worker.give_up, deadline=0.01, pauses=(), allowed=an_hour)
+    async with jobs.running():
+        async with asyncio.timeout(5):
+            await asked.wait()
+        assert worker.gate is not None
+        worker.gate.set()
+        await until(lambda: not jobs.working)
+    assert (worker.done, worker.given_up) == (["d-1"], [])
+
+
+async def ended_while_at_work(database: Database, times: int) -> None:
+    """Leave what so many processes leave that are killed while they work on the first delivery."""
+    for _ in range(times):
+        assert await DeliveryStore(database).begin("d-1")
+
+
+@pytest.mark.parametrize(
+    ("times", "began", "given_up"),
+    [(9, ["d-1"], []), (10, [], [("d-1", "The bot ended 10 times while it worked on this.")])],
+)
+async def test_a_delivery_during_whose_work_the_bot_keeps_dying_is_given_up(
+    database: Database, times: int, began: list[str], given_up: list[tuple[str, str]]
+) -> None:
+    await accept(database, delivery(1))
+    await ended_while_at_work(database, times)
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: worker.finished.is_set() and not jobs.working)
+    assert (worker.began, worker.given_up) == (began, given_up)
+    assert await left(database) == []
+
+
+def at_work(jobs: Jobs) -> bool:
+    return bool(jobs.working)
+
+
+def has_failed(jobs: Jobs) -> bool:
+    return jobs.finished.failed == 1 and not jobs.working
+
+
+async def test_neither_a_drain_nor_a_failure_counts_as_a_death_of_the_bot(database: Database) -> None:
+    await accept(database, delivery(1))
+    await ended_while_at_work(database, 9)
+    for work in (Worker(gate=asyncio.Event()).work, broken, Worker(gate=asyncio.Event()).work):
+        jobs = Jobs(database, work, Worker().give_up, pauses=(3600.0, 3600.0))
+        async with jobs.running():
+            await until(partial(at_work, jobs))
+            if work is broken:
+                await until(partial(has_failed, jobs))
+    worker = Worker()
+    jobs = Jobs(database, worker.work, worker.give_up)
+    async with jobs.running():
+        await until(lambda: jobs.finished.done == 1)
+    assert (worker.began, worker.given_up) == (["d-1"], [])
+
+
+async def test_sec_36_that_a_run_is_given_up_is_told_once_github_is_back_whatever_ends_meanwhile(
+    database: Database,
+) -> None:
+    # given: a GitHub that is down when the delivery is given up, and when that is told the first time
+    await accept(database, delivery(1), delivery(2))
+    told: list[tuple[str, str]] = []
+
+    async def tell(one: Delivery, reason: str) -> None:
+        told.append((one.id, reason))
+        if len(told) < 3:
+            raise Unreachable("GitHub cannot be reached.")
+
+    worker = Worker()
+
+    async def first_is_broken(one: Delivery) -> None:
+        await (broken(one) if one.id == "d-1" else worker.work(one))
+
+    jobs = Jobs(database, first_is_broken, tell, pauses=(), telling=(0.0, 3600.0))
+    async with jobs.running():
+        await until(lambda: len(told) == 2 and jobs.finished.done == 1)
+        # The issue is free meanwhile.
+        assert worker.done == ["d-2"]
+        await until(lambda: not jobs.working)
+    assert await left(database) == ["d-1"]
+
+    # when
+    later = Jobs(database, worker.work, tell, pauses=(), telling=(0.0, 3600.0))
+    async with later.running():
+        await until(lambda: len(told) == 3 and not later.working)
+
+    # then
+    assert told == [("d-1", "The bot ran into an internal failure (RuntimeError); its log says more.")] * 3
+    assert worker.done == ["d-2"]
+    assert await left(database) == []
+
+
+async def test_what_cannot_be_told_for_as_long_as_it_is_tried_is_left(database: Database) -> None:
+    async def cannot_tell(one: Delivery, reason: str) -> None:
+        raise Unreachable("GitHub cannot be reached.")
+
+    await accept(database, delivery(1))
+    jobs = Jobs(database, broken, cannot_tell, pauses=(), telling=(0.0, 0.0))
+    async with jobs.running():
+        await until(lambda: not jobs.working and not jobs.waiting)
+    assert await left(database) == []
+    assert jobs.finished.given_up == 1
 
 
 async def test_draining_stops_what_runs_and_leaves_it_for_the_next_start(database: Database) -> None:

@@ -144,6 +144,40 @@ async def test_one_sweep_asks_for_so_many_and_the_next_one_for_the_rest(hook: Ho
     assert hook.asked() == first
 
 
+async def test_what_one_sweep_does_not_come_to_the_next_ones_do_and_none_is_asked_for_twice(hook: Hook) -> None:
+    # given: three pages of deliveries, of which the oldest and the newest failed
+    await hook.misses(201)
+    oldest, *others, newest = hook.hub.deliveries
+    for delivery in others:
+        delivery.status_code = 202
+    sweeper = replace(hook.sweeper, pages_a_sweep=1)
+    # when
+    first = await sweeper.sweep()
+    # then: what arrives between two sweeps keeps neither from going on
+    for delivery in hook.hub.deliveries[201:]:
+        delivery.status_code = 200
+    await hook.misses(1)
+    assert [first, *[await sweeper.sweep() for _ in range(3)]] == [1, 0, 1, 1]
+    assert hook.asked() == [newest.guid, oldest.guid, hook.hub.deliveries[202].guid]
+    # Nothing is left to be looked at but what was asked for just now.
+    await hook.hub.settled()
+    before = len(hook.hub.requests)
+    await sweeper.sweep()
+    assert len(hook.hub.requests) - before == 1
+
+
+async def test_a_cursor_that_github_does_not_know_any_more_is_forgotten(hook: Hook) -> None:
+    await hook.misses(101)
+    sweeper = replace(hook.sweeper, pages_a_sweep=1, asked_a_sweep=0)
+    await sweeper.sweep()
+    refused = hook.hub.faults.add(path_regex="/app/hook/deliveries$", kind="status", status=422)
+    with pytest.raises(GitHubError):
+        await sweeper.sweep()
+    assert refused.hits == 1
+    await sweeper.sweep()
+    assert ["cursor" in it.query for it in hook.hub.requests] == [False, True, False]
+
+
 async def test_what_is_older_than_the_window_is_left(hook: Hook) -> None:
     await hook.misses(1)
     later = Redelivery(hook.sweeper.github, hook.sweeper.database, -60.0)

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot.shared_jobs import SharedJobs
+from bot.shared_jobs import SharedJobs, held
 from orchestrator.errors import GitHubError
+from orchestrator.github.api.client import Unreachable
 from orchestrator.store import Database, Delivery, DeliveryStore
 from tests.postgresql import Cluster
 from tests.unit.bot.conftest import Worker
@@ -143,6 +144,27 @@ async def test_a_repository_with_many_commands_does_not_starve_another(database:
     assert order.index("d-9") <= 2
 
 
+async def test_nobody_starves_where_as_much_arrives_as_is_done(database: Database) -> None:
+    # given: six runs of one repository, and with each run that is done one of a repository that was not there before
+    order: list[str] = []
+
+    async def another_one_arrives(one: Delivery) -> None:
+        order.append(one.id)
+        if len(order) < 16:
+            number = 100 + len(order)
+            await jobs.keep(delivery(number, repository=f"octo/other-{number}"))
+
+    jobs = SharedJobs(database, another_one_arrives, Worker().give_up, runs_at_once=1)
+    # when
+    async with jobs.running():
+        for number in range(1, 7):
+            await jobs.keep(delivery(number, issue=5 if number in (3, 4) else number))
+        await until(lambda: len(order) >= 16)
+    # then
+    assert [one for one in order if len(one) == 3] == [f"d-{number}" for number in range(1, 7)]
+    assert 2 <= order.index("d-101") <= 8
+
+
 async def test_what_is_drained_goes_to_another_process_at_once(database: Database) -> None:
     one, other = Worker(gate=asyncio.Event()), Worker()
     async with process(database, one) as first:
@@ -262,11 +284,133 @@ async def test_a_run_that_was_cancelled_while_it_waited_begins_although_all_plac
     assert worker.began == ["d-1", "d-2"]
 
 
+async def test_a_run_that_was_cancelled_while_a_limit_held_it_back_begins_at_once(database: Database) -> None:
+    worker = Worker(gate=asyncio.Event())
+    async with process(database, worker, at_once=lambda one: {one.actor: 1}) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: worker.began == ["d-1"])
+        await jobs.keep(delivery(2, issue=6))
+        await jobs.begin_now("r-2")
+        await until(lambda: len(worker.began) == 2)
+    assert worker.began == ["d-1", "d-2"]
+
+
+async def test_a_run_that_waits_long_for_room_asks_for_it_less_often(database: Database) -> None:
+    worker = Worker(gate=asyncio.Event())
+
+    async def tried(times: int) -> bool:
+        async with database.reading() as connection:
+            return await connection.scalar(_WAITING_FOR_ROOM, {"times": times}) is not None
+
+    async with process(database, worker, at_once=lambda one: {one.actor: 1}) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: worker.began == ["d-1"])
+        await jobs.keep(delivery(2, issue=6))
+        await until(lambda: tried(1))
+        async with database.transaction() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET attempts = 9, scheduled_at = NULL"))
+        await until(lambda: tried(10))
+        async with database.reading() as connection:
+            pause = await connection.scalar(_WAITING_FOR_ROOM, {"times": 10})
+    assert pause is not None
+    assert 20 < pause <= 30
+
+
+_WAITING_FOR_ROOM = text(
+    "SELECT extract(epoch FROM scheduled_at - now()) FROM procrastinate_jobs "
+    "WHERE status = 'todo' AND scheduled_at IS NOT NULL AND attempts >= :times"
+)
+
+
+async def test_what_a_dead_process_worked_on_comes_before_what_its_issue_was_asked_later(database: Database) -> None:
+    one, other = Worker(gate=asyncio.Event()), Worker()
+    async with process(database, one, stalled_after=300) as dead:
+        for number in (1, 2, 3):
+            await dead.keep(delivery(number))
+        await until(lambda: one.began == ["d-1"])
+        async with database.transaction() as connection:
+            await connection.execute(text("UPDATE procrastinate_workers SET last_heartbeat = 'epoch'"))
+        async with process(database, other, runs_at_once=1):
+            await until(lambda: len(other.done) + len(one.began) >= 2)
+            assert one.gate is not None
+            one.gate.set()
+            await until(lambda: _empty(database))
+    assert [it for it in dict.fromkeys(one.began + other.began) if it != "d-1"] == ["d-2", "d-3"]
+    assert (one.began + other.began).count("d-1") == 2
+
+
+async def test_a_delivery_during_whose_work_processes_keep_dying_is_given_up(database: Database) -> None:
+    store = DeliveryStore(database)
+    assert await store.accept(delivery(1)) == "queued"
+    for _ in range(10):
+        assert await store.begin("d-1")
+    worker = Worker()
+    async with process(database, worker) as jobs:
+        await until(lambda: jobs.finished.given_up == 1)
+        await until(lambda: _empty(database))
+    assert worker.given_up == [("d-1", "The bot ended 10 times while it worked on this.")]
+    assert worker.began == []
+
+
+async def test_a_drain_is_no_death(database: Database) -> None:
+    one = Worker(gate=asyncio.Event())
+    async with process(database, one) as jobs:
+        await jobs.keep(delivery(1))
+        await until(lambda: one.began == ["d-1"])
+    (waiting,) = await DeliveryStore(database).unfinished()
+    assert (waiting.attempt, waiting.begun) == (1, 0)
+
+
+async def test_sec_36_that_a_run_is_given_up_is_told_once_github_is_back_and_its_issue_is_free_meanwhile(
+    database: Database,
+) -> None:
+    worker, told = Worker(), list[str]()
+
+    async def first_is_broken(one: Delivery) -> None:
+        if one.id == "d-1":
+            raise RuntimeError("a secret detail")
+        await worker.work(one)
+
+    async def tell(one: Delivery, reason: str) -> None:
+        told.append(reason)
+        if len(told) == 1:
+            raise Unreachable("GitHub cannot be reached.")
+
+    jobs = SharedJobs(database, first_is_broken, tell, pauses=(), telling=(3600.0,))
+    async with jobs.running():
+        await jobs.keep(delivery(1))
+        await until(lambda: len(told) == 1)
+        await jobs.keep(delivery(2))
+        await until(lambda: worker.done == ["d-2"])
+        assert await left(database) == ["d-1"]
+        async with database.transaction() as connection:
+            await connection.execute(text("UPDATE procrastinate_jobs SET scheduled_at = NULL"))
+        await until(lambda: _empty(database))
+    assert told == ["The bot ran into an internal failure (RuntimeError); its log says more."] * 2
+    assert jobs.finished.given_up == 1
+
+
 async def test_what_was_accepted_without_a_queue_is_taken_up_at_the_start(database: Database) -> None:
     assert await DeliveryStore(database).accept(delivery(1)) == "queued"
     worker = Worker()
     async with process(database, worker):
         await until(lambda: worker.done == ["d-1"])
+
+
+async def test_what_somebody_works_on_outside_of_the_queue_is_left_alone_until_they_are_gone(
+    database: Database,
+) -> None:
+    # given: a delivery that is held, and another one that nobody holds
+    worker = Worker()
+    async with AsyncExitStack() as stack:
+        async with held(database, delivery(1)):
+            for number in (1, 2):
+                assert await DeliveryStore(database).accept(delivery(number, issue=number)) == "queued"
+            await stack.enter_async_context(process(database, worker, stalled_after=0.5))
+            await until(lambda: worker.done == ["d-2"])
+            assert await left(database) == ["d-1"]
+        # when: they are gone, and it is not done
+        await until(lambda: worker.done == ["d-2", "d-1"])
 
 
 async def test_a_process_that_only_seemed_dead_takes_its_own_work_over_and_ends_it_once(database: Database) -> None:

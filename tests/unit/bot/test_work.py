@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from bot.intake import Asked, LintAsked, Rules, asked_by, read_delivery
+from bot.limits import Denials
 from bot.localhub import LocalHub
 from bot.work import Workshop
+from orchestrator.bucket import Bucket
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.auth import GitHubConnection
 from orchestrator.github.api.client import Unreachable
+from orchestrator.github.api.limits import MemoryRoom
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.live import show_round
-from orchestrator.state import ProjectStatus
-from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, RunStore
-from orchestrator.store.schema import accounts
+from orchestrator.state import ProjectStatus, Purpose
+from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, HoldStore, Ledger, RunStore
+from orchestrator.store.schema import accounts, holds
 from tests.unit.bot.deliveries import NOW, RUN, issue_comment, press
 
 
@@ -113,6 +116,40 @@ async def test_sec_10_a_run_above_the_hourly_limit_is_refused_on_github(scene: S
     assert await scene.workshop.plane.state(asked.own_run_id) is None
 
 
+async def test_sec_10_of_somebody_who_was_denied_twenty_times_within_the_hour_nothing_more_is_done(
+    scene: Scene,
+) -> None:
+    # given
+    database = scene.workshop.plane.database
+    for number in range(19):
+        await Denials(database, 33, "Mallory").add(f"earlier-{number}")
+    reactions = []
+    for delivery in ("d-20", "d-21"):
+        # when
+        _, kept = await scene.kept("/orchestrate status", actor="mallory", delivery=delivery)
+        before = len(scene.hub.requests)
+        await scene.workshop.work(kept)
+        comment = scene.hub.comments("octo/demo", 1)[-1]["id"]
+        reactions.append([content for _, content in scene.hub.reactions("octo/demo", comment)])
+        asked = len(scene.hub.requests) - before
+    # then
+    assert (reactions, asked) == ([["confused"], []], 0)
+    # Others are answered, and so is she elsewhere.
+    assert not await Denials(database, 33, "octocat").too_many()
+    assert not await Denials(database, 34, "mallory").too_many()
+
+
+async def test_sec_10_where_there_is_no_room_a_stranger_is_not_even_reacted_to_and_nothing_waits_for_it(
+    scene: Scene,
+) -> None:
+    room = MemoryRoom(Bucket(2, 1, reserve=2))
+    scene.workshop.github.count_content(1, lambda _: room)
+    scene.comment = scene.hub.comment("octo/demo", 1, "/orchestrate", user="mallory")
+    _, stranger = await scene.kept(actor="mallory")
+    await scene.workshop.work(stranger)
+    assert scene.hub.reactions("octo/demo", scene.comment) == []
+
+
 async def test_a_command_that_starts_no_run_is_not_limited(scene: Scene) -> None:
     _, delivery = await scene.kept("/orchestrate status")
     await scene.workshop.work(delivery)
@@ -133,6 +170,45 @@ async def test_sec_36_a_run_that_is_given_up_ends_as_failed_in_the_store_and_on_
     assert said.startswith("Failed: The bot ran into an internal failure (KeyError); its log says more.")
     assert said.endswith(f"<!-- orchestrator:status run={asked.own_run_id} -->")
     assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
+
+
+async def test_sec_36_an_interrupted_run_that_is_given_up_holds_no_money_and_its_issue_is_free_for_another(
+    scene: Scene,
+) -> None:
+    # given: an interrupted run, and a call in flight on an account that outlives it
+    asked, delivery = await scene.kept()
+    database = scene.workshop.plane.database
+    runs, run_id = RunStore(database), asked.own_run_id
+    job = {"description": "d", "criteria": "", "budget": {"max_usd": 2.0, "max_time_seconds": 60.0}}
+    assert await runs.create(run_id, title="A limiter", job=job, source="octo/demo", output_dir="")
+    fence = await runs.claim(run_id)
+    await runs.save(run_id, fence, status=ProjectStatus.INTERRUPTED.value)
+    ledger = Ledger(database, run_id, fence)
+    await ledger.open_accounts({f"run:{run_id}": 200, "org": 500})
+    await ledger.reserve(
+        charged=(f"run:{run_id}", "org"),
+        task_id="t-1",
+        purpose=Purpose.GENERATE,
+        provider="p",
+        model="m",
+        amount=70,
+        input_tokens=1,
+        output_tokens=1,
+    )
+    await HoldStore(database).admit(run_id, caps={"org": 500}, amount=200, seconds=60.0)
+
+    # when
+    await scene.workshop.give_up(delivery, "The bot ran into an internal failure (KeyError); its log says more.")
+
+    # then
+    state = await runs.state(run_id)
+    assert state
+    assert (state.status, [call.estimated for call in state.calls]) == (ProjectStatus.FAILED, [True])
+    assert await DeliveryStore(database).standing_run_of("octo/demo", 1, besides="") is None
+    async with database.reading() as connection:
+        booked = (await connection.execute(select(accounts.c.spent, accounts.c.reserved))).all()
+        held = (await connection.execute(select(holds))).all()
+    assert ([tuple(row) for row in booked], held) == ([(70, 0), (70, 0)], [])
 
 
 async def test_sec_36_what_a_round_has_left_open_on_a_head_ends_as_failure_when_the_run_is_given_up(

@@ -199,7 +199,13 @@ async def test_what_can_be_executed_still_can_be_in_the_commit_also_under_a_new_
     async def commit() -> str:
         message = commit_message("Build it", "", RUN, skip_checks=False)
         return await commit_files(
-            scene.client, base_sha=scripts, branch="orchestrator/1-x", changes=changes, message=message, run_id=RUN
+            scene.client,
+            base_sha=scripts,
+            branch="orchestrator/1-x",
+            changes=changes,
+            message=message,
+            run_id=RUN,
+            pushes=MemoryEffects(),
         )
 
     # when
