@@ -17,6 +17,8 @@ MAX_TOTAL_BYTES = 10 * 1024 * 1024
 # The most lines that the `length` validator lets a text file have; source: ten times what a reviewer reads at once.
 MAX_FILE_LINES = 4_000
 MAX_PATH_BYTES = 400
+# A finding's line; source: no file of `MAX_FILE_BYTES` has more, and GitHub takes none above 2**31.
+MAX_LINE = MAX_FILE_BYTES
 
 MAX_ID_CHARACTERS = 80
 MAX_TITLE_CHARACTERS = 200
