@@ -47,15 +47,22 @@ def affordable_output(
 
 
 def highest_cost(model: ModelProfile, input_tokens: int, output_tokens: int, *, caching: bool) -> int:
-    """Return the most that a call may cost, in picodollars: written to a cache, input is dearer than read or plain."""
-    return model.price.cost(input_tokens, output_tokens, cache_write_tokens=input_tokens if caching else 0)
+    """Return the most that a call may cost, in picodollars: with its input cached, and computed in one region."""
+    cost = model.price.cost(input_tokens, output_tokens, cache_write_tokens=input_tokens if caching else 0)
+    return _surcharged(model, cost)
 
 
 def billed_cost(model: ModelProfile, usage: Usage) -> int:
     """Return what an answer cost at list price, in picodollars."""
-    return model.price.cost(
+    cost = model.price.cost(
         usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens
     )
+    return _surcharged(model, cost) if usage.regional else cost
+
+
+def _surcharged(model: ModelProfile, cost: int) -> int:
+    """Return a cost with what the vendor adds to all of it for one region, rounded up."""
+    return -(-cost * (100 + model.surcharge) // 100)
 
 
 def cached_part(model: ModelProfile, purpose: Purpose, prompt: Rendered) -> int:

@@ -111,6 +111,28 @@ async def test_a_long_begin_is_cached_and_reserved_and_settled_at_the_price_of_w
     assert booked.calls == (("settled", 6_500_000_000),)
 
 
+async def test_an_answer_that_was_computed_in_one_region_is_reserved_and_settled_with_its_surcharge(
+    tmp_path: Path,
+) -> None:
+    # given: a model at 3 and 15 dollars a million, a tenth more in one region, and a cap that leaves just that out
+    sonnet = load_catalog().models["claude-sonnet-4-6"]
+    provider = ScriptedProvider({EVALUATE: [Completion(GOOD, Usage(1_000, 100, regional=True))]})
+    request = CompletionRequest(EVALUATE, sonnet, "Be fair.", question().prompt.prompt, schema_for(EVALUATE), 512, 5)
+    least = sonnet.price.cost(input_bound(request), 512)
+    async with bank(tmp_path / "db") as books:
+        gateway = books.gateway({"anthropic": provider}, max_usd=to_usd(least + least // 11))
+        rich = books.gateway({"anthropic": provider})
+        # when
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(question(), route(sonnet), EvaluationReply)
+        async with rich.slots.held():
+            await rich.ask(question(), route(sonnet), EvaluationReply)
+        booked = await books.booked()
+    # then: 0.0045 dollars and a tenth
+    assert booked.calls == (("settled", 4_950_000_000),)
+
+
 async def test_what_the_cap_cannot_pay_at_the_price_of_writing_is_not_asked(tmp_path: Path) -> None:
     # given: a cap that would pay the least answer at the plain price of the input
     provider = ScriptedProvider({Purpose.REVIEW: []})
