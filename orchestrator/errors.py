@@ -239,8 +239,14 @@ class ProviderUnavailable(ProviderError):
 
 
 class ProviderRejected(ProviderError):
-    """The provider will never accept this call; `status` is its HTTP status."""
+    """The provider will never accept this call; `status` is its HTTP status.
 
-    def __init__(self, message: str, *, provider: str, model: str, status: int, hint: str = "") -> None:
+    `of_model` is True when it is only this model that the account may not use.
+    """
+
+    def __init__(
+        self, message: str, *, provider: str, model: str, status: int, hint: str = "", of_model: bool = False
+    ) -> None:
         super().__init__(message, provider=provider, model=model, hint=hint)
         self.status = status
+        self.of_model = of_model

@@ -169,7 +169,8 @@ class Gateway:
         left = list(route.chain)
         while left:
             model = await self._next(question, left, passed_over)
-            if why := self._why_not_asked(model.provider, timed_out):
+            why = self._why_not_asked(model.provider, timed_out)
+            if why and not await self._is_kept(question, model):
                 failures.append((model.id, why))
                 continue
             try:
@@ -181,7 +182,7 @@ class Gateway:
                 failures.append((model.id, error.message))
                 if error.hint:
                     hints[error.hint] = None
-                if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
+                if _refuses_the_account(error):
                     self._down[model.provider] = error.message
                 timed_out[model.provider] += isinstance(error, ProviderUnavailable) and error.timed_out
             except UnusableAnswers as error:
@@ -372,6 +373,10 @@ def _failure_kind(error: ProviderError) -> str:
     if isinstance(error, RateLimited):
         return "rate_limited"
     return "unavailable" if isinstance(error, ProviderUnavailable) else "rejected"
+
+
+def _refuses_the_account(error: ProviderError) -> bool:
+    return isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED and not error.of_model
 
 
 def _encodable(completion: Completion) -> Completion:

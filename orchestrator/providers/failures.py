@@ -20,6 +20,7 @@ from orchestrator.errors import ProviderError, ProviderRejected, ProviderUnavail
 _OUT_OF_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_current_quota_error", "1113"})
 _PASSING = frozenset({408, 409, 425})
 _BAD_KEY = frozenset({401, 403})
+_NO_MODEL = "model_not_found"
 _LONGEST_MESSAGE = 300
 
 
@@ -72,6 +73,8 @@ class Failures:
             # Google says 400 to a wrong key; it is the account that is refused, not this request.
             status=401 if "API_KEY_INVALID" in codes else status,
             hint=self._hint(status, codes),
+            # A project or a key may be kept from single models: OpenAI has a code for it, others name the model.
+            of_model=status == 403 and (_NO_MODEL in codes or model.casefold() in message.casefold()),
         )
 
     def of_connection(self, model: str, error: BaseException) -> ProviderUnavailable:

@@ -68,8 +68,8 @@ def unavailable(*, maybe_billed: bool = False) -> ProviderUnavailable:
     return ProviderUnavailable("HTTP 503", provider="openai", model="first", maybe_billed=maybe_billed)
 
 
-def rejected(status: int) -> ProviderRejected:
-    return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status)
+def rejected(status: int, *, of_model: bool = False) -> ProviderRejected:
+    return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status, of_model=of_model)
 
 
 MINI, DEEPSEEK = (load_catalog().models[name] for name in ("gpt-5-mini", "deepseek-chat"))
@@ -468,6 +468,36 @@ async def test_no_slot_is_held_while_a_call_waits(tmp_path: Path) -> None:
 
     assert asked_when_the_quick_one_was_done == ["patient", "quick"]
     assert asked == ["patient", "quick", "patient"]
+
+
+async def test_a_model_that_the_account_may_not_use_leaves_its_provider_in_use(tmp_path: Path) -> None:
+    provider = script(rejected(403, of_model=True), billed())
+    sibling = model("sibling", "openai")
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), route(FIRST, sibling), EvaluationReply)
+
+    assert answer.model is sibling
+
+
+async def test_a_kept_answer_is_used_though_its_provider_refuses_the_account_now(tmp_path: Path) -> None:
+    # given
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(billed())})
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), BOTH, EvaluationReply)
+    silent = script()
+    async with bank(tmp_path / "db") as two:
+        gateway = two.gateway({"openai": script(rejected(401)), "anthropic": silent}, spent=COST)
+        async with gateway.slots.held():
+            with pytest.raises(NoModel):
+                await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+            # when
+            answer = await gateway.ask(question("1"), BOTH, EvaluationReply)
+    # then
+    assert answer.model is FIRST
+    assert silent.requests == []
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
