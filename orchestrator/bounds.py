@@ -15,10 +15,17 @@ OVERHEAD_TOKENS = 1_000
 # Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
 LEAST_OUTPUT_TOKENS = 512
 REASONING_TOKENS = 8_000
+# What a model thinks at least before a short answer: a quarter of what it is allowed.
+LEAST_REASONING_TOKENS = REASONING_TOKENS // 4
 # Writing to a cache costs a quarter more: worth it where the same begin comes again and is long enough to be kept.
 # Source: https://docs.claude.com/en/docs/build-with-claude/prompt-caching (4,096 tokens), at four bytes a token.
 CACHEABLE_BYTES = 4 * 4_096
 _REPEATED = frozenset({Purpose.GENERATE, Purpose.REVISE, Purpose.REVIEW})
+
+
+def least_output(model: ModelProfile, wanted: int) -> int:
+    """Return how many output tokens, at most `wanted`, an answer of use takes; what is thought before it counts."""
+    return min(wanted, LEAST_OUTPUT_TOKENS + (LEAST_REASONING_TOKENS if model.reasoning else 0))
 
 
 def input_bound(request: CompletionRequest) -> int:

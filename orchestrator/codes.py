@@ -82,6 +82,7 @@ class Code(StrEnum):
     REVIEW_REJECTED = "review_rejected", CodeKind.TASK, "The reviewer sent the last version back."
     JUDGED_LOW = "judged_low", CodeKind.TASK, "The document was judged below the score that it needs."
     ANSWERS_UNUSABLE = "answers_unusable", CodeKind.TASK, "No model gave an answer that can be used."
+    TASK_CAP = "task_cap", CodeKind.TASK, "Its next call could take it above what a policy lets one task cost."
     DEPENDENCY_FAILED = "dependency_failed", CodeKind.TASK, "A task that it depends on did not complete."
 
     # why a command was refused

@@ -131,6 +131,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
     if submission.source:
         exceptions = runtime.operator_now().protected_path_exceptions
         protection = Protection(own=job.github.protected_paths, exceptions=exceptions)
+    task_cap = job.policies.task_cap_usd
     run = Run(
         id=run_id,
         job=job,
@@ -149,6 +150,7 @@ async def open_desk(runtime: Runtime, persistence: Persistence, submission: Subm
             ledger=ledger,
             charged=tuple(caps),
             slots=Slots(submission.concurrency),
+            task_cap=None if task_cap is None else to_pico(task_cap),
             persistence=persistence,
             pace=runtime.pace,
             breaker=runtime.breaker,

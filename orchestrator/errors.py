@@ -9,6 +9,7 @@ status that the command line ends with (CONTRACT section 2).
     │   └── OutputConflict            exit 2  the output folder holds a file that we did not write
     ├── BudgetError (ValueError)      exit 3
     │   ├── BudgetExhausted                   the cap leaves no room for one more useful call
+    │   │   └── TaskCapReached                a policy's cap on one task leaves none for its next call
     │   ├── BudgetHierarchyExceeded           a run's cap does not fit into what org, team or job have left
     │   └── OutOfTime                         the time limit is reached
     ├── NoModel                       exit 4  no model is available, allowed and able
@@ -110,6 +111,12 @@ class BudgetExhausted(BudgetError):
     def __init__(self, message: str, *, account: str = "run", hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.account = account
+
+
+class TaskCapReached(BudgetExhausted):
+    """A hard policy's cap on one task leaves no room for its next call; other tasks may go on."""
+
+    code = Code.TASK_CAP
 
 
 class BudgetHierarchyExceeded(BudgetError):

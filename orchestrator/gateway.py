@@ -126,6 +126,7 @@ class UnusableAnswers(OrchestratorError):
 @dataclass(slots=True)
 class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
+    `task_cap` is the most, in picodollars, that a hard policy lets the calls of one task cost together.
 
     A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
     the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
@@ -142,6 +143,7 @@ class Gateway:
     pace: Pace = field(default_factory=Pace)
     breaker: Breaker = field(default_factory=Breaker)
     calls_per_minute: int | None = None
+    task_cap: int | None = None
     on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     advised_rates: Mapping[str, int] = field(default_factory=dict)
@@ -152,13 +154,14 @@ class Gateway:
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots)
+        self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots, self.task_cap)
 
     async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
         """Return the first usable reply along the route, where providers that serve no call are asked last.
 
-        Raises `BudgetExhausted` when no model of the route can be paid, `NoModel` when every provider failed, and
-        `UnusableAnswers` when there were answers but none of use.
+        Raises `BudgetExhausted` when no model of the route can be paid (`TaskCapReached` where only the task may not
+        cost that much), `NoModel` when every provider failed, and `UnusableAnswers` when there were answers but none
+        of use.
         """
         poor: BudgetExhausted | None = None
         failures: list[tuple[str, str]] = []

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bounds import OVERHEAD_TOKENS, affordable_output, input_bound
-from orchestrator.budget import to_usd
+from orchestrator.budget import to_pico, to_usd
 from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import (
     BudgetExhausted,
@@ -23,6 +23,7 @@ from orchestrator.errors import (
     ProviderUnavailable,
     RateLimited,
     RunLost,
+    TaskCapReached,
 )
 from orchestrator.gateway import FAILURE_KINDS, BookedCall, Failure, Gateway, Question, UnusableAnswers
 from orchestrator.persistence import Persistence
@@ -31,7 +32,7 @@ from orchestrator.providers.base import Completion, CompletionRequest, Finish, P
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
-from orchestrator.store import RunStore
+from orchestrator.store import Ledger, RunStore
 from orchestrator.wire import EvaluationReply, ReviewReply, schema_for
 from tests.loopback import Fault, ModelServer, Script
 from tests.unit.orchestrator.gateways import (
@@ -708,6 +709,47 @@ async def test_a_call_whose_answer_would_be_too_short_to_be_of_use_is_not_made(t
         assert await one.booked() == Booked((), {ACCOUNT: (0, 0)})
 
 
+async def test_a_task_stops_before_the_call_that_could_take_it_above_its_cap_and_others_go_on(tmp_path: Path) -> None:
+    # given: a task may cost what one call may, and its first answer takes a part of that
+    provider = script(billed(tokens=400), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider}, task_cap=BOUND)
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), route(FIRST), EvaluationReply)
+            # when
+            with pytest.raises(TaskCapReached, match=r"task task-1 could cost \$0\.0017.*cost \$0\.0022") as caught:
+                await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+            answer = await gateway.ask(replace(question("3"), task_id="task-2"), route(FIRST), EvaluationReply)
+    # then
+    assert caught.value.code == "task_cap"
+    assert answer.reply.score == 0.5
+    assert [request.max_output_tokens for request in provider.requests] == [1_000, 1_000]
+
+
+async def test_the_output_limit_shrinks_to_what_the_task_may_still_cost(tmp_path: Path) -> None:
+    provider = script(billed(), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider}, task_cap=BOUND)
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), route(FIRST), EvaluationReply)
+            await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+
+    assert [request.max_output_tokens for request in provider.requests] == [1_000, 800]
+
+
+async def test_a_model_that_thinks_is_not_asked_for_less_than_its_thoughts(tmp_path: Path) -> None:
+    thinking = replace(FIRST, reasoning=True)
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.0036) as one:
+        gateway = one.gateway({"openai": provider}, max_usd=0.0036)
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(question(), route(thinking), EvaluationReply)
+            await gateway.ask(question(), route(FIRST), EvaluationReply)
+
+    assert len(provider.requests) == 1
+
+
 async def test_a_cheaper_model_of_the_route_is_asked_when_the_first_cannot_be_paid(tmp_path: Path) -> None:
     dear, cheap = model("dear", "openai", usd=1_000.0), model("cheap", "anthropic", usd=0.1)
     provider = script(billed())
@@ -760,6 +802,30 @@ async def test_the_account_whose_cap_is_reached_is_named(tmp_path: Path) -> None
         assert provider.requests == []
         assert await one.booked() == Booked((), {ACCOUNT: (0, 0), "team:eng": (0, 0)})
         assert gateway.budget.reserved == 0
+
+
+async def test_a_call_waits_for_another_runs_call_that_holds_the_rest_of_an_account(tmp_path: Path) -> None:
+    # given: another run's call holds so much of the team's account that no answer of use can be paid
+    charged = (ACCOUNT, "team:eng")
+    async with bank(tmp_path / "db", shared={"team:eng": 0.003}) as one:
+        runs = RunStore(one.database)
+        await runs.create("run-2", title="Another", job={}, source="", output_dir="")
+        other = Ledger(one.database, "run-2", await runs.claim("run-2"))
+        await other.open_accounts({"team:eng": to_pico(0.003)})
+        asked = {"task_id": "t", "purpose": EVALUATE, "provider": "openai", "model": "first"}
+        held = await other.reserve(
+            charged=("team:eng",), **asked, amount=to_pico(0.002), input_tokens=1, output_tokens=1
+        )
+        gateway = one.gateway({"openai": script(billed())}, charged=charged)
+        waiting = asyncio.create_task(_ask(gateway, "1"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5), gateway.slots.held():
+            # when: the slot that was given back is here, so that the call waits
+            assert (await one.ledger.room(charged))["team:eng"].reserved == to_pico(0.002)
+            await other.release(held)
+        await waiting
+        # then
+        assert (await one.booked()).accounts["team:eng"] == (COST, 0)
 
 
 # Cancellation and lost runs
