@@ -67,6 +67,20 @@ def billed_cost(model: ModelProfile, usage: Usage) -> int:
     return _surcharged(model, cost) if usage.regional else cost
 
 
+def bounded(usage: Usage, request: CompletionRequest) -> Usage:
+    """Return what a vendor reports, or the most that the call can have used where that cannot be.
+
+    Nobody bills less than nothing, more than a model holds, or more cached input than there was input.
+    """
+    cached = usage.cached_input_tokens + usage.cache_write_tokens
+    parts = (usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens)
+    held = request.model.context_tokens
+    if min(parts) >= 0 and cached <= usage.input_tokens <= held and usage.output_tokens <= held:
+        return usage
+    sent = input_bound(request)
+    return Usage(sent, request.max_output_tokens, 0, sent if request.stable else 0, regional=True)
+
+
 def _surcharged(model: ModelProfile, cost: int) -> int:
     """Return a cost with what the vendor adds to all of it for one region, rounded up."""
     return -(-cost * (100 + model.surcharge) // 100)

@@ -22,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.bounds import (
     billed_cost,
+    bounded,
     cached_part,
     output_limit,
 )
@@ -131,7 +132,8 @@ class Gateway:
     A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
     the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
     ones want, by name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call,
-    and `outages` collects what that changed. `may_call` raises `RunCancelled` when no call may be made any more.
+    `outages` collects what that changed, and `miscounts` what vendors cannot have billed. `may_call` raises
+    `RunCancelled` when no call may be made any more.
     """
 
     providers: Mapping[str, Provider]
@@ -150,6 +152,7 @@ class Gateway:
     may_call: Callable[[], None] | None = None
     overruns: dict[str, None] = field(init=False, default_factory=dict)
     outages: dict[str, None] = field(init=False, default_factory=dict)
+    miscounts: dict[str, None] = field(init=False, default_factory=dict)
     _reservations: Reservations = field(init=False)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
@@ -311,7 +314,8 @@ class Gateway:
         resolve = partial(self._lose, held, question, request.model, began)
         try:
             provider = self.providers[request.model.provider]
-            completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
+            asked = replace(request, max_output_tokens=held.output_tokens)
+            completion = self._counted(_encodable(await provider.complete(asked)), asked)
             self.breaker.answered(request.model.provider)
             resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
@@ -346,6 +350,15 @@ class Gateway:
                 self._note_overruns(request.model.id)
                 return held
             await finished(self._reservations.release(held))
+
+    def _counted(self, completion: Completion, request: CompletionRequest) -> Completion:
+        """Return the answer with a usage that can be, and note where the vendor reported another one."""
+        usage = bounded(completion.usage, request)
+        if usage != completion.usage:
+            model = request.model
+            said = f"{model.provider} reported tokens for {model.id} that cannot be: the call counts at its upper bound"
+            self.miscounts[said] = None
+        return replace(completion, usage=usage)
 
     def _note_overruns(self, model: str) -> None:
         for policy, limit in self.advised_rates.items():

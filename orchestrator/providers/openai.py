@@ -51,15 +51,15 @@ class _Choice(BaseModel):
 
 
 class _InputDetails(BaseModel):
-    cached_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _InputDetails | None = None
-    prompt_cache_hit_tokens: int | None = Field(default=None, ge=0)  # DeepSeek
-    cached_tokens: int | None = Field(default=None, ge=0)  # Moonshot
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cached_tokens: int | None = None  # Moonshot
 
 
 class _Status(BaseModel):

@@ -684,6 +684,37 @@ async def test_another_question_is_not_answered_by_a_kept_answer(tmp_path: Path,
     assert answer.reply.score == 1
 
 
+# Counts that cannot be
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(-1, 100),
+        Usage(100, -1),
+        Usage(100, 100, -5),
+        Usage(100, 100, 60, 60),
+        Usage(100_001, 100),
+        Usage(100, 2**63),
+        Usage(10**30, 100),
+    ],
+)
+async def test_a_usage_that_cannot_be_counts_at_the_calls_upper_bound_and_is_noted(
+    usage: Usage, tmp_path: Path
+) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(Completion(GOOD, usage))})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+        booked = await one.booked()
+
+    assert answer.reply.score == 0.5
+    assert booked == Booked((("settled", BOUND),), {ACCOUNT: (BOUND, 0)})
+    assert list(gateway.miscounts) == [
+        "openai reported tokens for first that cannot be: the call counts at its upper bound"
+    ]
+
+
 # Money that is short
 
 
@@ -812,9 +843,15 @@ async def test_a_call_waits_for_another_runs_call_that_holds_the_rest_of_an_acco
         await runs.create("run-2", title="Another", job={}, source="", output_dir="")
         other = Ledger(one.database, "run-2", await runs.claim("run-2"))
         await other.open_accounts({"team:eng": to_pico(0.003)})
-        asked = {"task_id": "t", "purpose": EVALUATE, "provider": "openai", "model": "first"}
         held = await other.reserve(
-            charged=("team:eng",), **asked, amount=to_pico(0.002), input_tokens=1, output_tokens=1
+            charged=("team:eng",),
+            task_id="t",
+            purpose=EVALUATE,
+            provider="openai",
+            model="first",
+            amount=to_pico(0.002),
+            input_tokens=1,
+            output_tokens=1,
         )
         gateway = one.gateway({"openai": script(billed())}, charged=charged)
         waiting = asyncio.create_task(_ask(gateway, "1"))

@@ -179,6 +179,25 @@ async def test_an_answer_cut_in_the_middle_may_have_been_billed(
     assert len(server.billed) == 1
 
 
+async def failure_after(answer: bytes, provider: str, *, limit: int = 1000) -> ProviderError:
+    """Return the error of a call that is answered by these bytes."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        adapter = open_provider(Endpoint(provider, "k", f"http://127.0.0.1:{port}"))
+        with pytest.raises(ProviderError) as caught:
+            await adapter.complete(question(provider, max_output_tokens=limit))
+        await adapter.aclose()
+    return caught.value
+
+
 async def test_an_error_in_the_middle_of_a_stream_may_have_been_billed() -> None:
     # given: an answer that has begun, and its input counted, when the vendor gives up
     events = (
@@ -211,6 +230,18 @@ async def test_a_body_that_is_no_json_may_have_been_billed(provider: str, serve:
     server = serve(Script(faults={"*": [Fault("not_json")]}))
 
     error = await failure(opened, server, provider)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert error.maybe_billed
+    assert error.message.endswith("cannot be decoded")
+
+
+@pytest.mark.parametrize("body", [b"5", b"[1]", b'"x"', b"null", b"{}"])
+@vendors
+async def test_json_that_is_no_answer_may_have_been_billed(provider: str, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+
+    error = await failure_after(head + body, provider)
 
     assert isinstance(error, ProviderUnavailable)
     assert error.maybe_billed
