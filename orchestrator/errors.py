@@ -203,31 +203,24 @@ class GitHubError(OrchestratorError):
 
 
 class ProviderError(OrchestratorError):
-    """One call to a model failed; `provider` and `model` name it."""
+    """One call to a model failed; `provider` and `model` name it.
+
+    `maybe_billed` is True when the request had been sent and no status of the vendor's came back, or an answer had
+    begun: the provider may have billed it, so that its reservation counts as spent.
+    """
 
     exit_status = 4
     code = Code.PROVIDER_FAILED
 
-    def __init__(self, message: str, *, provider: str, model: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, provider: str, model: str, hint: str = "", maybe_billed: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.provider = provider
         self.model = model
+        self.maybe_billed = maybe_billed
 
 
 class RateLimited(ProviderError):
     """The provider answered 429; `retry_after` is in seconds where it said so."""
-
-    def __init__(self, message: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
-        super().__init__(message, provider=provider, model=model)
-        self.retry_after = retry_after
-
-
-class ProviderUnavailable(ProviderError):
-    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
-
-    `maybe_billed` is True when the request had been sent and no status came back, or an answer broke off: the provider
-    may have billed it, so that its reservation counts as spent. `timed_out` is True when no answer came in time.
-    """
 
     def __init__(
         self,
@@ -237,11 +230,30 @@ class ProviderUnavailable(ProviderError):
         model: str,
         retry_after: float | None = None,
         maybe_billed: bool = False,
+    ) -> None:
+        super().__init__(message, provider=provider, model=model, maybe_billed=maybe_billed)
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
+
+    `timed_out` is True when no answer came in time.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        hint: str = "",
+        retry_after: float | None = None,
+        maybe_billed: bool = False,
         timed_out: bool = False,
     ) -> None:
-        super().__init__(message, provider=provider, model=model)
+        super().__init__(message, provider=provider, model=model, hint=hint, maybe_billed=maybe_billed)
         self.retry_after = retry_after
-        self.maybe_billed = maybe_billed
         self.timed_out = timed_out
 
 
@@ -252,8 +264,16 @@ class ProviderRejected(ProviderError):
     """
 
     def __init__(
-        self, message: str, *, provider: str, model: str, status: int, hint: str = "", of_model: bool = False
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        status: int,
+        hint: str = "",
+        of_model: bool = False,
+        maybe_billed: bool = False,
     ) -> None:
-        super().__init__(message, provider=provider, model=model, hint=hint)
+        super().__init__(message, provider=provider, model=model, hint=hint, maybe_billed=maybe_billed)
         self.status = status
         self.of_model = of_model

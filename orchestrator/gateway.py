@@ -127,13 +127,13 @@ class UnusableAnswers(OrchestratorError):
 @dataclass(slots=True)
 class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
-    `task_cap` is the most, in picodollars, that a hard policy lets the calls of one task cost together.
 
-    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
-    the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
-    ones want, by name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call,
-    `outages` collects what that changed, and `miscounts` what vendors cannot have billed. `may_call` raises
-    `RunCancelled` when no call may be made any more.
+    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `task_cap` is the most,
+    in picodollars, that a hard policy lets the calls of one task cost together. `calls_per_minute` is the most that a
+    hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer ones want, by
+    name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call, `outages`
+    collects what that changed, and `miscounts` what vendors cannot have billed. `may_call` raises `RunCancelled` when
+    no call may be made any more.
     """
 
     providers: Mapping[str, Provider]
@@ -319,7 +319,7 @@ class Gateway:
             self.breaker.answered(request.model.provider)
             resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
-            if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
+            if not error.maybe_billed:
                 resolve = partial(self._reservations.release, held)
             pause = self._pause(attempt, request.model.provider, error)
             if self.on_failed is not None:

@@ -399,6 +399,16 @@ async def test_a_passing_failure_is_tried_again_and_its_reservation_given_back(
         assert await one.booked() == Booked((("released", 0), ("released", 0), ("settled", COST)), {ACCOUNT: (COST, 0)})
 
 
+async def test_whatever_a_begun_answer_ends_with_it_counts_at_its_reservation(tmp_path: Path) -> None:
+    broken = ProviderRejected("it gave up", provider="openai", model="first", status=400, maybe_billed=True)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(broken), "anthropic": script(billed())})
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert (await one.booked()).calls == (("lost", BOUND), ("settled", COST))
+
+
 async def test_a_failure_that_may_have_been_billed_counts_at_its_reservation(tmp_path: Path) -> None:
     provider = script(unavailable(maybe_billed=True), billed())
     async with bank(tmp_path / "db") as one:
