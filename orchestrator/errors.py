@@ -147,7 +147,7 @@ class NoModel(OrchestratorError):
 
 
 class NoReviewer(OrchestratorError):
-    """Another provider than the writer's is allowed, so that it must review, and none of them answered."""
+    """Another provider than the writer's is allowed, so that it must review, and none answered or can read it."""
 
     code = Code.NO_REVIEWER
 
