@@ -242,6 +242,17 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
                 finish=call.finish.value if call.finish else "",
                 latency_seconds=call.seconds,
             )
+        else:
+            run.tell(
+                EventType.CALL_LOST,
+                task_id=asked.task_id,
+                purpose=asked.purpose.value,
+                model=call.model.id,
+                provider=call.model.provider,
+                cost_usd=to_usd(call.cost),
+                spent_usd=run.gateway.budget.spent_usd,
+                latency_seconds=call.seconds,
+            )
         for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):
             run.tell(EventType.BUDGET_WARNING, **asdict(warning))
         experience.booked(call)
