@@ -55,7 +55,11 @@ class Code(StrEnum):
     INTERRUPTED = "interrupted", CodeKind.ENDING, "The process stopped; the run goes on where it was when resumed."
     RUN_LOST = "run_lost", CodeKind.ENDING, "Another process has taken the run over."
     NO_MODEL = "no_model", CodeKind.ENDING, "No model is available, allowed by policy and able to answer."
-    NO_REVIEWER = "no_reviewer", CodeKind.ENDING, "Another provider must review, and none of those allowed answered."
+    NO_REVIEWER = (
+        "no_reviewer",
+        CodeKind.ENDING,
+        "Another provider must review, and none of those allowed answered or can read that much.",
+    )
     NO_PLAN = "no_plan", CodeKind.ENDING, "No model gave an architecture or a plan that can be used."
     SECRET_FOUND = "secret_found", CodeKind.ENDING, "A secret stands in generated files, so nothing was pushed."
     OUTPUT_CONFLICT = "output_conflict", CodeKind.ENDING, "The output folder holds files that we did not write."
