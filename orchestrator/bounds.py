@@ -12,8 +12,8 @@ from orchestrator.state import Purpose
 # No vendor's tokenizer makes more than one token of a byte; the rest covers the tokens that vendors add around
 # messages and tools. Source: https://docs.claude.com/en/docs/build-with-claude/tool-use/overview#pricing (346 at most).
 OVERHEAD_TOKENS = 1_000
-# A catalog may understate a context, but not by more; and ten of the largest one still fit into a column.
-BELIEVED_CONTEXTS = 10
+# Ten times the largest context of the catalog: no call was ever billed more tokens.
+MOST_TOKENS = 10_000_000
 # Below this many output tokens an answer is cut before it is of use, and the call would only burn money.
 LEAST_OUTPUT_TOKENS = 512
 REASONING_TOKENS = 8_000
@@ -72,12 +72,12 @@ def billed_cost(model: ModelProfile, usage: Usage) -> int:
 def bounded(usage: Usage, request: CompletionRequest) -> Usage:
     """Return what a vendor reports, or the most that the call can have used where that cannot be.
 
-    Nobody bills less than nothing, many times what a model holds, or more cached input than there was input. What is
+    Nobody bills less than nothing, many times what any model holds, or more cached input than there was input. What is
     merely more than was reserved is taken as it is: it may be what the vendor bills.
     """
     cached = usage.cached_input_tokens + usage.cache_write_tokens
     parts = (usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens)
-    held = BELIEVED_CONTEXTS * request.model.context_tokens
+    held = max(MOST_TOKENS, request.model.context_tokens)
     if min(parts) >= 0 and cached <= usage.input_tokens <= held and usage.output_tokens <= held:
         return usage
     sent = input_bound(request)
