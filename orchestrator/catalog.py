@@ -124,6 +124,7 @@ class ModelProfile:
 
     `context_tokens` bounds input plus output, `max_output_tokens` the answer; `quality` and `trust` are from 0 to 1;
     `latency_ms` is a prior for ranking. `reasoning` models spend output tokens on thinking before they answer.
+    `surcharge` is the percent on top of `price` for an answer that the vendor computed in one region.
     `source` says where `regions` and `trains_on_data` come from, `checked` on which day (ISO) that was read.
     """
 
@@ -139,6 +140,7 @@ class ModelProfile:
     trains_on_data: bool
     reasoning: bool = False
     trust: float = DEFAULT_TRUST
+    surcharge: int = 0
     source: str = ""
     checked: str = ""
 
@@ -225,6 +227,7 @@ _FIELDS = {
     "trust",
     "regions",
     "trains_on_data",
+    "surcharge",
     "source",
     "checked",
 }
@@ -263,6 +266,8 @@ def _profile(name: str, entry: Mapping[str, Any], providers: Mapping[str, Any]) 
         trains_on_data=bool(facts["trains_on_data"]),
         reasoning=bool(entry.get("reasoning", False)),
         trust=float(entry.get("trust", DEFAULT_TRUST)),
+        # Who gives a price gives what the account pays.
+        surcharge=int({**providers[provider], **entry}.get("surcharge", 0)) if isinstance(price, LibraryPrice) else 0,
         source=str(facts["source"]),
         checked=str(facts["checked"]),
     )

@@ -55,7 +55,11 @@ class Code(StrEnum):
     INTERRUPTED = "interrupted", CodeKind.ENDING, "The process stopped; the run goes on where it was when resumed."
     RUN_LOST = "run_lost", CodeKind.ENDING, "Another process has taken the run over."
     NO_MODEL = "no_model", CodeKind.ENDING, "No model is available, allowed by policy and able to answer."
-    NO_REVIEWER = "no_reviewer", CodeKind.ENDING, "Another provider must review, and none of those allowed answered."
+    NO_REVIEWER = (
+        "no_reviewer",
+        CodeKind.ENDING,
+        "Another provider must review, and none of those allowed answered or can read that much.",
+    )
     NO_PLAN = "no_plan", CodeKind.ENDING, "No model gave an architecture or a plan that can be used."
     SECRET_FOUND = "secret_found", CodeKind.ENDING, "A secret stands in generated files, so nothing was pushed."
     OUTPUT_CONFLICT = "output_conflict", CodeKind.ENDING, "The output folder holds files that we did not write."
@@ -82,6 +86,7 @@ class Code(StrEnum):
     REVIEW_REJECTED = "review_rejected", CodeKind.TASK, "The reviewer sent the last version back."
     JUDGED_LOW = "judged_low", CodeKind.TASK, "The document was judged below the score that it needs."
     ANSWERS_UNUSABLE = "answers_unusable", CodeKind.TASK, "No model gave an answer that can be used."
+    TASK_CAP = "task_cap", CodeKind.TASK, "Its next call could take it above what a policy lets one task cost."
     DEPENDENCY_FAILED = "dependency_failed", CodeKind.TASK, "A task that it depends on did not complete."
 
     # why a command was refused

@@ -153,6 +153,7 @@ async def _laid_out(
     if submission.source:
         exceptions = runtime.operator_now().protected_path_exceptions
         protection = Protection(own=job.github.protected_paths, exceptions=exceptions)
+    task_cap = job.policies.task_cap_usd
     run = Run(
         id=run_id,
         job=job,
@@ -171,6 +172,7 @@ async def _laid_out(
             ledger=ledger,
             charged=tuple(caps),
             slots=Slots(submission.concurrency),
+            task_cap=None if task_cap is None else to_pico(task_cap),
             persistence=persistence,
             pace=runtime.pace,
             breaker=runtime.breaker,
@@ -266,6 +268,17 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
                 cached_input_tokens=call.usage.cached_input_tokens,
                 output_tokens=call.usage.output_tokens,
                 finish=call.finish.value if call.finish else "",
+                latency_seconds=call.seconds,
+            )
+        else:
+            run.tell(
+                EventType.CALL_LOST,
+                task_id=asked.task_id,
+                purpose=asked.purpose.value,
+                model=call.model.id,
+                provider=call.model.provider,
+                cost_usd=to_usd(call.cost),
+                spent_usd=run.gateway.budget.spent_usd,
                 latency_seconds=call.seconds,
             )
         for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):

@@ -14,7 +14,7 @@ from orchestrator.codes import Code
 from orchestrator.consensus import Consensus, consensus
 from orchestrator.desk import Desk
 from orchestrator.diff import MAX_PARTS, Cut, FileDiff, cut, rendered
-from orchestrator.errors import BudgetError, NoModel, OrchestratorError
+from orchestrator.errors import BudgetError, NoModel, OrchestratorError, TaskCapReached
 from orchestrator.events import EventType
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.limits import OUTPUT_TOKENS
@@ -219,7 +219,7 @@ class _Reviewing:
         try:
             async with run.gateway.slots.held():
                 result = await self._asked(part, task, avoid)
-        except (NoModel, UnusableAnswers) as error:
+        except (NoModel, TaskCapReached, UnusableAnswers) as error:
             self.failures.append(error)
             result = TaskResult(task.id, TaskStatus.FAILED, attempts=1, reason=error.message)
         await self._finish(task, result)

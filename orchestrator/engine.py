@@ -443,7 +443,8 @@ class Engine:
         return status, Outcome(error.code, str(error))
 
     async def _conclude(self, desk: Desk, status: ProjectStatus, outcome: Outcome) -> ProjectState:
-        notes = [*desk.state.notes, *desk.policy_notes(), *desk.run.gateway.outages]
+        gateway = desk.run.gateway
+        notes = [*desk.state.notes, *desk.policy_notes(), *gateway.outages, *gateway.miscounts]
         await self._runs.conclude(
             desk.run.id,
             desk.fence,

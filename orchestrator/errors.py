@@ -9,6 +9,7 @@ status that the command line ends with (CONTRACT section 2).
     │   └── OutputConflict            exit 2  the output folder holds a file that we did not write
     ├── BudgetError (ValueError)      exit 3
     │   ├── BudgetExhausted                   the cap leaves no room for one more useful call
+    │   │   └── TaskCapReached                a policy's cap on one task leaves none for its next call
     │   ├── BudgetHierarchyExceeded           a run's cap does not fit into what org, team or job have left
     │   └── OutOfTime                         the time limit is reached
     ├── NoModel                       exit 4  no model is available, allowed and able
@@ -112,6 +113,12 @@ class BudgetExhausted(BudgetError):
         self.account = account
 
 
+class TaskCapReached(BudgetExhausted):
+    """A hard policy's cap on one task leaves no room for its next call; other tasks may go on."""
+
+    code = Code.TASK_CAP
+
+
 class BudgetHierarchyExceeded(BudgetError):
     """A run's cap does not fit into what is left of a budget above it; nothing was spent. `account` names that one."""
 
@@ -140,7 +147,7 @@ class NoModel(OrchestratorError):
 
 
 class NoReviewer(OrchestratorError):
-    """Another provider than the writer's is allowed, so that it must review, and none of them answered."""
+    """Another provider than the writer's is allowed, so that it must review, and none answered or can read it."""
 
     code = Code.NO_REVIEWER
 
@@ -196,31 +203,24 @@ class GitHubError(OrchestratorError):
 
 
 class ProviderError(OrchestratorError):
-    """One call to a model failed; `provider` and `model` name it."""
+    """One call to a model failed; `provider` and `model` name it.
+
+    `maybe_billed` is True when the request had been sent and no status of the vendor's came back, or an answer had
+    begun: the provider may have billed it, so that its reservation counts as spent.
+    """
 
     exit_status = 4
     code = Code.PROVIDER_FAILED
 
-    def __init__(self, message: str, *, provider: str, model: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, provider: str, model: str, hint: str = "", maybe_billed: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.provider = provider
         self.model = model
+        self.maybe_billed = maybe_billed
 
 
 class RateLimited(ProviderError):
     """The provider answered 429; `retry_after` is in seconds where it said so."""
-
-    def __init__(self, message: str, *, provider: str, model: str, retry_after: float | None = None) -> None:
-        super().__init__(message, provider=provider, model=model)
-        self.retry_after = retry_after
-
-
-class ProviderUnavailable(ProviderError):
-    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
-
-    `maybe_billed` is True when the request had been sent and no status came back, or an answer broke off: the provider
-    may have billed it, so that its reservation counts as spent. `timed_out` is True when no answer came in time.
-    """
 
     def __init__(
         self,
@@ -230,17 +230,50 @@ class ProviderUnavailable(ProviderError):
         model: str,
         retry_after: float | None = None,
         maybe_billed: bool = False,
+    ) -> None:
+        super().__init__(message, provider=provider, model=model, maybe_billed=maybe_billed)
+        self.retry_after = retry_after
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider answered 5xx, dropped the connection or timed out; `retry_after` is in seconds where it said so.
+
+    `timed_out` is True when no answer came in time.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        hint: str = "",
+        retry_after: float | None = None,
+        maybe_billed: bool = False,
         timed_out: bool = False,
     ) -> None:
-        super().__init__(message, provider=provider, model=model)
+        super().__init__(message, provider=provider, model=model, hint=hint, maybe_billed=maybe_billed)
         self.retry_after = retry_after
-        self.maybe_billed = maybe_billed
         self.timed_out = timed_out
 
 
 class ProviderRejected(ProviderError):
-    """The provider will never accept this call; `status` is its HTTP status."""
+    """The provider will never accept this call; `status` is its HTTP status.
 
-    def __init__(self, message: str, *, provider: str, model: str, status: int, hint: str = "") -> None:
-        super().__init__(message, provider=provider, model=model, hint=hint)
+    `of_model` is True when it is only this model that the account may not use.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        model: str,
+        status: int,
+        hint: str = "",
+        of_model: bool = False,
+        maybe_billed: bool = False,
+    ) -> None:
+        super().__init__(message, provider=provider, model=model, hint=hint, maybe_billed=maybe_billed)
         self.status = status
+        self.of_model = of_model

@@ -27,6 +27,7 @@ class EventType(StrEnum):
     TASK_FAILED = "TaskFailed"
     TASK_SKIPPED = "TaskSkipped"
     CALL_SETTLED = "CallSettled"
+    CALL_LOST = "CallLost"
     CALL_FAILED = "CallFailed"
     ANSWER_REJECTED = "AnswerRejected"
     BUDGET_WARNING = "BudgetWarning"

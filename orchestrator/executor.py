@@ -17,7 +17,7 @@ from orchestrator.artifacts import apply_reply
 from orchestrator.catalog import ModelProfile
 from orchestrator.checks import Checker, checked
 from orchestrator.codes import Code
-from orchestrator.errors import ChangeError
+from orchestrator.errors import ChangeError, TaskCapReached
 from orchestrator.evaluation import evaluate_task
 from orchestrator.gateway import UnusableAnswers
 from orchestrator.planner import ancestors
@@ -166,6 +166,9 @@ async def execute(run: Run, checker: Checker, assignment: Assignment) -> TaskOut
                 return _outcome(assignment, progress, TaskStatus.COMPLETED, attempt)
         except UnusableAnswers as error:
             progress.reason, progress.code = error.message, Code.ANSWERS_UNUSABLE
+            break
+        except TaskCapReached as error:
+            progress.reason, progress.code = str(error), error.code
             break
     return _outcome(assignment, progress, TaskStatus.FAILED, attempt)
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from orchestrator.bounds import (
     billed_cost,
+    bounded,
     cached_part,
     output_limit,
 )
@@ -127,10 +128,12 @@ class UnusableAnswers(OrchestratorError):
 class Gateway:
     """Every call of a run goes through here, made by somebody who holds a slot; `charged` names the accounts that pay.
 
-    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `calls_per_minute` is
-    the most that a hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer
-    ones want, by name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call,
-    and `outages` collects what that changed. `may_call` raises `RunCancelled` when no call may be made any more.
+    A call that waits, for a provider, for money or for its turn, gives its slot back meanwhile. `task_cap` is the most,
+    in picodollars, that a hard policy lets the calls of one task cost together. `calls_per_minute` is the most that a
+    hard policy allows to one model, over all runs that share `pace`; `advised_rates` are what softer ones want, by
+    name, and `overruns` collects where that was not kept. `breaker` knows which providers serve no call, `outages`
+    collects what that changed, and `miscounts` what vendors cannot have billed. `may_call` raises `RunCancelled` when
+    no call may be made any more.
     """
 
     providers: Mapping[str, Provider]
@@ -142,23 +145,26 @@ class Gateway:
     pace: Pace = field(default_factory=Pace)
     breaker: Breaker = field(default_factory=Breaker)
     calls_per_minute: int | None = None
+    task_cap: int | None = None
     on_failed: Callable[[Failure], None] | None = None
     on_booked: Callable[[BookedCall], Awaitable[None]] | None = None
     advised_rates: Mapping[str, int] = field(default_factory=dict)
     may_call: Callable[[], None] | None = None
     overruns: dict[str, None] = field(init=False, default_factory=dict)
     outages: dict[str, None] = field(init=False, default_factory=dict)
+    miscounts: dict[str, None] = field(init=False, default_factory=dict)
     _reservations: Reservations = field(init=False)
     _down: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots)
+        self._reservations = Reservations(self.budget, self.ledger, self.charged, self.slots, self.task_cap)
 
     async def ask(self, question: Question, route: Route, kind: type[Reply]) -> Answer[Reply]:
         """Return the first usable reply along the route, where providers that serve no call are asked last.
 
-        Raises `BudgetExhausted` when no model of the route can be paid, `NoModel` when every provider failed, and
-        `UnusableAnswers` when there were answers but none of use.
+        Raises `BudgetExhausted` when no model of the route can be paid (`TaskCapReached` where only the task may not
+        cost that much), `NoModel` when every provider failed, and `UnusableAnswers` when there were answers but none
+        of use.
         """
         poor: BudgetExhausted | None = None
         failures: list[tuple[str, str]] = []
@@ -169,7 +175,8 @@ class Gateway:
         left = list(route.chain)
         while left:
             model = await self._next(question, left, passed_over)
-            if why := self._why_not_asked(model.provider, timed_out):
+            why = self._why_not_asked(model.provider, timed_out)
+            if why and not await self._is_kept(question, model):
                 failures.append((model.id, why))
                 continue
             try:
@@ -181,7 +188,7 @@ class Gateway:
                 failures.append((model.id, error.message))
                 if error.hint:
                     hints[error.hint] = None
-                if isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED:
+                if _refuses_the_account(error):
                     self._down[model.provider] = error.message
                 timed_out[model.provider] += isinstance(error, ProviderUnavailable) and error.timed_out
             except UnusableAnswers as error:
@@ -307,11 +314,12 @@ class Gateway:
         resolve = partial(self._lose, held, question, request.model, began)
         try:
             provider = self.providers[request.model.provider]
-            completion = _encodable(await provider.complete(replace(request, max_output_tokens=held.output_tokens)))
+            asked = replace(request, max_output_tokens=held.output_tokens)
+            completion = self._counted(_encodable(await provider.complete(asked)), asked)
             self.breaker.answered(request.model.provider)
             resolve = partial(self._settle, held, question, request.model, completion, key, time.monotonic() - began)
         except (RateLimited, ProviderRejected, ProviderUnavailable) as error:
-            if not (isinstance(error, ProviderUnavailable) and error.maybe_billed):
+            if not error.maybe_billed:
                 resolve = partial(self._reservations.release, held)
             pause = self._pause(attempt, request.model.provider, error)
             if self.on_failed is not None:
@@ -343,6 +351,15 @@ class Gateway:
                 return held
             await finished(self._reservations.release(held))
 
+    def _counted(self, completion: Completion, request: CompletionRequest) -> Completion:
+        """Return the answer with a usage that can be, and note where the vendor reported another one."""
+        usage = bounded(completion.usage, request)
+        if usage != completion.usage:
+            model = request.model
+            said = f"{model.provider} reported tokens for {model.id} that cannot be: the call counts at its upper bound"
+            self.miscounts[said] = None
+        return replace(completion, usage=usage)
+
     def _note_overruns(self, model: str) -> None:
         for policy, limit in self.advised_rates.items():
             if self.pace.count(model) > limit:
@@ -372,6 +389,10 @@ def _failure_kind(error: ProviderError) -> str:
     if isinstance(error, RateLimited):
         return "rate_limited"
     return "unavailable" if isinstance(error, ProviderUnavailable) else "rejected"
+
+
+def _refuses_the_account(error: ProviderError) -> bool:
+    return isinstance(error, ProviderRejected) and error.status in _ACCOUNT_REFUSED and not error.of_model
 
 
 def _encodable(completion: Completion) -> Completion:

@@ -17,8 +17,12 @@ MAX_TOTAL_BYTES = 10 * 1024 * 1024
 # The most lines that the `length` validator lets a text file have; source: ten times what a reviewer reads at once.
 MAX_FILE_LINES = 4_000
 MAX_PATH_BYTES = 400
+# A finding's line; source: no file of `MAX_FILE_BYTES` has more, and GitHub takes none above 2**31.
+MAX_LINE = MAX_FILE_BYTES
 
 MAX_ID_CHARACTERS = 80
+# What the columns of `store.schema` hold.
+MAX_MODEL_NAME_CHARACTERS = 120
 MAX_TITLE_CHARACTERS = 200
 MAX_DESCRIPTION_CHARACTERS = 8_000
 MAX_WORD_CHARACTERS = 80

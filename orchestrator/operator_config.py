@@ -18,6 +18,7 @@ from pydantic import AfterValidator, Field, StrictInt
 from pydantic.dataclasses import dataclass
 
 from orchestrator.errors import UsageError
+from orchestrator.limits import MAX_MODEL_NAME_CHARACTERS
 from orchestrator.policy import PROVIDERS, NamedPolicy, Policy, PolicySet, combine, in_file
 from orchestrator.policy_files import GLOBAL, JOB, TEAM, PolicyHierarchy, levels_at
 from orchestrator.quotas import Quota, Scope, day_of, month_of
@@ -38,6 +39,7 @@ _TokenPrice = Annotated[float, Field(strict=True, ge=0, le=100_000)]
 _Count = Annotated[int, Field(strict=True, ge=0, le=10_000)]
 _RepositoryName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}/[A-Za-z0-9_.-]{1,100}$")]
 _Text = Annotated[str, Field(min_length=1, max_length=200)]
+_ModelName = Annotated[str, Field(min_length=1, max_length=MAX_MODEL_NAME_CHARACTERS)]
 
 
 def _provider(name: str) -> str:
@@ -100,7 +102,7 @@ class _Settings:
     max_usd: Usd | None = None
     max_time_seconds: Seconds | None = None
     budgets: Budgets = Field(default_factory=Budgets)
-    models: Mapping[_Text, ModelOverride] = Field(default_factory=dict)
+    models: Mapping[_ModelName, ModelOverride] = Field(default_factory=dict)
     installations: tuple[_Text, ...] | None = None
     bots: tuple[_Text, ...] = ()
     trigger_permission: Permission = "triage"
@@ -281,12 +283,17 @@ def state_home(env: Mapping[str, str]) -> Path:
 def database_url(env: Mapping[str, str]) -> str:
     """Return where state lives: `ORCHESTRATOR_DATABASE_URL`, else an SQLite file in the state home.
 
-    Raises `UsageError` for another scheme than `sqlite:///` and `postgresql://`; the message never holds the URL,
-    which may carry a password.
+    Raises `UsageError` for another scheme than `sqlite:///` and `postgresql://`, and for a database in memory, which
+    each connection would have for itself; the message never holds the URL, which may carry a password.
     """
     url = env.get("ORCHESTRATOR_DATABASE_URL", "")
     if not url:
         return f"sqlite:///{state_home(env) / DATABASE_NAME}"
+    if re.match(r"sqlite:.*(:memory:|mode=memory)", url):
+        raise UsageError(
+            "ORCHESTRATOR_DATABASE_URL names a database in memory, which cannot be shared and ends with the process.",
+            hint="Give sqlite:///path/to/file.db; a file in a temporary folder serves for a trial.",
+        )
     if re.match(r"sqlite:///.|postgresql://.", url):
         return url
     raise UsageError(

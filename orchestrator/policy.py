@@ -65,7 +65,8 @@ class Policy:
     An empty list of allowed names allows nothing. Model names may be ids or aliases of the catalog. Costs are in USD,
     latencies in milliseconds, qualities from 0 to 1, `rate_limit` in calls per minute. `rate_limit` is for the
     gateway to hold, or to report where it is not hard, `review_documents` for the executor; `judge` decides by all the
-    others. `cost_cap_usd` is another name of `max_cost_per_task_usd`. Raises `ValueError` for a value that cannot be.
+    others. Of a cost it sees one call's forecast; what a task's calls cost together, the gateway holds to a hard cap.
+    `cost_cap_usd` is another name of `max_cost_per_task_usd`. Raises `ValueError` for a value that cannot be.
     """
 
     name: Annotated[_Word, Field(description="How reports call this policy.")] = "policy"
@@ -98,7 +99,8 @@ class Policy:
             ge=0,
             le=MAX_USD,
             validation_alias=AliasChoices(_CAP, _CAP_ALIAS),
-            description="The most that one task may cost with the model, in USD.",
+            description="The most that one task may cost, in USD: rules out models whose forecast for one call is "
+            "above it, and, where it is hard, every call that could take the task above it.",
         ),
     ] = None
     max_latency_ms: Annotated[
@@ -178,6 +180,16 @@ class PolicySet:
         return min(limits, default=None)
 
     @property
+    def task_cap_usd(self) -> float | None:
+        """The lowest cost of one task that a hard policy allows, in USD, or None."""
+        caps = [
+            policy.max_cost_per_task_usd
+            for policy in self.policies
+            if policy.max_cost_per_task_usd is not None and policy.enforcement_mode is EnforcementMode.HARD
+        ]
+        return min(caps, default=None)
+
+    @property
     def reviews_documents(self) -> bool:
         """True when a policy that binds asks for the review of documents."""
         return any(
@@ -225,7 +237,7 @@ class Verdict:
 
 
 def judge(model: ModelProfile, policies: PolicySet, catalog: Catalog, *, cost_usd: float) -> Verdict:
-    """Return what the policies say of a model for a task that is forecast to cost `cost_usd` with it."""
+    """Return what the policies say of a model for a call that is forecast to cost `cost_usd` with it."""
     return Verdict(
         tuple(
             Violation(policy.name, rule, policy.enforcement_mode, message)
@@ -274,7 +286,7 @@ def _broken(model: ModelProfile, policy: Policy, catalog: Catalog, cost_usd: flo
         yield "pii_allowed", f"{model.provider} keeps API data for training, where personal data could end up"
     cap = policy.max_cost_per_task_usd
     if cap is not None and not cost_usd <= cap:
-        yield _CAP, f"a task is forecast at ${cost_usd:.4f} with {model.id}, above ${cap:.4f}"
+        yield _CAP, f"a call is forecast at ${cost_usd:.4f} with {model.id}, above ${cap:.4f}"
     if policy.max_latency_ms is not None and not model.latency_ms <= policy.max_latency_ms:
         yield "max_latency_ms", f"{model.id} takes {model.latency_ms:.0f} ms, above {policy.max_latency_ms:.0f} ms"
     if policy.min_quality_score is not None and not model.quality >= policy.min_quality_score:

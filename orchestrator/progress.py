@@ -85,6 +85,12 @@ def _said(event: Event) -> str:
                 f"call: {data['purpose']}{where} by {data['model']}, "
                 f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
             )
+        case EventType.CALL_LOST:
+            where = f" for {data['task_id']}" if data["task_id"] else ""
+            return (
+                f"call: {data['purpose']}{where} by {data['model']}, its answer was lost, counted at "
+                f"${data['cost_usd']:.4f}, ${data['spent_usd']:.4f} spent"
+            )
         case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
             where = f" for {data['task_id']}" if data["task_id"] else ""
             then = ", asked again" if data["retried"] else ""
@@ -128,7 +134,7 @@ class Picture:
             case EventType.TASK_FAILED | EventType.TASK_SKIPPED:
                 title = self.tasks.get(task_id, (task_id, ""))[0]
                 self.tasks[task_id] = (title, "failed" if event.type is EventType.TASK_FAILED else "skipped")
-            case EventType.CALL_SETTLED:
+            case EventType.CALL_SETTLED | EventType.CALL_LOST:
                 self.spent = float(data["spent_usd"])
             case EventType.PROJECT_COMPLETED:
                 self.stage = str(data["status"])

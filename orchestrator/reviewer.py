@@ -37,7 +37,8 @@ async def review(
     """Have another provider review one attempt; where only one is allowed, it reviews itself and the review says so.
 
     Approved means three things at once: the verdict, no error among the findings, and a score that the task needs.
-    Raises `NoReviewer` when another provider is allowed and none answered, and else what the gateway raises.
+    Raises `NoReviewer` when another provider is allowed and none answered or can read that much, and else
+    what the gateway raises.
     """
     values = {
         "architecture": run.architecture_section(decision),
@@ -57,6 +58,7 @@ async def review(
         avoid_provider=writer_provider,
         task_type=task.type.value,
         impartial=True,
+        independent=True,
     )
     try:
         answer, choice = await run.ask(Purpose.REVIEW, values, ReviewReply, asking)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from orchestrator.budget import to_usd
 from orchestrator.catalog import Catalog, ModelProfile
-from orchestrator.errors import NoModel
+from orchestrator.errors import NoModel, NoReviewer
 from orchestrator.optimization import Candidate, OptimizationBackend
 from orchestrator.policy import EnforcementMode, PolicySet, judge
 from orchestrator.prediction import Standing
@@ -36,7 +36,8 @@ class Need:
     """What a call needs: an estimate of its input and its output limit in tokens, and how much rides on it.
 
     `prefer` are ids of models that are asked before all others, in this order, where they are eligible.
-    `impartial` leaves what is to be avoided out of the chain, where any other model is eligible.
+    `impartial` leaves what is to be avoided out of the chain, where any other model is eligible. `independent` takes
+    the provider to avoid only where policies and keys leave no other, not where the others' contexts are too small.
     """
 
     purpose: Purpose
@@ -48,6 +49,7 @@ class Need:
     task_type: str = ""
     prefer: tuple[str, ...] = ()
     impartial: bool = False
+    independent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ class Router:
     standings: Mapping[tuple[str, str], Standing] = field(default_factory=dict)
 
     def route(self, need: Need) -> Route:
-        """Return the chain for a call; raises `NoModel` with the rule that excluded each model.
+        """Return the chain for a call; raises `NoModel` with the rule that excluded each model, or `NoReviewer`.
 
         A provider or model to avoid comes last: one that failed twice is asked when no other one is eligible, or none
         of them answers; for an impartial call (the writer's own, for a review) in the first case only.
@@ -109,6 +111,8 @@ class Router:
             self.backend.rank(candidates),
             key=lambda one: (_avoided(one.model, need), not one.preferred, _place(one.model, need)),
         )
+        if need.independent and ranked[0].model.provider == need.avoid_provider:
+            self._refuse_own_review(need)
         if not _avoided(ranked[0].model, need):
             avoided = [one.model for one in ranked if _avoided(one.model, need)]
             excluded += [(model.id, _why_avoided(model, need)) for model in avoided]
@@ -121,11 +125,30 @@ class Router:
             any(one.good_enough for one in ranked),
         )
 
+    def _refuse_own_review(self, need: Need) -> None:
+        """Raise `NoReviewer` where another provider is allowed, and only the contexts of its models are too small."""
+        others = [
+            model
+            for model in self.catalog.of(self.available)
+            if model.provider != need.avoid_provider
+            and not _fits(model, need)
+            and judge(model, self.policies, self.catalog, cost_usd=_forecast(model, need)).allowed
+        ]
+        if others:
+            largest = max(others, key=lambda model: model.context_tokens)
+            providers = " or ".join(sorted({model.provider for model in others}))
+            raise NoReviewer(
+                f"{need.avoid_provider} may not approve its own work while {providers} is allowed, and what is to be "
+                f"reviewed needs {need.input_tokens + need.output_tokens} tokens: the largest context there, that of "
+                f"{largest.id}, holds {largest.context_tokens}.",
+                hint=f"Ask for smaller files, set the key of a provider with a larger context, or block {providers} by "
+                f"a policy: then {need.avoid_provider} reviews itself, and the report says so.",
+            )
+
     def _rejection(self, model: ModelProfile, need: Need) -> Candidate | str:
-        if need.input_tokens + need.output_tokens > model.context_tokens:
-            return f"needs {need.input_tokens + need.output_tokens} tokens, its context holds {model.context_tokens}"
-        estimate = -(-need.input_tokens // ESTIMATE_TOKENS) * ESTIMATE_TOKENS
-        cost = to_usd(model.price.cost(estimate, min(need.output_tokens, model.max_output_tokens)))
+        if not _fits(model, need):
+            return _too_large(model, need)
+        cost = _forecast(model, need)
         verdict = judge(model, self.policies, self.catalog, cost_usd=cost)
         if not verdict.allowed:
             hard = [one for one in verdict.violations if one.mode is EnforcementMode.HARD]
@@ -164,6 +187,20 @@ class Router:
             next_forecast_usd=following.cost_usd if following else 0.0,
             excluded=tuple(excluded),
         )
+
+
+def _fits(model: ModelProfile, need: Need) -> bool:
+    return need.input_tokens + need.output_tokens <= model.context_tokens
+
+
+def _too_large(model: ModelProfile, need: Need) -> str:
+    return f"needs {need.input_tokens + need.output_tokens} tokens, its context holds {model.context_tokens}"
+
+
+def _forecast(model: ModelProfile, need: Need) -> float:
+    """Return what one call costs with its whole output, in USD."""
+    estimate = -(-need.input_tokens // ESTIMATE_TOKENS) * ESTIMATE_TOKENS
+    return to_usd(model.price.cost(estimate, min(need.output_tokens, model.max_output_tokens)))
 
 
 def _avoided(model: ModelProfile, need: Need) -> bool:

@@ -32,7 +32,8 @@ class Asking:
     """What distinguishes one call: its task, its attempt, and what the router should know.
 
     `output_tokens` is the task's own limit, None for the purpose's. `impartial` asks no model to avoid at all where
-    another one is allowed. `prompt` names another template than the purpose's usual one.
+    another one is allowed, `independent` not even where the others' contexts are too small. `prompt` names another
+    template than the purpose's usual one.
     """
 
     task_id: str = ""
@@ -44,6 +45,7 @@ class Asking:
     prefer: tuple[str, ...] = ()
     output_tokens: int | None = None
     impartial: bool = False
+    independent: bool = False
     prompt: str = ""
 
 
@@ -104,6 +106,7 @@ class Run:
                 task_type=asking.task_type,
                 prefer=asking.prefer,
                 impartial=asking.impartial,
+                independent=asking.independent,
             )
         )
         question = Question(

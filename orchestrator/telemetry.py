@@ -21,6 +21,8 @@ SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 # A percentile is within one percent of the sample of that rank. DDSketch: https://www.vldb.org/pvldb/vol12/p2195-masson.pdf
 ACCURACY = 0.01
+# A bot runs for months: so many runs may still go on and say another word on their budget.
+MOST_RUNS = 10_000
 _GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
 _LEAST = 1e-9
 _Key = TypeVar("_Key")
@@ -148,25 +150,28 @@ class Telemetry:
     """Everything that is counted: by (provider, model), by task type, and by how runs ended.
 
     A run that goes on ends more than once, and spends one budget all the while: `runs` counts each of its endings,
-    `budgets` holds its last word, by its id, which no exporter shows.
+    `budgets` holds its last word, by its id, which no exporter shows; of all but the `MOST_RUNS` that ended last only
+    the sums are kept, in USD, in `spent_before` and `max_before`.
     """
 
     models: dict[tuple[str, str], ModelTelemetry] = field(default_factory=dict)
     task_types: dict[str, TaskTelemetry] = field(default_factory=dict)
     runs: dict[str, int] = field(default_factory=dict)
     budgets: dict[str, BudgetUse] = field(default_factory=dict)
+    spent_before: float = 0.0
+    max_before: float = 0.0
     # Which type a task under way has, by run and task: its calls come in between, and know the task only.
     _under_way: dict[tuple[str, str], str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def spent_usd(self) -> float:
         """What runs had spent when they ended, in USD."""
-        return math.fsum(use.spent_usd for use in self.budgets.values())
+        return math.fsum((self.spent_before, *(use.spent_usd for use in self.budgets.values())))
 
     @property
     def budget_usd(self) -> float:
         """What these runs might have spent, in USD."""
-        return math.fsum(use.max_usd for use in self.budgets.values())
+        return math.fsum((self.max_before, *(use.max_usd for use in self.budgets.values())))
 
     @property
     def budget_ratio(self) -> float:
@@ -182,10 +187,11 @@ class Telemetry:
                 model.calls += 1
                 model.input_tokens += data["input_tokens"]
                 model.output_tokens += data["output_tokens"]
-                model.cost_usd += data["cost_usd"]
                 model.latency.add(data["latency_seconds"])
-                if kind := self._under_way.get((event.run_id, data["task_id"])):
-                    self.task_types.setdefault(kind, TaskTelemetry()).cost_usd += data["cost_usd"]
+                self._pay(event)
+            case EventType.CALL_LOST:
+                # Why it was lost, its failure has said; here it only costs.
+                self._pay(event)
             case EventType.TASK_STARTED | EventType.REPAIR_STARTED:
                 self._under_way[event.run_id, data["task_id"]] = data["type"]
             case EventType.CALL_FAILED | EventType.ANSWER_REJECTED:
@@ -200,6 +206,12 @@ class Telemetry:
                 _add(self.runs, {data["status"]: 1})
                 self._under_way = {key: kind for key, kind in self._under_way.items() if key[0] != event.run_id}
                 self._note(event.run_id, BudgetUse(event.at, data["spent_usd"], data["max_usd"]))
+
+    def _pay(self, event: Event) -> None:
+        cost = event.data["cost_usd"]
+        self._model(event).cost_usd += cost
+        if kind := self._under_way.get((event.run_id, event.data["task_id"])):
+            self.task_types.setdefault(kind, TaskTelemetry()).cost_usd += cost
 
     def _task(self, event: Event) -> None:
         data = event.data
@@ -229,12 +241,18 @@ class Telemetry:
         for kind, tasks in other.task_types.items():
             self.task_types.setdefault(kind, TaskTelemetry()).merge(tasks)
         _add(self.runs, other.runs)
+        self.spent_before += other.spent_before
+        self.max_before += other.max_before
         for run_id, use in other.budgets.items():
             self._note(run_id, use)
 
     def _note(self, run_id: str, use: BudgetUse) -> None:
-        """Keep the later word on a run's budget."""
-        self.budgets[run_id] = max(use, self.budgets.get(run_id, use))
+        """Keep the later word on a run's budget, and of the run that ended longest ago only the sums, when too many."""
+        self.budgets[run_id] = max(use, self.budgets.pop(run_id, use))
+        if len(self.budgets) > MOST_RUNS:
+            oldest = self.budgets.pop(next(iter(self.budgets)))
+            self.spent_before += oldest.spent_usd
+            self.max_before += oldest.max_usd
 
 
 def merge_telemetry(parts: Iterable[Telemetry]) -> Telemetry:

@@ -1,7 +1,7 @@
 """The objects that models answer with (CONTRACT section 6): one Pydantic model per purpose, and their JSON Schemas.
 
-A reply is text until `parse` has turned it into one of these; what does not fit raises `ValueError` with a sentence
-that goes back to the model.
+A reply is text until `parse` has turned it into one of these; what does not fit raises `UnreadableAnswer` with a
+sentence that goes back to the model.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from orchestrator.limits import (
     MAX_FILES,
     MAX_FINDINGS,
     MAX_ID_CHARACTERS,
+    MAX_LINE,
     MAX_MESSAGE_CHARACTERS,
     MAX_NAMES,
     MAX_NOTES_CHARACTERS,
@@ -61,6 +62,10 @@ _Path = Annotated[str, _within(MAX_PATH_BYTES)]
 _Text = Annotated[str, _within(MAX_FILE_BYTES)]
 # Strict: a number stays a number. A text, a percentage, true or NaN is asked again, never guessed.
 _Score = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+
+
+def _of_a_file(line: int) -> int:
+    return line if 1 <= line <= MAX_LINE else 1
 
 
 class _Wire(BaseModel):
@@ -143,10 +148,10 @@ class ChangesReply(_Wire):
 
 
 class ReviewFinding(_Wire):
-    """One finding of a reviewer; a line below 1 is read as 1."""
+    """One finding of a reviewer; a line below 1, or above any that a file has, is read as 1."""
 
     path: _Path
-    line: int = 1
+    line: Annotated[int, AfterValidator(_of_a_file)] = 1
     severity: Literal["error", "warning", "note"]
     message: str = Field(max_length=MAX_MESSAGE_CHARACTERS)
 
@@ -333,6 +338,9 @@ def parse(text: str, reply: type[Reply]) -> Reply:
         ) from error
     except RecursionError as error:
         raise UnreadableAnswer("the answer's JSON is nested too deeply") from error
+    except ValueError as error:
+        # The last that `json` raises: an integer of more digits than Python reads (`sys.get_int_max_str_digits`).
+        raise UnreadableAnswer("the answer holds a number that is far too long") from error
     try:
         return reply.model_validate(value)
     except ValidationError as error:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.providers.base import Completion, CompletionRequest, Finish, Usage
 from orchestrator.providers.failures import Failures
@@ -41,10 +41,11 @@ class _Block(BaseModel):
 
 
 class _Usage(BaseModel):
-    input_tokens: int | None = Field(default=None, ge=0)
-    output_tokens: int | None = Field(default=None, ge=0)
-    cache_read_input_tokens: int | None = Field(default=None, ge=0)
-    cache_creation_input_tokens: int | None = Field(default=None, ge=0)
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    inference_geo: Any = None
 
 
 class _Body(BaseModel):
@@ -128,6 +129,9 @@ def _body(request: CompletionRequest) -> dict[str, Any]:
         "system": system_with_schema(request) if structured == "json_object" else request.system,
         "messages": [{"role": "user", "content": _content(request)}],
         "max_tokens": request.max_output_tokens,
+        # Left out, capacity that an account has committed to is used before, at a price of its own.
+        # Source: https://platform.claude.com/docs/en/api/service-tiers
+        "service_tier": "standard_only",
     }
     if structured == "tool":
         name = request.purpose.value
@@ -203,9 +207,12 @@ def _completion(answer: _Answer, request: CompletionRequest) -> Completion:
 def _used(usage: _Usage, bound: Usage) -> Usage:
     # A vendor that reports no usage still bills: the upper bound never undercounts.
     output = bound.output_tokens if usage.output_tokens is None else usage.output_tokens
+    # A workspace may have its answers computed in the US by default, where each token costs a tenth more.
+    # Source: https://platform.claude.com/docs/en/manage-claude/data-residency
+    regional = usage.inference_geo == "us"
     if usage.input_tokens is None:
-        return Usage(bound.input_tokens, output)
+        return Usage(bound.input_tokens, output, regional=regional)
     # Anthropic's input_tokens leaves out what was read from its cache or written to it.
     cached = usage.cache_read_input_tokens or 0
     written = usage.cache_creation_input_tokens or 0
-    return Usage(usage.input_tokens + cached + written, output, cached, written)
+    return Usage(usage.input_tokens + cached + written, output, cached, written, regional)

@@ -42,12 +42,14 @@ class Usage:
     """Tokens as billed: `input_tokens` counts all input, `output_tokens` reasoning too.
 
     `cached_input_tokens` of the input were read from the vendor's cache, `cache_write_tokens` were written to it.
+    `regional` says that the vendor computed it in one region, for which it may take more (`ModelProfile.surcharge`).
     """
 
     input_tokens: int
     output_tokens: int
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
+    regional: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,11 @@ from orchestrator.errors import ProviderError, ProviderRejected, ProviderUnavail
 # https://docs.bigmodel.cn/cn/api/api-code
 _OUT_OF_CREDIT = frozenset({"insufficient_quota", "billing_hard_limit_reached", "exceeded_current_quota_error", "1113"})
 _PASSING = frozenset({408, 409, 425})
+# What stood between us and the vendor lost its patience: the vendor may have answered, and billed. 524 is Cloudflare's.
+# Source: https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/error-524/
+_GAVE_UP = frozenset({408, 504, 524})
 _BAD_KEY = frozenset({401, 403})
+_NO_MODEL = "model_not_found"
 _LONGEST_MESSAGE = 300
 
 
@@ -56,6 +60,7 @@ class Failures:
                 provider=self._provider,
                 model=model,
                 retry_after=wait,
+                maybe_billed=maybe_billed,
             )
         if status in _PASSING or status >= 500:
             return ProviderUnavailable(
@@ -63,7 +68,7 @@ class Failures:
                 provider=self._provider,
                 model=model,
                 retry_after=wait,
-                maybe_billed=maybe_billed,
+                maybe_billed=maybe_billed or status in _GAVE_UP,
             )
         return ProviderRejected(
             f"{self._provider} refused the call to {model}: HTTP {status}{said}",
@@ -72,17 +77,24 @@ class Failures:
             # Google says 400 to a wrong key; it is the account that is refused, not this request.
             status=401 if "API_KEY_INVALID" in codes else status,
             hint=self._hint(status, codes),
+            # A project or a key may be kept from single models: OpenAI has a code for it, others name the model.
+            maybe_billed=maybe_billed,
+            of_model=status == 403 and (_NO_MODEL in codes or model.casefold() in message.casefold()),
         )
 
     def of_connection(self, model: str, error: BaseException) -> ProviderUnavailable:
         """Return the error of a connection that was not made or that broke."""
         sent = not _never_connected(error)
+        refused = _refused_by_proxy(error)
         what = "the connection broke before the whole answer came" if sent else "no connection could be made"
         return ProviderUnavailable(
-            f"{self._provider} could not serve {model}: {what}",
+            f"{self._provider} could not serve {model}: {'the proxy let no connection through' if refused else what}",
             provider=self._provider,
             model=model,
             maybe_billed=sent,
+            hint="Check the proxy that HTTPS_PROXY, HTTP_PROXY or ALL_PROXY names, and what it lets through."
+            if refused
+            else "",
         )
 
     def of_timeout(self, model: str, seconds: float, error: BaseException) -> ProviderUnavailable:
@@ -155,8 +167,23 @@ def _number(text: str | None) -> float | None:
 def _never_connected(error: BaseException | None) -> bool:
     import httpx2
 
+    # The last two are raised before anything is sent, of a request that cannot be.
+    before = (
+        *(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.ProxyError),
+        *(httpx2.LocalProtocolError, httpx2.UnsupportedProtocol),
+    )
+    return _caused_by(error, before)
+
+
+def _refused_by_proxy(error: BaseException | None) -> bool:
+    import httpx2
+
+    return _caused_by(error, (httpx2.ProxyError,))
+
+
+def _caused_by(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
     while error is not None:
-        if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -63,7 +63,8 @@ class GoogleProvider:
                 codes=codes,
                 retry_after=delay,
             ) from None
-        except (httpx2.DecodingError, ValidationError, ValueError, RecursionError):
+        except (httpx2.DecodingError, ValidationError, ValueError, TypeError, RecursionError):
+            # TypeError: what the SDK makes of JSON that is no object.
             raise self._failures.of_body(model) from None
         if response.candidates is None and response.prompt_feedback is None and response.usage_metadata is None:
             raise self._failures.of_body(model)

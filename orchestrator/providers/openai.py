@@ -51,15 +51,15 @@ class _Choice(BaseModel):
 
 
 class _InputDetails(BaseModel):
-    cached_tokens: int | None = Field(default=None, ge=0)
+    cached_tokens: int | None = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int | None = Field(default=None, ge=0)
-    completion_tokens: int | None = Field(default=None, ge=0)
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
     prompt_tokens_details: _InputDetails | None = None
-    prompt_cache_hit_tokens: int | None = Field(default=None, ge=0)  # DeepSeek
-    cached_tokens: int | None = Field(default=None, ge=0)  # Moonshot
+    prompt_cache_hit_tokens: int | None = None  # DeepSeek
+    cached_tokens: int | None = None  # Moonshot
 
 
 class _Status(BaseModel):
@@ -169,6 +169,10 @@ def _body(provider: str, request: CompletionRequest) -> dict[str, Any]:
     else:
         schema = {"name": request.purpose.value, "strict": True, "schema": request.schema}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    if provider == "openai":
+        # Left out, the project's own default counts, which may be a dearer one; compatible endpoints do not know it.
+        # Source: https://platform.openai.com/docs/api-reference/chat/create
+        body["service_tier"] = "default"
     if provider == "minimax":
         # Without this MiniMax puts its thoughts into the answer's text.
         body["extra_body"] = {"reasoning_split": True}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from orchestrator.errors import UsageError
+from orchestrator.limits import MAX_MODEL_NAME_CHARACTERS
 from orchestrator.providers.anthropic import AnthropicProvider
 from orchestrator.providers.base import Provider
 from orchestrator.providers.google import GoogleProvider
@@ -79,6 +80,12 @@ def endpoints_from_environment(env: Mapping[str, str]) -> dict[str, Endpoint]:
         raise UsageError(
             "LOCAL_LLM_BASE_URL and LOCAL_LLM_MODEL belong together, and only one of them is set",
             hint="Set both, for example http://127.0.0.1:11434/v1 and the name the server knows its model by.",
+        )
+    if len(_value(env, "LOCAL_LLM_MODEL")) > MAX_MODEL_NAME_CHARACTERS:
+        raise UsageError(
+            f"LOCAL_LLM_MODEL has {len(_value(env, 'LOCAL_LLM_MODEL'))} characters, more than the "
+            f"{MAX_MODEL_NAME_CHARACTERS} that a model's name may have",
+            hint="Give the model a shorter name at the server, such as an alias, and set that.",
         )
     if local:
         endpoints["local"] = Endpoint("local", "", local)

@@ -7,7 +7,7 @@ from orchestrator.store.database import Database
 from orchestrator.store.deliveries import Delivery, DeliveryStore, Stored
 from orchestrator.store.effects import EffectStore
 from orchestrator.store.holds import HoldStore
-from orchestrator.store.ledger import Ledger, LedgerCall, spent_up
+from orchestrator.store.ledger import NO_CAP, Ledger, LedgerCall, Room, spent_up
 from orchestrator.store.observations import ObservationStore
 from orchestrator.store.previews import PreviewStore
 from orchestrator.store.retention import forget
@@ -16,6 +16,7 @@ from orchestrator.store.schema import SCHEMA_VERSION
 from orchestrator.store.uninterrupted import finished
 
 __all__ = [
+    "NO_CAP",
     "SCHEMA_VERSION",
     "AuditEntry",
     "AuditStore",
@@ -30,6 +31,7 @@ __all__ = [
     "LedgerCall",
     "ObservationStore",
     "PreviewStore",
+    "Room",
     "RunRow",
     "RunStore",
     "Stored",

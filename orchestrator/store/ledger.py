@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import CursorResult, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -27,7 +27,7 @@ from orchestrator.store.schema import accounts, calls, runs
 from orchestrator.store.uninterrupted import uninterrupted
 
 # More than any account holds: the cap of an account that was not opened with one.
-_NO_CAP = 2**63 - 1
+NO_CAP = 2**63 - 1
 _LOST = re.compile(r"([0-9]+) call\(s\) were in flight when a process died; each counts at its reservation\.")
 # Statements of the hot path are built once: building one costs as much as running it.
 _TAKE = (
@@ -56,6 +56,13 @@ class LedgerCall:
     task_id: str
     reserved: int
     accounts: tuple[str, ...]
+
+
+class Room(NamedTuple):
+    """What an account could still reserve, negative where a vendor billed too much, and what is reserved of it."""
+
+    left: int
+    reserved: int
 
 
 @dataclass(slots=True)
@@ -95,11 +102,15 @@ class Ledger:
             for account, cap in sorted(caps.items()):
                 await upsert_account(connection, account, cap)
 
-    async def room(self, charged: tuple[str, ...]) -> dict[str, int]:
-        """Return what each account could still reserve, in picodollars; negative where a vendor billed too much."""
+    async def room(self, charged: tuple[str, ...]) -> dict[str, Room]:
+        """Return how much room each account has."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(accounts).where(accounts.c.id.in_(charged)))
-            return {row.id: min(row.cap, self._caps.get(row.id, _NO_CAP)) - row.spent - row.reserved for row in rows}
+            caps = self._caps
+            return {
+                row.id: Room(min(row.cap, caps.get(row.id, NO_CAP)) - row.spent - row.reserved, row.reserved)
+                for row in rows
+            }
 
     async def reserve(
         self,
@@ -297,7 +308,7 @@ async def spent_up(database: Database, caps: Mapping[str, float]) -> str | None:
 async def _reserve(connection: AsyncConnection, charged: tuple[str, ...], amount: int, caps: Mapping[str, int]) -> None:
     # Sorted, so that two transactions on PostgreSQL lock shared accounts in the same order.
     for account in sorted(charged):
-        own_cap = caps.get(account, _NO_CAP)
+        own_cap = caps.get(account, NO_CAP)
         taken = await connection.execute(_TAKE, {"account": account, "amount": amount, "own_cap": own_cap})
         if taken.rowcount == 0:
             row = (await connection.execute(select(accounts).where(accounts.c.id == account))).one()

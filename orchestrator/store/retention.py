@@ -47,9 +47,10 @@ async def _forget(database: Database, before: float, long_before: float) -> dict
     async with database.transaction() as connection:
         over = _is_over(deliveries.c.run_id, before)
         done = and_(deliveries.c.state != "queued", or_(deliveries.c.run_id.is_(None), over))
-        # Runs go late: by them it is told what is over. Effects go before them, and by them rounds are told.
-        gone = (await connection.execute(select(runs.c.id).where(_is_over(runs.c.id, before)))).scalars().all()
-        return {
+        # Runs go late: by them it is told what is over. Effects go before them, and by them rounds are told. Nobody
+        # takes a run up again while its row is locked; of one that was taken up before that, each statement hears.
+        await connection.execute(select(runs.c.id).where(_is_over(runs.c.id, before)).with_for_update())
+        changed = {
             "ids": await _changed(
                 connection,
                 # What asked for nothing is ignored again.
@@ -78,10 +79,11 @@ async def _forget(database: Database, before: float, long_before: float) -> dict
             "effects": await _changed(
                 connection, delete(effects).where(effects.c.at < before, ~_MARK, _is_over(effects.c.run_id, before))
             ),
-            "accounts": await _forget_accounts(connection, gone, before),
             "content": await _changed(connection, delete(content).where(content.c.at < before)),
-            "runs": sum([await _changed(connection, delete(runs).where(runs.c.id == run_id)) for run_id in gone]),
         }
+        over_now = delete(runs).where(_is_over(runs.c.id, before)).returning(runs.c.id)
+        gone = (await connection.execute(over_now)).scalars().all()
+        return changed | {"runs": len(gone), "accounts": await _forget_accounts(connection, gone, before)}
 
 
 async def _forget_accounts(connection: AsyncConnection, gone: Sequence[str], before: float) -> int:

@@ -255,7 +255,7 @@ class Admissions(RuleBasedStateMachine):
         charged = (f"run:{name}", *self.caps(name))
 
         async def reserve() -> None:
-            left = (await run.ledger.room(charged))[f"run:{name}"]
+            left = (await run.ledger.room(charged))[f"run:{name}"].left
             if left < 0:
                 return  # it came again with a smaller cap than it had spent
             run.calls.append(

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from orchestrator.bounds import LEAST_OUTPUT_TOKENS, affordable_output
+from orchestrator.bounds import LEAST_OUTPUT_TOKENS, affordable_output, billed_cost, highest_cost
 from orchestrator.budget import Budget, to_pico
 from orchestrator.catalog import load_catalog
+from orchestrator.providers.base import Usage
 from orchestrator.store import Database
 
 SPENDERS = 4
@@ -98,7 +99,7 @@ def test_reservations_of_shrunken_calls_fit_the_cap(cap: int, name: str, sent: l
     for tokens in sent:
         limit = affordable_output(model, tokens, 8_000, budget.remaining)
         if limit >= LEAST_OUTPUT_TOKENS:
-            budget.reserve(model.price.cost(tokens, limit))
+            budget.reserve(highest_cost(model, tokens, limit, caching=False))
 
     assert budget.spent + budget.reserved <= to_pico(budget.max_usd)
 
@@ -113,13 +114,14 @@ def test_a_reservation_for_a_cached_prompt_bounds_whatever_is_read_written_and_s
     name: str, bound: int, limit: int, parts: tuple[float, float, float, float]
 ) -> None:
     model = load_catalog().models[name]
-    remaining = model.price.cost(bound, limit, cache_write_tokens=bound)
+    remaining = highest_cost(model, bound, limit, caching=True)
     assert affordable_output(model, bound, limit, remaining, caching=True) == limit
     assert affordable_output(model, bound, limit, remaining - 1, caching=True) < limit
     sent = int(bound * parts[0])
     read = int(sent * parts[1])
     written = int((sent - read) * parts[2])
-    assert model.price.cost(sent, int(limit * parts[3]), read, written) <= remaining
+    said = Usage(sent, int(limit * parts[3]), read, written, regional=True)
+    assert billed_cost(model, said) <= remaining
 
 
 async def test_a_full_disk_stops_a_run_before_its_call(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from orchestrator.errors import RateLimited
+from orchestrator.errors import ProviderUnavailable, RateLimited
 from orchestrator.events import Event, EventType
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import Scripted
@@ -46,7 +46,9 @@ async def test_every_event_of_a_run_carries_the_data_that_the_table_names(tmp_pa
                 }
             ),
         ),
-        "generate": code,
+        "generate": in_turn(
+            ProviderUnavailable("broke off", provider="openai", model="m", maybe_billed=True), code
+        ),
         "revise": code,
         "review": lambda _: json.dumps({"score": 0.9, "verdict": "approve", "findings": []}),
     }  # fmt: skip

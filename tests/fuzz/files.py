@@ -20,7 +20,7 @@ from orchestrator.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES
 from orchestrator.policy_dsl import PolicyAnalyzer
 from orchestrator.policy_files import parse_policy_file
 from orchestrator.specs import from_json, parse_spec, to_json
-from orchestrator.wire import ChangesReply, parse
+from orchestrator.wire import ChangesReply, UnreadableAnswer, parse
 from tests.fuzz.target import text_of
 
 MAX_FINDINGS = 51
@@ -115,7 +115,7 @@ def edits(data: bytes) -> None:
     """An answer's changes keep to the paths that may be written and leave a tree that can exist, or are refused."""
     try:
         reply = parse(text_of(data), ChangesReply)
-    except ValueError:
+    except UnreadableAnswer:
         return
     rules = WriteRules(others=frozenset({"other.py"}))
     try:

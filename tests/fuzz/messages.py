@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from bot.dashboard.pages import run_page
 from bot.intake import Asked, CloseAsked, LintAsked, Rules, read_delivery, read_payload, repository_of
 from orchestrator.github.triggers.trigger import Ignored, Trigger
-from orchestrator.wire import REPLIES, parse
+from orchestrator.wire import REPLIES, UnreadableAnswer, parse
 from tests.fuzz.target import text_of
 from tests.unit.bot.test_dashboard import full_state
 
@@ -26,7 +26,7 @@ def reply(data: bytes) -> None:
     for kind in set(REPLIES.values()):
         try:
             found = parse(text, kind)
-        except ValueError as error:
+        except UnreadableAnswer as error:
             assert 0 < len(str(error)) <= 4000
             continue
         written = found.model_dump_json(by_alias=True)

@@ -22,6 +22,8 @@ _REASONING = re.compile(r"^(o\d|gpt-5)")
 _OPENAI_FIELDS = {"model", "messages", "max_tokens", "max_completion_tokens", "response_format", "tools", "tool_choice"}
 _OPENAI_FIELDS |= {"temperature", "seed", "stream", "reasoning_effort"}
 _ANTHROPIC_FIELDS = {"model", "messages", "max_tokens", "system", "tools", "tool_choice", "stream", "output_config"}
+_ANTHROPIC_FIELDS |= {"service_tier"}
+_OWN_FIELDS = {"minimax": {"reasoning_split"}, "openai": {"service_tier"}}
 _GOOGLE_FIELDS = {"contents", "systemInstruction", "generationConfig", "safetySettings", "model"}
 
 
@@ -112,7 +114,7 @@ def _openai(provider: str, body: dict[str, Any], headers: Mapping[str, str]) -> 
     def refuse(message: str, error: str = "invalid_request_error") -> Rejected:
         return Rejected(provider, 400, error, message)
 
-    _only(body, _OPENAI_FIELDS | ({"reasoning_split"} if provider == "minimax" else set()), refuse)
+    _only(body, _OPENAI_FIELDS | _OWN_FIELDS.get(provider, set()), refuse)
     if not isinstance(body.get("model"), str):
         raise refuse("you must provide a model parameter")
     messages = body.get("messages")

@@ -96,11 +96,12 @@ class Bank:
         persistence: Persistence = IMPATIENT,
         charged: tuple[str, ...] = (f"run:{RUN}",),
         spent: int = 0,
+        task_cap: int | None = None,
     ) -> Gateway:
         """Return a gateway of this run, as the engine makes one."""
         budget = Budget(max_usd)
         budget.carry(spent, 0.0)
-        return Gateway(providers, budget, self.ledger, charged, Slots(slots), persistence)
+        return Gateway(providers, budget, self.ledger, charged, Slots(slots), persistence, task_cap=task_cap)
 
 
 @asynccontextmanager

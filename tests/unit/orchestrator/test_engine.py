@@ -396,7 +396,7 @@ async def test_a_run_that_cannot_pay_for_its_evaluation_is_budget_exhausted_and_
 ) -> None:
     # given: the review costs so much that little is left
     def dear(request: CompletionRequest) -> Completion:
-        return Completion(json.dumps(APPROVED), Usage(1_000, 400_000))
+        return Completion(json.dumps(APPROVED), Usage(1_000, 150_000))
 
     models = Models(say={"review": dear})
     # when

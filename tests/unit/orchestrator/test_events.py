@@ -76,6 +76,7 @@ def test_the_names_that_travel_are_fixed() -> None:
         "TaskFailed",
         "TaskSkipped",
         "CallSettled",
+        "CallLost",
         "CallFailed",
         "AnswerRejected",
         "BudgetWarning",

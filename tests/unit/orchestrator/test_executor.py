@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from orchestrator.policy import Policy, PolicySet
-from orchestrator.providers.base import CompletionRequest
+from orchestrator.providers.base import Completion, CompletionRequest, Usage
 from orchestrator.sections import ValidationSpec
 from orchestrator.state import ProjectStatus, Purpose, TaskStatus
 from tests.unit.orchestrator.models import (
@@ -21,6 +21,7 @@ from tests.unit.orchestrator.models import (
     sent_back,
     task,
     task_of,
+    written,
 )
 
 JSON_PLAN = plan(task("a", files=["a.json"]))
@@ -51,6 +52,25 @@ async def test_failing_checks_go_back_before_a_review_is_paid(tmp_path: Path) ->
     assert '{"one": 1,}' in prompt
     assert "json_syntax: failed" in prompt
     assert "a.json:1:" in prompt
+
+
+async def test_a_task_that_reaches_a_policys_cap_fails_with_what_it_has_and_the_others_go_on(tmp_path: Path) -> None:
+    # given: the first task's only answer costs more than a task may; the cap leaves room for any single call
+    def write(request: CompletionRequest) -> Completion:
+        tokens = 350_000 if task_of(request) == "a" else 100
+        return Completion(written(request), Usage(tokens, 100))
+
+    policy = Policy(name="thrifty", allowed_models=["gpt-5-mini", "claude-haiku-4-5"], max_cost_per_task_usd=0.08)
+    models = Models(plan=plan(task("a"), task("b")), say={"generate": write})
+    # when
+    state = await models.run(tmp_path, job=a_job(policies=PolicySet([policy])))
+    # then
+    first = state.results["a"]
+    assert (first.status, first.code, first.cost_usd > 0.08) == (TaskStatus.FAILED, "task_cap", True)
+    assert "`max_cost_per_task_usd`" in first.reason
+    assert [task_of(request) for request in models.of(Purpose.REVIEW)] == ["b"]
+    assert state.results["b"].status is TaskStatus.COMPLETED
+    assert state.status is ProjectStatus.PARTIAL
 
 
 async def test_each_revision_shows_the_current_version_and_what_was_wrong_with_it(tmp_path: Path) -> None:

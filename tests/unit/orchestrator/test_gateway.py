@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.bounds import OVERHEAD_TOKENS, affordable_output, input_bound
-from orchestrator.budget import to_usd
+from orchestrator.budget import to_pico, to_usd
 from orchestrator.catalog import FlatPrice, ModelProfile, load_catalog
 from orchestrator.errors import (
     BudgetExhausted,
@@ -23,6 +23,7 @@ from orchestrator.errors import (
     ProviderUnavailable,
     RateLimited,
     RunLost,
+    TaskCapReached,
 )
 from orchestrator.gateway import FAILURE_KINDS, BookedCall, Failure, Gateway, Question, UnusableAnswers
 from orchestrator.persistence import Persistence
@@ -31,7 +32,7 @@ from orchestrator.providers.base import Completion, CompletionRequest, Finish, P
 from orchestrator.providers.registry import endpoints_from_environment, open_provider
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
-from orchestrator.store import RunStore
+from orchestrator.store import Ledger, RunStore
 from orchestrator.wire import EvaluationReply, ReviewReply, schema_for
 from tests.loopback import Fault, ModelServer, Script
 from tests.unit.orchestrator.gateways import (
@@ -68,8 +69,8 @@ def unavailable(*, maybe_billed: bool = False) -> ProviderUnavailable:
     return ProviderUnavailable("HTTP 503", provider="openai", model="first", maybe_billed=maybe_billed)
 
 
-def rejected(status: int) -> ProviderRejected:
-    return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status)
+def rejected(status: int, *, of_model: bool = False) -> ProviderRejected:
+    return ProviderRejected(f"HTTP {status}", provider="openai", model="first", status=status, of_model=of_model)
 
 
 MINI, DEEPSEEK = (load_catalog().models[name] for name in ("gpt-5-mini", "deepseek-chat"))
@@ -109,6 +110,28 @@ async def test_a_long_begin_is_cached_and_reserved_and_settled_at_the_price_of_w
     # then: 1,000 tokens at one dollar a million, 4,000 at 1.25, and 100 at five
     assert provider.requests[0].stable == 16_384
     assert booked.calls == (("settled", 6_500_000_000),)
+
+
+async def test_an_answer_that_was_computed_in_one_region_is_reserved_and_settled_with_its_surcharge(
+    tmp_path: Path,
+) -> None:
+    # given: a model at 3 and 15 dollars a million, a tenth more in one region, and a cap that leaves just that out
+    sonnet = load_catalog().models["claude-sonnet-4-6"]
+    provider = ScriptedProvider({EVALUATE: [Completion(GOOD, Usage(1_000, 100, regional=True))]})
+    request = CompletionRequest(EVALUATE, sonnet, "Be fair.", question().prompt.prompt, schema_for(EVALUATE), 512, 5)
+    least = sonnet.price.cost(input_bound(request), 512)
+    async with bank(tmp_path / "db") as books:
+        gateway = books.gateway({"anthropic": provider}, max_usd=to_usd(least + least // 11))
+        rich = books.gateway({"anthropic": provider})
+        # when
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(question(), route(sonnet), EvaluationReply)
+        async with rich.slots.held():
+            await rich.ask(question(), route(sonnet), EvaluationReply)
+        booked = await books.booked()
+    # then: 0.0045 dollars and a tenth
+    assert booked.calls == (("settled", 4_950_000_000),)
 
 
 async def test_what_the_cap_cannot_pay_at_the_price_of_writing_is_not_asked(tmp_path: Path) -> None:
@@ -376,6 +399,16 @@ async def test_a_passing_failure_is_tried_again_and_its_reservation_given_back(
         assert await one.booked() == Booked((("released", 0), ("released", 0), ("settled", COST)), {ACCOUNT: (COST, 0)})
 
 
+async def test_whatever_a_begun_answer_ends_with_it_counts_at_its_reservation(tmp_path: Path) -> None:
+    broken = ProviderRejected("it gave up", provider="openai", model="first", status=400, maybe_billed=True)
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(broken), "anthropic": script(billed())})
+        async with gateway.slots.held():
+            await gateway.ask(question(), BOTH, EvaluationReply)
+
+        assert (await one.booked()).calls == (("lost", BOUND), ("settled", COST))
+
+
 async def test_a_failure_that_may_have_been_billed_counts_at_its_reservation(tmp_path: Path) -> None:
     provider = script(unavailable(maybe_billed=True), billed())
     async with bank(tmp_path / "db") as one:
@@ -446,6 +479,36 @@ async def test_no_slot_is_held_while_a_call_waits(tmp_path: Path) -> None:
 
     assert asked_when_the_quick_one_was_done == ["patient", "quick"]
     assert asked == ["patient", "quick", "patient"]
+
+
+async def test_a_model_that_the_account_may_not_use_leaves_its_provider_in_use(tmp_path: Path) -> None:
+    provider = script(rejected(403, of_model=True), billed())
+    sibling = model("sibling", "openai")
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), route(FIRST, sibling), EvaluationReply)
+
+    assert answer.model is sibling
+
+
+async def test_a_kept_answer_is_used_though_its_provider_refuses_the_account_now(tmp_path: Path) -> None:
+    # given
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(billed())})
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), BOTH, EvaluationReply)
+    silent = script()
+    async with bank(tmp_path / "db") as two:
+        gateway = two.gateway({"openai": script(rejected(401)), "anthropic": silent}, spent=COST)
+        async with gateway.slots.held():
+            with pytest.raises(NoModel):
+                await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+            # when
+            answer = await gateway.ask(question("1"), BOTH, EvaluationReply)
+    # then
+    assert answer.model is FIRST
+    assert silent.requests == []
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 429])
@@ -631,6 +694,37 @@ async def test_another_question_is_not_answered_by_a_kept_answer(tmp_path: Path,
     assert answer.reply.score == 1
 
 
+# Counts that cannot be
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(-1, 100),
+        Usage(100, -1),
+        Usage(100, 100, -5),
+        Usage(100, 100, 60, 60),
+        Usage(10_000_001, 100),
+        Usage(100, 2**63),
+        Usage(10**30, 100),
+    ],
+)
+async def test_a_usage_that_cannot_be_counts_at_the_calls_upper_bound_and_is_noted(
+    usage: Usage, tmp_path: Path
+) -> None:
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": script(Completion(GOOD, usage))})
+        async with gateway.slots.held():
+            answer = await gateway.ask(question(), BOTH, EvaluationReply)
+        booked = await one.booked()
+
+    assert answer.reply.score == 0.5
+    assert booked == Booked((("settled", BOUND),), {ACCOUNT: (BOUND, 0)})
+    assert list(gateway.miscounts) == [
+        "openai reported tokens for first that cannot be: the call counts at its upper bound"
+    ]
+
+
 # Money that is short
 
 
@@ -654,6 +748,47 @@ async def test_a_call_whose_answer_would_be_too_short_to_be_of_use_is_not_made(t
 
         assert provider.requests == []
         assert await one.booked() == Booked((), {ACCOUNT: (0, 0)})
+
+
+async def test_a_task_stops_before_the_call_that_could_take_it_above_its_cap_and_others_go_on(tmp_path: Path) -> None:
+    # given: a task may cost what one call may, and its first answer takes a part of that
+    provider = script(billed(tokens=400), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider}, task_cap=BOUND)
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), route(FIRST), EvaluationReply)
+            # when
+            with pytest.raises(TaskCapReached, match=r"task task-1 could cost \$0\.0017.*cost \$0\.0022") as caught:
+                await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+            answer = await gateway.ask(replace(question("3"), task_id="task-2"), route(FIRST), EvaluationReply)
+    # then
+    assert caught.value.code == "task_cap"
+    assert answer.reply.score == 0.5
+    assert [request.max_output_tokens for request in provider.requests] == [1_000, 1_000]
+
+
+async def test_the_output_limit_shrinks_to_what_the_task_may_still_cost(tmp_path: Path) -> None:
+    provider = script(billed(), billed())
+    async with bank(tmp_path / "db") as one:
+        gateway = one.gateway({"openai": provider}, task_cap=BOUND)
+        async with gateway.slots.held():
+            await gateway.ask(question("1"), route(FIRST), EvaluationReply)
+            await gateway.ask(question("2"), route(FIRST), EvaluationReply)
+
+    assert [request.max_output_tokens for request in provider.requests] == [1_000, 800]
+
+
+async def test_a_model_that_thinks_is_not_asked_for_less_than_its_thoughts(tmp_path: Path) -> None:
+    thinking = replace(FIRST, reasoning=True)
+    provider = script(billed())
+    async with bank(tmp_path / "db", max_usd=0.0036) as one:
+        gateway = one.gateway({"openai": provider}, max_usd=0.0036)
+        async with gateway.slots.held():
+            with pytest.raises(BudgetExhausted):
+                await gateway.ask(question(), route(thinking), EvaluationReply)
+            await gateway.ask(question(), route(FIRST), EvaluationReply)
+
+    assert len(provider.requests) == 1
 
 
 async def test_a_cheaper_model_of_the_route_is_asked_when_the_first_cannot_be_paid(tmp_path: Path) -> None:
@@ -708,6 +843,36 @@ async def test_the_account_whose_cap_is_reached_is_named(tmp_path: Path) -> None
         assert provider.requests == []
         assert await one.booked() == Booked((), {ACCOUNT: (0, 0), "team:eng": (0, 0)})
         assert gateway.budget.reserved == 0
+
+
+async def test_a_call_waits_for_another_runs_call_that_holds_the_rest_of_an_account(tmp_path: Path) -> None:
+    # given: another run's call holds so much of the team's account that no answer of use can be paid
+    charged = (ACCOUNT, "team:eng")
+    async with bank(tmp_path / "db", shared={"team:eng": 0.003}) as one:
+        runs = RunStore(one.database)
+        await runs.create("run-2", title="Another", job={}, source="", output_dir="")
+        other = Ledger(one.database, "run-2", await runs.claim("run-2"))
+        await other.open_accounts({"team:eng": to_pico(0.003)})
+        held = await other.reserve(
+            charged=("team:eng",),
+            task_id="t",
+            purpose=EVALUATE,
+            provider="openai",
+            model="first",
+            amount=to_pico(0.002),
+            input_tokens=1,
+            output_tokens=1,
+        )
+        gateway = one.gateway({"openai": script(billed())}, charged=charged)
+        waiting = asyncio.create_task(_ask(gateway, "1"))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5), gateway.slots.held():
+            # when: the slot that was given back is here, so that the call waits
+            assert (await one.ledger.room(charged))["team:eng"].reserved == to_pico(0.002)
+            await other.release(held)
+        await waiting
+        # then
+        assert (await one.booked()).accounts["team:eng"] == (COST, 0)
 
 
 # Cancellation and lost runs

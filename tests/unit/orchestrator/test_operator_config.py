@@ -233,6 +233,23 @@ def test_a_database_of_another_kind_is_refused_without_its_password() -> None:
     assert "postgresql://" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["sqlite:///:memory:", "sqlite://:memory:", "sqlite:///file:x?mode=memory&uri=true", "sqlite:///file::memory:"],
+)
+def test_a_database_in_memory_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="in memory, which cannot be shared"):
+        database_url({"ORCHESTRATOR_DATABASE_URL": url})
+
+
+def test_a_model_may_have_a_name_of_as_many_characters_as_a_column_holds() -> None:
+    entry = "{provider: openai, input: 1, output: 1}"
+
+    parse_operator_config(f"models:\n  {'m' * 120}: {entry}\n", "c.yaml")
+    with pytest.raises(SpecError, match="120"):
+        parse_operator_config(f"models:\n  {'m' * 121}: {entry}\n", "c.yaml")
+
+
 def test_the_configuration_is_the_named_file_or_the_homes(tmp_path: Path) -> None:
     env = {"ORCHESTRATOR_HOME": str(tmp_path)}
 

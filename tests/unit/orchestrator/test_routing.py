@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.catalog import Catalog, FlatPrice, ModelProfile, load_catalog
-from orchestrator.errors import NoModel
+from orchestrator.errors import NoModel, NoReviewer
 from orchestrator.optimization import GreedyBackend, OptimizationBackend, ParetoBackend, WeightedSumBackend
 from orchestrator.policy import EnforcementMode, Policy, PolicySet
 from orchestrator.prediction import Standing
@@ -160,6 +160,21 @@ def test_an_impartial_call_never_asks_a_model_to_avoid_where_another_one_is_elig
     route = router().route(impartial("cheap", "other"))
     assert [one.id for one in route.chain] == ["small", "dear", "weak"]
     assert dict(route.choice.excluded)["cheap"] == "it wrote what is judged"
+
+
+def test_nobody_reviews_himself_because_the_others_contexts_are_too_small() -> None:
+    # given: google is allowed besides, and its only model holds 9,000 tokens
+    asked = replace(need(Purpose.REVIEW, avoid_provider="openai", impartial=True), independent=True)
+    of = router(Policy(allowed_providers=["openai", "google"]))
+    # when
+    with pytest.raises(
+        NoReviewer, match=r"google is allowed.*needs 10000 tokens: .* that of small, holds 9000"
+    ) as caught:
+        of.route(asked)
+    # then
+    assert "block google by a policy" in caught.value.hint
+    assert chain(of, replace(asked, input_tokens=500)) == ["small"]
+    assert chain(router(Policy(allowed_providers=["openai"])), asked) == ["cheap", "dear"]
 
 
 def test_an_impartial_call_asks_a_model_to_avoid_where_no_other_one_is_eligible() -> None:

@@ -72,6 +72,27 @@ def test_calls_are_summed_and_failures_counted_by_kind() -> None:
     assert model.retries == {"rate_limited": 1}
 
 
+def test_a_call_whose_answer_was_lost_costs_and_is_no_answer() -> None:
+    lost = event(EventType.CALL_LOST, task_id="a", provider="openai", model="m", cost_usd=0.5, latency_seconds=9.0)
+    started = event(EventType.TASK_STARTED, task_id="a", type="code_generation")
+
+    telemetry = told([started, settled(1.0), lost])
+
+    model = telemetry.models["openai", "m"]
+    assert (model.calls, model.cost_usd, model.latency.count) == (1, 0.75, 1)
+    assert telemetry.task_types["code_generation"].cost_usd == 0.5
+
+
+def test_of_runs_that_ended_long_ago_only_the_sums_are_kept() -> None:
+    ended = [ended_run("completed", 0.25, 1.0, run=f"run-{number}", at=float(number)) for number in range(10_003)]
+
+    telemetry = told([*ended, ended_run("completed", 0.5, 1.0, run="run-10002", at=20_000.0)])
+
+    assert (len(telemetry.budgets), next(iter(telemetry.budgets))) == (10_000, "run-3")
+    assert (telemetry.spent_usd, telemetry.budget_usd) == (10_003 * 0.25 + 0.25, 10_003.0)
+    assert merge_telemetry([telemetry]) == telemetry
+
+
 def test_tasks_count_for_their_type_and_for_the_model_that_wrote_them() -> None:
     telemetry = told(
         [

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.state import Purpose
-from orchestrator.wire import REPLIES, ChangesReply, EvaluationReply, PlanReply, ReviewReply, parse, schema_for
+from orchestrator.wire import (
+    REPLIES,
+    ChangesReply,
+    EvaluationReply,
+    PlanReply,
+    ReviewReply,
+    UnreadableAnswer,
+    parse,
+    schema_for,
+)
 
 KEYS = {
     Purpose.ARCHITECTURE: ["structural_pattern", "topology", "api_paradigm", "data_paradigm", "rationale"],
@@ -115,18 +124,19 @@ def test_a_reply_is_read_with_or_without_a_code_fence(text: str) -> None:
         ('{"score": [0.5], "reason": "x"}', "score: Input should be a valid number"),
         ('{"score": 0.5, "reason": "\\ud800"}', "half a surrogate pair"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"score": ' + "9" * 5_000 + ', "reason": "x"}', "Exceeds the limit"),
+        ('{"score": ' + "9" * 5_000 + ', "reason": "x"}', "holds a number that is far too long"),
+        ('{"score": ' + "9" * 4_000 + ', "reason": "x"}', "score"),
     ],
 )
 def test_what_is_no_reply_is_explained(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UnreadableAnswer, match=message):
         parse(text, EvaluationReply)
 
 
 def test_only_the_first_errors_of_many_go_back() -> None:
     tasks = [{"id": "", "title": "", "type": "magic", "description": "d"} for _ in range(4)]
 
-    with pytest.raises(ValueError, match=r"tasks\.0\.id: .*; and 7 more$"):
+    with pytest.raises(UnreadableAnswer, match=r"tasks\.0\.id: .*; and 7 more$"):
         parse(json.dumps({"tasks": tasks}), PlanReply)
 
 
@@ -137,7 +147,7 @@ def test_a_rename_travels_as_from_and_to() -> None:
 
 
 def test_a_verdict_is_one_of_two() -> None:
-    with pytest.raises(ValueError, match="verdict"):
+    with pytest.raises(UnreadableAnswer, match="verdict"):
         parse('{"score": 1, "verdict": "maybe", "findings": []}', ReviewReply)
 
 
@@ -211,11 +221,23 @@ def test_a_score_may_be_a_whole_number() -> None:
     assert parse('{"score": 1, "reason": "x"}', EvaluationReply).score == 1.0
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [("1", 1), ("1048576", 1_048_576), ("1048577", 1), ("0", 1), ("-3", 1), ("9" * 4_000, 1)],
+)
+def test_a_line_that_no_file_has_is_read_as_the_first(said: str, read: int) -> None:
+    finding = f'{{"path": "a.py", "line": {said}, "severity": "note", "message": "m"}}'
+
+    reply = parse(f'{{"findings": [{finding}], "verdict": "approve", "score": 1}}', ReviewReply)
+
+    assert [one.line for one in reply.findings] == [read]
+
+
 def said_of(text: str, purpose: Purpose) -> str:
     """Return what goes back to the model, or an empty string for a usable reply."""
     try:
         parse(text, REPLIES[purpose])
-    except ValueError as error:
+    except UnreadableAnswer as error:
         return str(error)
     return ""
 
@@ -239,11 +261,11 @@ def test_no_json_breaks_the_parser(value: object, purpose: Purpose) -> None:
 
 def test_a_key_that_nobody_knows_goes_back_by_its_begin() -> None:
     answer = json.dumps({"job": {"k" * 9000: 1}, "policy": {}, "rationale": "r"})
-    with pytest.raises(ValueError, match=r"schema: job\.k{80}: Extra inputs are not permitted\Z"):
+    with pytest.raises(UnreadableAnswer, match=r"schema: job\.k{80}: Extra inputs are not permitted\Z"):
         parse(answer, REPLIES[Purpose.DRAFT])
 
 
 def test_an_amount_without_end_is_no_amount() -> None:
     answer = '{"job": {"budget": {"max_usd": 1e999}}, "policy": {}, "rationale": "r"}'
-    with pytest.raises(ValueError, match="Input should be a finite number"):
+    with pytest.raises(UnreadableAnswer, match="Input should be a finite number"):
         parse(answer, REPLIES[Purpose.DRAFT])

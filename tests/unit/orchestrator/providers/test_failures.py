@@ -66,6 +66,27 @@ def test_no_message_of_a_vendor_brings_the_key_along(message: str, status: int) 
     assert "sk-secret" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("status", "message", "codes", "of_model"),
+    [
+        (403, "Project `proj_1` does not have access to it", {"model_not_found"}, True),
+        (403, "Your key may not use GPT-5-mini.", set(), True),
+        (403, "Country not supported", {"unsupported_country_region_territory"}, False),
+        (401, "no key for gpt-5-mini", set(), False),
+        (402, "no credit for gpt-5-mini", set(), False),
+    ],
+)
+def test_a_refusal_of_one_model_is_told_from_one_of_the_account(
+    status: int, message: str, codes: set[str], of_model: bool
+) -> None:
+    failures = Failures("openai", "k", "OPENAI_API_KEY")
+
+    error = failures.of_status("gpt-5-mini", status, message, headers={}, codes=frozenset(codes))
+
+    assert isinstance(error, ProviderRejected)
+    assert error.of_model is of_model
+
+
 def test_a_time_from_the_body_serves_where_no_header_names_one() -> None:
     failures = Failures("google", "k", "GOOGLE_API_KEY")
 

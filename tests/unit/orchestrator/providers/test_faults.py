@@ -92,7 +92,7 @@ async def test_an_account_without_credit_is_not_worth_waiting_for(provider: str,
     assert error.hint == f"The {provider} account has no credit left. Top it up, or use another provider."
 
 
-@pytest.mark.parametrize("status", [408, 409, 500, 502, 503, 529])
+@pytest.mark.parametrize("status", [409, 500, 502, 503, 529])
 @vendors
 async def test_a_passing_failure_may_succeed_later(provider: str, status: int, serve: Serve, opened: Open) -> None:
     server = serve(Script(faults={"*": [Fault.status(status, retry_after=3)]}))
@@ -102,6 +102,44 @@ async def test_a_passing_failure_may_succeed_later(provider: str, status: int, s
     assert isinstance(error, ProviderUnavailable)
     assert error.retry_after == 3.0
     assert not error.maybe_billed
+
+
+@pytest.mark.parametrize("status", [408, 504, 524])
+@vendors
+async def test_what_a_proxy_gave_up_waiting_for_may_have_been_billed(
+    provider: str, status: int, serve: Serve, opened: Open
+) -> None:
+    server = serve(Script(faults={"*": [Fault.status(status, retry_after=3)]}))
+
+    error = await failure(opened, server, provider)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert error.retry_after == 3.0
+    assert error.maybe_billed
+
+
+@vendors
+async def test_a_proxy_that_lets_nothing_through_is_named_and_nothing_was_billed(
+    provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given: a proxy that refuses every CONNECT
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+        adapter = open_provider(Endpoint(provider, "k", "https://vendor.invalid/v1"))
+        # when
+        with pytest.raises(ProviderUnavailable, match="the proxy let no connection through") as caught:
+            await adapter.complete(question(provider))
+        await adapter.aclose()
+    # then
+    assert not caught.value.maybe_billed
+    assert "HTTPS_PROXY" in caught.value.hint
 
 
 @pytest.mark.parametrize("status", [302, 400, 402, 404, 413, 422])
@@ -179,31 +217,50 @@ async def test_an_answer_cut_in_the_middle_may_have_been_billed(
     assert len(server.billed) == 1
 
 
-async def test_an_error_in_the_middle_of_a_stream_may_have_been_billed() -> None:
-    # given: an answer that has begun, and its input counted, when the vendor gives up
-    events = (
-        b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "type": "message", "role": '
-        b'"assistant", "model": "m", "content": [], "usage": {"input_tokens": 900, "output_tokens": 1}}}\n\n'
-        b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}\n\n'
-    )
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+async def failure_after(answer: bytes, provider: str, *, limit: int = 1000) -> ProviderError:
+    """Return the error of a call that is answered by these bytes."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(head + events)
+        writer.write(answer)
         await writer.drain()
         writer.close()
         await writer.wait_closed()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        adapter = open_provider(Endpoint("anthropic", "k", f"http://127.0.0.1:{port}"))
-        # when
-        with pytest.raises(ProviderUnavailable, match="HTTP 529: Overloaded") as caught:
-            await adapter.complete(question("anthropic", max_output_tokens=STREAMED))
+        adapter = open_provider(Endpoint(provider, "k", f"http://127.0.0.1:{port}"))
+        with pytest.raises(ProviderError) as caught:
+            await adapter.complete(question(provider, max_output_tokens=limit))
         await adapter.aclose()
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("kind", "error_type"),
+    [
+        ("overloaded_error", ProviderUnavailable),
+        ("rate_limit_error", RateLimited),
+        ("invalid_request_error", ProviderRejected),
+        ("something_new", ProviderUnavailable),
+    ],
+)
+async def test_an_error_in_the_middle_of_a_stream_may_have_been_billed(
+    kind: str, error_type: type[ProviderError]
+) -> None:
+    # given: an answer that has begun, and its input counted, when the vendor gives up
+    events = (
+        b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "type": "message", "role": '
+        b'"assistant", "model": "m", "content": [], "usage": {"input_tokens": 900, "output_tokens": 1}}}\n\n'
+        b'event: error\ndata: {"type": "error", "error": {"type": "%s", "message": "It gave up"}}\n\n'
+    ) % kind.encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    # when
+    error = await failure_after(head + events, "anthropic", limit=STREAMED)
     # then
-    assert caught.value.maybe_billed
+    assert type(error) is error_type
+    assert error.maybe_billed
+    assert "It gave up" in error.message
 
 
 @vendors
@@ -211,6 +268,18 @@ async def test_a_body_that_is_no_json_may_have_been_billed(provider: str, serve:
     server = serve(Script(faults={"*": [Fault("not_json")]}))
 
     error = await failure(opened, server, provider)
+
+    assert isinstance(error, ProviderUnavailable)
+    assert error.maybe_billed
+    assert error.message.endswith("cannot be decoded")
+
+
+@pytest.mark.parametrize("body", [b"5", b"[1]", b'"x"', b"null", b"{}"])
+@vendors
+async def test_json_that_is_no_answer_may_have_been_billed(provider: str, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"
+
+    error = await failure_after(head + body, provider)
 
     assert isinstance(error, ProviderUnavailable)
     assert error.maybe_billed

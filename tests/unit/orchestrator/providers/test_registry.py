@@ -98,6 +98,13 @@ def test_half_a_local_server_is_an_error(env: dict[str, str]) -> None:
         endpoints_from_environment(env)
 
 
+def test_a_local_models_name_has_to_fit_its_column() -> None:
+    env = {"LOCAL_LLM_BASE_URL": "http://127.0.0.1:1/v1", "LOCAL_LLM_MODEL": "m" * 121}
+
+    with pytest.raises(UsageError, match="LOCAL_LLM_MODEL has 121 characters, more than the 120"):
+        endpoints_from_environment(env)
+
+
 def test_offline_switches_every_key_off() -> None:
     env = {"ORCHESTRATOR_OFFLINE": "1", "OPENAI_API_KEY": "k", "OPENAI_BASE_URL": "http://not-checked.example"}
 

@@ -49,6 +49,7 @@ async def test_openai_is_asked_for_a_strict_schema_with_an_output_limit(serve: S
             {"role": "user", "content": "Review the file a.py."},
         ],
         "max_completion_tokens": 1000,
+        "service_tier": "default",
         "response_format": {
             "type": "json_schema",
             "json_schema": {
@@ -72,6 +73,7 @@ async def test_anthropic_is_forced_to_use_one_tool(serve: Serve, opened: Open) -
 
     (call,) = server.journal
     assert call.body["max_tokens"] == 1000
+    assert call.body["service_tier"] == "standard_only"
     assert call.body["tool_choice"] == {"type": "tool", "name": "evaluate", "disable_parallel_tool_use": True}
     assert call.body["tools"][0]["input_schema"]["required"] == ["reason", "score"]
 
@@ -150,6 +152,18 @@ async def test_cached_input_counts_as_input_and_is_reported(provider: str, serve
     completion = await opened(server, provider).complete(question(provider, Purpose.EVALUATE))
 
     assert completion.usage == Usage(input_tokens=700, output_tokens=30, cached_input_tokens=500)
+
+
+@pytest.mark.parametrize(("said", "regional"), [("us", True), ("global", False), (None, False), (7, False)])
+async def test_anthropic_says_whether_an_answer_was_computed_in_one_region(
+    said: object, regional: bool, serve: Serve, opened: Open
+) -> None:
+    usage = {"input_tokens": 7, "output_tokens": 3, "inference_geo": said}
+    server = serve(Script(answers={"review": lambda asked: Answer({"score": 1}, raw={"usage": usage})}))
+
+    completion = await opened(server, "anthropic").complete(question("anthropic"))
+
+    assert completion.usage == Usage(7, 3, regional=regional)
 
 
 async def test_anthropic_is_asked_to_keep_the_begin_that_comes_again_and_bills_what_it_wrote(

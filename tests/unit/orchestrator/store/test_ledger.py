@@ -68,8 +68,8 @@ async def test_a_run_keeps_under_its_own_cap_of_an_account_that_a_later_run_rais
     # when
     await reserved(low, "low", 2 * PICO)
     # then
-    assert await low.room(("run:low", "org")) == {"run:low": 98 * PICO, "org": 0}
-    assert await high.room(("run:high", "org")) == {"run:high": 100 * PICO, "org": 3 * PICO}
+    assert await low.room(("run:low", "org")) == {"run:low": (98 * PICO, 2 * PICO), "org": (0, 2 * PICO)}
+    assert await high.room(("run:high", "org")) == {"run:high": (100 * PICO, 0), "org": (3 * PICO, 2 * PICO)}
     with pytest.raises(BudgetExhausted, match=r"the budget of org has \$0\.0000 of \$2\.00 left"):
         await reserved(low, "low", 1)
     await reserved(high, "high", 3 * PICO)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text, update
 
 from orchestrator.bucket import content_bucket
 from orchestrator.state import (
@@ -31,7 +32,8 @@ from orchestrator.store import (
     RunStore,
     forget,
 )
-from orchestrator.store.schema import accounts, calls, deliveries, effects, holds, metadata, previews
+from orchestrator.store.schema import accounts, calls, deliveries, effects, holds, metadata, previews, runs
+from tests.conftest import POSTGRESQL
 from tests.unit.orchestrator.store.conftest import Clock
 
 DAY = 24 * 3600.0
@@ -254,3 +256,25 @@ async def test_what_is_no_run_is_forgotten_too_but_not_how_far_redelivery_has_co
     assert await forget(database, 30) == NO_CHANGE | {"ids": 1, "deliveries": 1, "previews": 1, "effects": 1}
     assert await marks.begin("hook", "1") == ("done", "77")
     assert await forget(database, 30) == NO_CHANGE
+
+
+@pytest.mark.parametrize("database_url", [POSTGRESQL], indirect=True)
+async def test_a_run_that_is_taken_up_again_meanwhile_keeps_everything(database: Database, clock: Clock) -> None:
+    # given: a run that is old enough, and a process that takes it up in a transaction that is not at its end yet
+    run_id = await ended(database, 1, ProjectStatus.PARTIAL)
+    clock.now += 31 * DAY
+    async with database.transaction() as connection:
+        await connection.execute(update(runs).where(runs.c.id == run_id).values(updated_at=clock.now))
+        # when
+        forgetting = asyncio.create_task(forget(database, 30))
+        async with asyncio.timeout(20):
+            while not await waits_for_a_lock(database):
+                pass
+    await forgetting
+    # then
+    assert await kept(database, run_id) == EVERYTHING
+
+
+async def waits_for_a_lock(database: Database) -> bool:
+    async with database.reading() as connection:
+        return bool((await connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted"))).scalar_one())
