@@ -65,7 +65,7 @@ async def examine(env: Mapping[str, str]) -> AsyncIterator[Diagnosis]:
     for one in await _diagnose_github(settings, operator, env):
         yield one
     if settings is not None:
-        yield await _diagnose_public_url(settings)
+        yield await diagnose_public_url(settings)
     yield await diagnose_database(env)
     yield await diagnose_sandbox(operator)
     for one in await diagnose_providers(env):
@@ -158,15 +158,19 @@ async def _diagnose_hook(github: GitHubConnection, settings: Settings) -> Diagno
     return ok(part, f"it goes to {hook.url}; {last}.")
 
 
-async def _diagnose_public_url(settings: Settings) -> Diagnosis:
+async def diagnose_public_url(settings: Settings) -> Diagnosis:
+    """Say whether the bot answers at `PUBLIC_URL`, and keeps its runs to itself there."""
     part = "PUBLIC_URL"
     if not settings.public_url:
         return warn(part, "it is not set, so that reports link to no dashboard.", "Set it to the bot's own address.")
     host = urlsplit(settings.public_url).hostname
     try:
-        answer = await asyncio.to_thread(
-            requests.get, f"{settings.public_url}/healthz", timeout=ANSWER_SECONDS, allow_redirects=False
-        )
+        answer, runs = [
+            await asyncio.to_thread(
+                requests.get, settings.public_url + path, timeout=ANSWER_SECONDS, allow_redirects=False
+            )
+            for path in ("/healthz", "/api/runs")
+        ]
     except requests.RequestException as error:
         return warn(
             part,
@@ -175,6 +179,12 @@ async def _diagnose_public_url(settings: Settings) -> Diagnosis:
         )
     if answer.status_code != 200:
         return warn(part, f"{host} answers {answer.status_code} to /healthz.", "See what stands there instead.")
+    if runs.status_code == 200 and settings.is_public:
+        opened = UsageError(
+            f"{host} shows the runs to everybody: /api/runs answers without a token.",
+            hint="Start the bot with this PUBLIC_URL, and see that no proxy adds credentials of its own.",
+        )
+        return fail(part, opened)
     return ok(part, "the bot answers there; that GitHub reaches it too is shown by the webhook.")
 
 

@@ -71,7 +71,8 @@ def decide(settings: Settings, asking: Asking) -> Verdict:
     origin = asking.headers.get("origin")
     if origin is not None and not _is_ours(_origin_host(origin), {host, *ours}):
         return Verdict.WRONG_ORIGIN
-    if settings.on_loopback and _direct(asking, host):
+    # A proxy on this machine may say nothing of whom it asks for: nginx by its defaults is such a one.
+    if settings.on_loopback and not settings.is_public and _direct(asking, host):
         return Verdict.LET_IN
     if not settings.dashboard_token:
         return Verdict.LOCAL_ONLY
@@ -169,7 +170,7 @@ class Gate:
 _FORM = "application/x-www-form-urlencoded"
 _REFUSALS = {
     Verdict.LOCAL_ONLY: (
-        "This page is only for the machine that the bot runs on.\n"
+        "This page is only for the machine that the bot runs on, and for nobody once PUBLIC_URL leads there.\n"
         "To see it from elsewhere, set ORCHESTRATOR_DASHBOARD_TOKEN and start the bot again.\n"
     ),
     Verdict.WRONG_HOST: "The bot does not go by this name. If it should, set PUBLIC_URL to its address.\n",

@@ -16,6 +16,8 @@ LOCAL = Settings(dashboard_token=TOKEN)
 LOCAL_WITHOUT = Settings()
 WORLD = Settings(host="0.0.0.0", public_url="https://bot.example.org", dashboard_token=TOKEN)
 WORLD_WITHOUT = Settings(host="0.0.0.0", public_url="https://bot.example.org")
+PROXIED = Settings(public_url="https://bot.example.org", dashboard_token=TOKEN)
+PROXIED_WITHOUT = Settings(public_url="https://bot.example.org")
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 LIVE = {"cookie": f"other=1; {COOKIE}={session(TOKEN, int(NOW) + 1)}"}
 
@@ -41,6 +43,11 @@ def ask(host: str = "localhost:8080", client: str = "127.0.0.1", **headers: str)
         (LOCAL, ask(client="192.0.2.1"), Verdict.ASK),
         (LOCAL, ask(client=""), Verdict.ASK),
         (LOCAL, ask("192.168.1.4:8080"), Verdict.ASK),
+        # through one that says nothing, as nginx's `proxy_pass http://127.0.0.1:8080` by itself
+        (PROXIED, ask("127.0.0.1:8080"), Verdict.ASK),
+        (PROXIED, ask("127.0.0.1:8080", **BEARER), Verdict.LET_IN),
+        (PROXIED_WITHOUT, ask("127.0.0.1:8080"), Verdict.LOCAL_ONLY),
+        (Settings(public_url="http://localhost:8080"), ask(), Verdict.LET_IN),
         # a foreign name that points at us
         (LOCAL, ask("evil.example.org"), Verdict.WRONG_HOST),
         (LOCAL, ask("evil.example.org", **BEARER), Verdict.WRONG_HOST),
