@@ -121,7 +121,7 @@ async def beside(hub: LocalHub, folder: Path, env: Mapping[str, str]) -> AsyncIt
             yield address
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGINT)
                 await process.wait()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.__main__ import CLOSE_SECONDS, LINGER_SECONDS, REQUESTS_CLOSE_SECONDS
 from bot.attempts import Finished
 from bot.metrics import Metrics
 from orchestrator.telemetry import Telemetry
@@ -73,7 +74,12 @@ def test_kubernetes_asks_what_the_bot_answers_and_waits_longer_than_it_takes_to_
     (container,) = pod["containers"]
     probes = {name: container[name]["httpGet"]["path"] for name in container if name.endswith("Probe")}
     assert probes == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-    assert pod["terminationGracePeriodSeconds"] > 9
+    stays = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert stays >= 5
+    assert pod["terminationGracePeriodSeconds"] > stays + CLOSE_SECONDS
+    # A balancer that looks every second, and believes the second look, has seen it by then.
+    assert LINGER_SECONDS > 3
+    assert CLOSE_SECONDS > LINGER_SECONDS + REQUESTS_CLOSE_SECONDS
     assert found["Deployment"]["spec"]["replicas"] == 2
     assert found["PodDisruptionBudget"]["spec"]["minAvailable"] == 1
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
