@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
@@ -19,8 +19,8 @@ from bot.described import described
 from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
-from bot.metrics import CONTENT_TYPE, Metrics
-from bot.readiness import Readiness
+from bot.metrics import CONTENT_TYPE, Kept, Metrics
+from bot.readiness import Look, Readiness
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
@@ -40,7 +40,7 @@ STORE_SECONDS = 8.0
 RETRY_AFTER_SECONDS = 60
 
 log = logging.getLogger(__name__)
-Kept = TypeVar("Kept")
+Stored = TypeVar("Stored")
 
 
 class Refused(Exception):
@@ -93,10 +93,14 @@ def create_app(
             return JSONResponse({"status": "not ready", "reason": "; ".join(missing)}, 503)
         return JSONResponse({"status": "ready"})
 
-    async def metrics_text() -> Response:
+    async def look() -> Kept:
         runs, spent = await RunStore(database).totals()
-        waiting = max(0, await DeliveryStore(database).queued_count() - len(jobs.working))
-        rendered = metrics.render(runs, spent, waiting=waiting, working=len(jobs.working), finished=jobs.finished)
+        return Kept(runs, spent, await DeliveryStore(database).queued_count(), await jobs.pausing())
+
+    stored = Look(look, "the database cannot be read")
+
+    async def metrics_text() -> Response:
+        rendered = metrics.render(await stored.found(), working=len(jobs.working), finished=jobs.finished)
         return Response(rendered, media_type=CONTENT_TYPE)
 
     app.add_api_route("/webhook", webhook, **described("/webhook", ["POST"]))
@@ -109,6 +113,7 @@ def create_app(
         for method in ("GET", "HEAD"):
             app.add_api_route(path, answer, **described(path, [method]))
     app.include_router(dashboard_routes(database, jobs, report))
+    app.add_exception_handler(StoreError, _unreadable)
     return Gate(app, settings)
 
 
@@ -198,7 +203,7 @@ class Intake:
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:
         return await self._jobs.keep(delivery), delivery.run_id
 
-    async def _kept(self, keeping: Awaitable[Kept]) -> Kept:
+    async def _kept(self, keeping: Awaitable[Stored]) -> Stored:
         # A store that is slow beyond GitHub's patience may still succeed: then the work goes on, and a redelivery is
         # a duplicate. Cancelling it here could leave a delivery that is stored and that nobody works on.
         task = asyncio.ensure_future(keeping)
@@ -248,6 +253,16 @@ async def _read(request: Request) -> bytes:
     if too_large:
         raise Refused(413, "too_large", f"A delivery has at most {MAX_BODY_BYTES} bytes.")
     return b"".join(chunks)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """Answer a page that needs the database while it does not answer."""
+    log.error("a page could not be shown", extra=fields(path=request.url.path, reason=str(error)))
+    said = "The database cannot be used just now; the bot's log says why. Try again later."
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": said}, 503, headers=retry)
+    return PlainTextResponse(f"{said}\n", 503, headers=retry)
 
 
 def _payload(body: bytes) -> dict[str, object]:

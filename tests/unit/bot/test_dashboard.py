@@ -35,7 +35,7 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
-from orchestrator.store import Database, PreviewStore, RunStore
+from orchestrator.store import Database, Delivery, PreviewStore, RunStore
 from tests.unit.bot.conftest import StartBot, Worker
 from tests.unit.bot.deliveries import issue_comment
 
@@ -221,6 +221,46 @@ async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
     assert read[("orchestrator_budget_used_ratio",)] == 0
     assert "# TYPE orchestrator_model_call_duration_seconds histogram" in answer.text
     assert "octo" not in answer.text
+
+
+async def test_without_the_database_metrics_tell_what_memory_knows_and_pages_say_so(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    async with bot.database.transaction() as connection:
+        for table in ("runs", "deliveries"):
+            await connection.execute(text(f"ALTER TABLE {table} RENAME TO lost_{table}"))
+    assert (await bot.deliver(issue_comment())).status_code == 503
+    answer = await bot.client.get("/metrics")
+    assert answer.status_code == 200
+    lines = answer.text.splitlines()
+    assert 'orchestrator_deliveries_total{answer="unstored"} 1.0' in lines
+    assert "orchestrator_database_up 0.0" in lines
+    assert "orchestrator_deliveries_in_flight 0.0" in lines
+    assert not [line for line in lines if line.startswith(("orchestrator_runs", "orchestrator_queue_length"))]
+    sentence = "The database cannot be used just now; the bot's log says why. Try again later."
+    for path in ("/", "/runs/r-1"):
+        page = await bot.client.get(path)
+        assert (page.status_code, page.text, page.headers["Retry-After"]) == (503, f"{sentence}\n", "60")
+    for path in ("/api/runs", "/api/runs/r-1"):
+        told = await bot.client.get(path)
+        assert (told.status_code, told.json()) == (503, {"error": sentence})
+    assert (await bot.client.get("/healthz")).status_code == 200
+
+
+async def test_what_pauses_after_a_failure_does_not_count_as_waiting_for_work(start_bot: StartBot) -> None:
+    class Failing(Worker):
+        async def work(self, delivery: Delivery) -> None:
+            self.finished.set()
+            raise ValueError("not now")
+
+    bot = await start_bot(worker=Failing())
+    await bot.deliver(issue_comment())
+    async with asyncio.timeout(5):
+        await bot.worker.finished.wait()
+        lines: list[str] = []
+        while "orchestrator_deliveries_pausing 1.0" not in lines:
+            lines = (await bot.client.get("/metrics")).text.splitlines()
+    assert "orchestrator_queue_length 0.0" in lines
+    assert 'orchestrator_attempts_total{outcome="failed"} 1.0' in lines
 
 
 async def test_readiness_says_what_is_missing(start_bot: StartBot) -> None:
