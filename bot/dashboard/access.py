@@ -97,7 +97,9 @@ def may_sign_in(settings: Settings, headers: Mapping[str, str]) -> bool:
 
 def host_is_ours(settings: Settings, header: str) -> bool:
     """Tell whether a `Host` header names the bot."""
-    return _is_ours(_host_name(header), _our_hosts(settings))
+    host = _host_name(header)
+    # Nor could it point such a name at us; Prometheus calls each of several bots by its own.
+    return _is_ours(host, _our_hosts(settings)) or _is_inner(settings, host)
 
 
 def session(token: str, expires: int) -> str:
@@ -218,6 +220,11 @@ def _direct(asking: Asking, host: str) -> bool:
 def _our_hosts(settings: Settings) -> Collection[str]:
     public = urlsplit(settings.public_url).hostname or ""
     return {name.lower() for name in (settings.host.strip("[]"), public) if name}
+
+
+def _is_inner(settings: Settings, host: str) -> bool:
+    """Tell whether a name is one of the network that the bot stands in, such as a container's, which has no dot."""
+    return not settings.on_loopback and bool(host) and "." not in host
 
 
 def _is_ours(host: str, ours: Collection[str]) -> bool:

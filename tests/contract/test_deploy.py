@@ -14,7 +14,7 @@ import yaml
 
 from bot.__main__ import CLOSE_SECONDS, LINGER_SECONDS, REQUESTS_CLOSE_SECONDS
 from bot.attempts import Finished
-from bot.metrics import Metrics
+from bot.metrics import Kept, Metrics
 from orchestrator.telemetry import Telemetry
 
 TOP = Path(__file__).parents[2]
@@ -88,11 +88,11 @@ def test_kubernetes_asks_what_the_bot_answers_and_waits_longer_than_it_takes_to_
 
 
 def test_alerts_name_metrics_that_the_bot_exports_with_labels_that_they_have() -> None:
-    exported = Metrics(Telemetry).render({}, 0.0, waiting=0, working=0, finished=Finished()).decode()
+    exported = Metrics(Telemetry).render(Kept({}, 0.0, 0, 0), working=0, finished=Finished()).decode()
     rules = [
         rule for group in yaml.safe_load((DEPLOY / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
     ]
-    assert len(rules) == 3
+    assert len(rules) == 6
     for rule in rules:
         named = PROMQL.findall(rule["expr"])
         assert named
@@ -133,20 +133,56 @@ rule_files: [%s]
 evaluation_interval: 1m
 tests:
   - interval: 1m
+    name: the database is gone, and then everything
     input_series:
-      - {series: 'orchestrator_deliveries_total{answer="unstored"}', values: '0x10 1+1x30'}
-      - {series: 'orchestrator_deliveries_total{answer="queued"}', values: '0+9x40'}
+      - {series: 'orchestrator_database_up{instance="a"}', values: '1x10 0x110 _x30'}
+      - {series: 'orchestrator_database_up{instance="b"}', values: '1x120 _x30'}
+      - {series: 'orchestrator_deliveries_total{instance="a",answer="unstored"}', values: '0x10 1+1x110 _x30'}
+      - {series: 'orchestrator_deliveries_total{instance="a",answer="queued"}', values: '0+9x10 90x110 _x30'}
+      - {series: 'orchestrator_deliveries_in_flight{instance="a"}', values: '1x120 _x30'}
+      - {series: 'orchestrator_queue_length{instance="b"}', values: '1x150'}
+    alert_rule_test:
+      - {eval_time: 9m, alertname: OrchestratorDatabaseDown}
+      - {eval_time: 9m, alertname: OrchestratorDeliveriesLost}
+      - {eval_time: 120m, alertname: OrchestratorDown}
+      - eval_time: 20m
+        alertname: OrchestratorDatabaseDown
+        exp_alerts: [{exp_labels: {severity: critical}}]
+      - eval_time: 20m
+        alertname: OrchestratorDeliveriesLost
+        exp_alerts: [{exp_labels: {severity: critical}}]
+      - eval_time: 140m
+        alertname: OrchestratorDown
+        exp_alerts: [{exp_labels: {severity: critical}}]
+  - interval: 1m
+    name: a stranger sends what is not signed, and a delivery pauses after a failure
+    input_series:
+      - {series: 'orchestrator_deliveries_total{answer="unsigned"}', values: '0+5x100'}
+      - {series: 'orchestrator_deliveries_total{answer="ignored"}', values: '0x30 1x30 2x40'}
+      - {series: 'orchestrator_queue_length', values: '0x100'}
+      - {series: 'orchestrator_deliveries_pausing', values: '1x100'}
+      - {series: 'orchestrator_deliveries_in_flight', values: '0x100'}
+    alert_rule_test:
+      - {eval_time: 40m, alertname: OrchestratorSecretDiffers}
+      - {eval_time: 80m, alertname: OrchestratorSecretDiffers}
+      - {eval_time: 80m, alertname: OrchestratorQueueStands}
+      - {eval_time: 80m, alertname: OrchestratorDown}
+  - interval: 1m
+    name: the secret differs, the queue stands, and work is given up
+    input_series:
+      - {series: 'orchestrator_deliveries_total{answer="unsigned"}', values: '0x10 1+1x30'}
+      - {series: 'orchestrator_deliveries_total{answer="queued"}', values: '7x40'}
       - {series: 'orchestrator_queue_length{instance="a"}', values: '0x10 3x30'}
       - {series: 'orchestrator_deliveries_in_flight{instance="a"}', values: '0x10 0x30'}
       - {series: 'orchestrator_deliveries_in_flight{instance="b"}', values: '1x10 0x30'}
-      - {series: 'orchestrator_attempts{outcome="given_up"}', values: '0x10 1x30'}
+      - {series: 'orchestrator_attempts_total{outcome="given_up"}', values: '0x10 1x30'}
     alert_rule_test:
-      - {eval_time: 9m, alertname: OrchestratorDeliveriesLost}
+      - {eval_time: 9m, alertname: OrchestratorSecretDiffers}
       - {eval_time: 9m, alertname: OrchestratorQueueStands}
       - {eval_time: 9m, alertname: OrchestratorGivesUp}
       - eval_time: 30m
-        alertname: OrchestratorDeliveriesLost
-        exp_alerts: [{exp_labels: {answer: unstored, severity: critical}}]
+        alertname: OrchestratorSecretDiffers
+        exp_alerts: [{exp_labels: {severity: warning}}]
       - eval_time: 30m
         alertname: OrchestratorQueueStands
         exp_alerts: [{exp_labels: {severity: critical}}]

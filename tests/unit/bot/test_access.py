@@ -66,6 +66,11 @@ def ask(host: str = "localhost:8080", client: str = "127.0.0.1", **headers: str)
         (WORLD, ask("bot.example.org", client="192.0.2.1", **BEARER), Verdict.LET_IN),
         (WORLD, ask("BOT.example.org:443", client="192.0.2.1", **BEARER), Verdict.LET_IN),
         (WORLD, ask("192.168.1.4:8080", client="192.168.1.9", **BEARER), Verdict.LET_IN),
+        # a name within its own network, which no foreign DNS server gives
+        (WORLD, ask("bot-1:8080", client="172.18.0.5", **BEARER), Verdict.LET_IN),
+        (WORLD, ask("bot-1:8080", client="172.18.0.5"), Verdict.ASK),
+        (WORLD_WITHOUT, ask("bot-1:8080"), Verdict.LOCAL_ONLY),
+        (LOCAL, ask("bot-1:8080"), Verdict.WRONG_HOST),
         (WORLD, ask("bot.example.org", authorization=f"bearer {TOKEN}"), Verdict.LET_IN),
         (WORLD, ask("bot.example.org", authorization=f"Basic {TOKEN}"), Verdict.ASK),
         (WORLD, ask("bot.example.org", authorization=f"Bearer {TOKEN}x"), Verdict.ASK),
