@@ -172,7 +172,7 @@ class Gate:
 _FORM = "application/x-www-form-urlencoded"
 _REFUSALS = {
     Verdict.LOCAL_ONLY: (
-        "This page is only for the machine that the bot runs on, and for nobody once PUBLIC_URL leads there.\n"
+        "This page is only for the machine that the bot runs on.\n"
         "To see it from elsewhere, set ORCHESTRATOR_DASHBOARD_TOKEN and start the bot again.\n"
     ),
     Verdict.WRONG_HOST: "The bot does not go by this name. If it should, set PUBLIC_URL to its address.\n",

@@ -15,6 +15,7 @@ import yaml
 from bot.__main__ import CLOSE_SECONDS, LINGER_SECONDS, REQUESTS_CLOSE_SECONDS
 from bot.attempts import Finished
 from bot.metrics import Kept, Metrics
+from orchestrator.operator_config import parse_operator_config
 from orchestrator.telemetry import Telemetry
 
 TOP = Path(__file__).parents[2]
@@ -50,6 +51,29 @@ def test_sec_38_every_container_has_a_read_only_root_and_no_capability_that_it_d
     assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, 10001)
     held = pod["containers"][0]["securityContext"]
     assert (held["readOnlyRootFilesystem"], held["capabilities"]) == (True, {"drop": ["ALL"]})
+
+
+def test_sec_21_the_sandbox_may_make_its_namespaces_and_mounts_and_what_it_leaves_is_reaped() -> None:
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]
+    held = pod["securityContext"]
+    assert held["seccompProfile"] == held["appArmorProfile"] == {"type": "Unconfined"}
+    assert (pod["hostUsers"], pod["containers"][0]["securityContext"]["procMount"]) == (False, "Unmasked")
+    assert 'ENTRYPOINT ["tini", "-s", "--", "python", "-m", "bot"]' in (TOP / "Dockerfile").read_text()
+    for name in ("bot-1", "bot-2"):
+        assert {"apparmor=unconfined", "systempaths=unconfined"} <= set(compose()["services"][name]["security_opt"])
+
+
+def test_every_bot_reads_the_operator_s_file_that_is_mounted_and_can_be_read() -> None:
+    (container,) = objects()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    named = {it["name"]: it.get("value") for it in container["env"]}
+    assert named["ORCHESTRATOR_CONFIG"] == "/config/config.yaml"
+    assert {"name": "config", "mountPath": "/config", "readOnly": True} in container["volumeMounts"]
+    for name in ("bot-1", "bot-2"):
+        bot = compose()["services"][name]
+        assert bot["environment"] == {"ORCHESTRATOR_CONFIG": "/config/config.yaml"}
+        assert "./config:/config:ro" in bot["volumes"]
+    examples = [(DEPLOY / "config.yaml.example").read_text(), objects()["ConfigMap"]["data"]["config.yaml"]]
+    assert {parse_operator_config(text, "config.yaml").max_usd for text in examples} == {10.0}
 
 
 def test_nothing_but_the_balancer_is_published_and_that_on_loopback_only() -> None:
