@@ -196,6 +196,29 @@ async def test_page_sizes_are_capped_and_parameters_never_refused(start_bot: Sta
     assert len(answer.json()["runs"]) == count
 
 
+async def test_pages_leave_out_no_run_behind_those_that_are_queued(start_bot: StartBot) -> None:
+    # given five that are queued, and seven runs
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    for number in range(5):
+        await bot.deliver(issue_comment(comment=100 + number, issue=1 + number), delivery=f"d-{number}")
+    for number in range(7):
+        await add_run(bot.database, f"r-{number}", "A limiter", status="completed")
+    # when
+    pages = [(await bot.client.get(f"/api/runs?per_page=4&page={page}")).json()["runs"] for page in range(1, 5)]
+    # then
+    assert [len(page) for page in pages] == [4, 4, 4, 0]
+    assert [run["status"] for page in pages for run in page] == ["queued"] * 5 + ["completed"] * 7
+    assert len({run["id"] for page in pages for run in page}) == 12
+
+
+async def test_the_list_shows_no_more_on_a_page_however_many_are_queued(start_bot: StartBot) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    for number in range(30):
+        await bot.deliver(issue_comment(comment=100 + number, issue=1 + number), delivery=f"d-{number}")
+    assert (await bot.client.get("/")).text.count('<a href="/runs/') == 25
+    assert (await bot.client.get("/?page=2")).text.count('<a href="/runs/') == 5
+
+
 async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
     bot = await start_bot(worker=Worker(gate=asyncio.Event()))
     await add_run(bot.database, "r-1", "A limiter", status="completed")
