@@ -62,14 +62,15 @@ def main() -> int:
     environment. An interrupt before the bot listens ends with 130.
     """
     arguments = sys.argv[1:]
-    subcommands = {"replay": replay, "doctor": doctor}
-    if arguments and arguments[0] not in subcommands:
+    if arguments and arguments[0] not in ("replay", "doctor"):
         print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
         return 0 if arguments[0] in ("-h", "--help") else 2
     try:
+        if arguments[:1] == ["doctor"]:
+            return doctor(arguments[1:], os.environ)
         env = credentials.environment(os.environ)
         if arguments:
-            return subcommands[arguments[0]](arguments[1:], env)
+            return replay(arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -170,15 +171,20 @@ async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.s
     token = secrets.token_urlsafe(32)
     done = asyncio.Event()
 
+    async def ready() -> None:
+        await asyncio.to_thread(credentials.check, env)
+
     async def registered(app: RegisteredApp) -> None:
         await asyncio.to_thread(credentials.keep, env, settings.github_api_url, app)
         done.set()
 
+    await ready()
     print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
     # uvicorn closes what it listens on: the bot goes on with the original.
     with listener.dup() as own, _told_to_leave() as leave:
         leave.at_once.set()
-        await _serve(create_setup_app(settings, token, registered), own, leave, drain=lambda: None, over=done)
+        app = create_setup_app(settings, token, ready, registered)
+        await _serve(app, own, leave, drain=lambda: None, over=done)
     return done.is_set() and not leave.asked.is_set()
 
 

@@ -112,7 +112,11 @@ ROUTES: dict[str, tuple[Responses, dict[str, Any]]] = {
         },
     ),
     "/setup/registered": (
-        {502: _text("GitHub did not exchange the code.", "text/html"), **_SET_UP},
+        {
+            502: _text("GitHub did not exchange the code.", "text/html"),
+            503: _text("The App could not be kept."),
+            **_SET_UP,
+        },
         {"parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("state", "code")]},
     ),
 }

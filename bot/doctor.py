@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from bot import credentials
 from bot.rules import rules_of
 from bot.settings import Settings
 from orchestrator.diagnosis import (
@@ -38,7 +39,10 @@ SECRET_SUFFIXES = ("_KEY", "_TOKEN", "_SECRET", "_SECRET_PREVIOUS", "_HEADERS", 
 def doctor(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Print a line for each part as it is found and return the exit status: 1 when one of them fails, else 0."""
     argparse.ArgumentParser(prog="orchestrator-bot doctor", description=__doc__).parse_args(arguments)
-    redactor = Redactor(_secrets(env))
+    try:
+        redactor = Redactor(_secrets(credentials.environment(env)))
+    except UsageError:  # which `examine` tells
+        redactor = Redactor(_secrets(env))
 
     async def run() -> bool:
         failed = False
@@ -51,9 +55,13 @@ def doctor(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 async def examine(env: Mapping[str, str]) -> AsyncIterator[Diagnosis]:
-    """Yield what is found of each part; none keeps the later ones from being looked at."""
+    """Yield what is found of each part; none keeps the later ones from being looked at.
+
+    `env` is the environment without what `/setup` has kept, which is read here.
+    """
     settings = None
     try:
+        env = credentials.environment(env)
         settings = Settings.from_environment(env)
         if settings.set_up_mode:
             raise UsageError("Nothing is configured yet.", hint="Start the bot, and open the set-up page it names.")
@@ -94,12 +102,12 @@ async def _diagnose_app(
     try:
         found = [_judge(await grants_of_app(github), "Change it in the App's settings, on its page of permissions.")]
         installations = await grants_of_installations(github)
-    except GitHubError as error:
+        accounts = (await rules_of(settings or Settings(), operator, github)).accounts
+    except (UsageError, GitHubError) as error:
         return [fail("permissions", error)]
     if not installations:
         todo = f"Install it: {github.server_url}/apps/{await github.app_slug()}/installations/new"
         found.append(warn("installations", "the App is installed nowhere.", todo))
-    accounts = (await rules_of(settings or Settings(), operator, github)).accounts
     for one in installations:
         found.append(_judge(one, "Whoever owns it accepts the App's new permissions in its settings there."))
         if accounts is not None and one.account.lower() not in {account.lower() for account in accounts}:

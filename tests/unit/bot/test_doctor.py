@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +34,27 @@ async def serve() -> AsyncIterator[Serve]:
     yield serve
     for server in servers:
         server.close()
+
+
+async def test_credentials_that_cannot_be_read_are_a_line_and_keep_nothing_else_from_being_looked_at(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "github-app.json").write_text("{")
+    env = {"PATH": os.environ["PATH"], "ORCHESTRATOR_HOME": str(tmp_path), "ORCHESTRATOR_OFFLINE": "1"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bot", "doctor"),
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    lines = out.decode().splitlines()
+    assert (process.returncode, err) == (1, b"")
+    assert lines[0].startswith(f"fail  settings: {tmp_path}/github-app.json holds no credentials of an App")
+    assert {"operator's configuration", "credentials", "database", "sandbox"} <= {
+        line[6:].partition(":")[0] for line in lines
+    }
 
 
 @pytest.mark.parametrize(

@@ -98,12 +98,15 @@ def bot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[st
 
 @pytest.fixture(scope="module")
 def set_up() -> Iterator[tuple[str, dict[str, Any]]]:
+    async def ready() -> None:
+        raise AssertionError("nobody has registered an App")
+
     async def registered(app: RegisteredApp) -> None:
         raise AssertionError("nobody has registered an App")
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[ASGIApp]:
-        yield create_setup_app(Settings(), "the console's token", registered)
+        yield create_setup_app(Settings(), "the console's token", ready, registered)
 
     with served(opened) as running:
         yield running
