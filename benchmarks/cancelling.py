@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import time
 
+from benchmarks.bounds import at_most
 from benchmarks.scheduling import answer
 from orchestrator import Budget, Orchestrator
 from orchestrator.providers.base import Completion, CompletionRequest
@@ -56,3 +57,5 @@ def main() -> None:
     measured = [asyncio.run(measure()) for _ in range(RUNS)]
     slowest, after = max(seconds for seconds, _ in measured), sum(calls for _, calls in measured)
     print(f"cancelling: stopped within {slowest:.3f} s (at most 1), {after} calls afterwards (none)")
+    at_most("the slowest stop in seconds", slowest, 1)
+    at_most("the number of calls after a cancellation", after, 0)
