@@ -21,7 +21,7 @@ FROM python:3.11-slim@sha256:90744cff8f32887f075c47d747a173ff333e9e98801667af93c
 # Debian keeps one version of a package at a time, so that a pinned one would stop building with the next fix.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends bubblewrap git \
+    && apt-get install --yes --no-install-recommends bubblewrap git tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /state --shell /usr/sbin/nologin orchestrator \
     && install --directory --owner=orchestrator --group=orchestrator --mode=0700 /state
@@ -35,4 +35,5 @@ VOLUME /state
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['PORT']}/healthz\", timeout=4)"]
-ENTRYPOINT ["python", "-m", "bot"]
+# The first process reaps what sandboxes leave orphaned, which the bot does not; -s where an engine has put its own first.
+ENTRYPOINT ["tini", "-s", "--", "python", "-m", "bot"]

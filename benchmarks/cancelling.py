@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from pathlib import Path
 
+from benchmarks.bounds import at_most
 from benchmarks.scheduling import answer
 from orchestrator import Budget, Orchestrator
 from orchestrator.providers.base import Completion, CompletionRequest
 from orchestrator.providers.scripted import ScriptedProvider
 from orchestrator.state import Purpose
+from tests.e2e.stage import open_stage, until
+from tests.loopback import Script
 
 RUNS = 5
 
@@ -51,8 +55,29 @@ async def measure() -> tuple[float, int]:
         return time.perf_counter() - started, provider.asked - asked
 
 
+async def commanded(folder: Path) -> float:
+    """Return the seconds from the delivery of `/orchestrate cancel` to the end of a run that the bot works on."""
+    async with open_stage(folder, Script(tasks=2, installs=False)) as stage, stage.bot():
+        scene = await stage.scene()
+        stage.models.hold_after(4)
+        asked = await scene.command()
+        await until(lambda: len(stage.models.journal) == 5, "the fifth question")
+        started = time.perf_counter()
+        scene.comment(asked.issue, "/orchestrate cancel")
+        await until(lambda: stage.rows("SELECT 1 FROM runs WHERE status = 'cancelled'"), "the end of the run")
+        seconds = time.perf_counter() - started
+        stage.models.release()
+        await asked.reacted("confused")
+        return seconds
+
+
 def main() -> None:
-    """Print the slowest of some runs."""
+    """Print the slowest of some runs, and how long a command takes to stop one."""
     measured = [asyncio.run(measure()) for _ in range(RUNS)]
     slowest, after = max(seconds for seconds, _ in measured), sum(calls for _, calls in measured)
     print(f"cancelling: stopped within {slowest:.3f} s (at most 1), {after} calls afterwards (none)")
+    at_most("the slowest stop in seconds", slowest, 1)
+    at_most("the number of calls after a cancellation", after, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = asyncio.run(commanded(Path(folder)))
+    print(f"cancelling: by `/orchestrate cancel`, ended {seconds:.2f} s after its comment, with a call in flight")

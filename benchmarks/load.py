@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+from benchmarks.bounds import at_least, at_most
 from tests.e2e.flood import CONNECTIONS, Answered, Flood, Sending, command, flood, ordinary, sender
 from tests.e2e.stage import SECRET, Scene, Stage, open_stage, until
 from tests.loopback import Script
@@ -179,6 +180,8 @@ def report(ours: Sequence[Flood], theirs: Sequence[Flood], at_work: Sequence[int
         f"receiver {bare_median * 1000:.0f} and {bare_high * 1000:.0f} ms, ratio of p99 {high / bare_high:.2f} "
         "(at most 3)"
     )
+    at_least("the ratio of answers a second", rate / bare_rate, 0.5)
+    at_most("the ratio of p99", high / bare_high, 3)
 
 
 def _figures(floods: Sequence[Flood]) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.bounds import at_most
 from tests.e2e.flood import command, flood, sender
 from tests.e2e.held import Held
 from tests.e2e.stage import Bot, Stage, open_stage, until
@@ -89,6 +90,7 @@ async def measure(folder: Path) -> None:
         f"afterwards; threads {idle.threads}, {busy.threads} and {ended.threads}; "
         f"/healthz answers within {alive:.0f} ms"
     )
+    at_most("MiB a run", (busy.mib - idle.mib) / RUNS, 1)
 
 
 def main() -> None:

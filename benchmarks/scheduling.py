@@ -7,6 +7,7 @@ import json
 import tempfile
 import time
 
+from benchmarks.bounds import at_most
 from orchestrator import Budget, Orchestrator
 from orchestrator.providers.base import CompletionRequest
 from orchestrator.providers.scripted import ScriptedProvider
@@ -76,3 +77,4 @@ def main() -> None:
         f"scheduling: {seconds:.2f} s for a critical path of {CRITICAL_PATH_SECONDS:.2f} s, "
         f"ratio {seconds / CRITICAL_PATH_SECONDS:.2f} (at most 1.15)"
     )
+    at_most("the ratio to the critical path", seconds / CRITICAL_PATH_SECONDS, 1.15)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+from benchmarks.bounds import at_most
+
 RUNS = 15
 HEAVY = ("openai", "anthropic", "google.genai", "sqlalchemy", "pydantic", "github", "fastapi")
 
@@ -32,3 +34,4 @@ def main() -> None:
     code = f"import sys, orchestrator; print([name for name in {HEAVY!r} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
     print(f"startup: heavy modules loaded by `import orchestrator`: {loaded}")
+    at_most("the ratio to bare Python", ratio, 8)

@@ -10,7 +10,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -37,6 +39,8 @@ from orchestrator.store import ContentStore
 
 CLOSE_SECONDS = 9.0
 """After this the process leaves even what does not let itself be cancelled; the store makes that safe."""
+LINGER_SECONDS = 4.0
+"""So long after SIGTERM deliveries are still kept: a balancer goes on sending them until it has seen `/readyz`."""
 REQUESTS_CLOSE_SECONDS = 3
 SWITCH_SECONDS = 0.0005
 """How long a thread computes before the event loop's turn: by default ten times as long, which every answer waits for.
@@ -59,14 +63,15 @@ def main() -> int:
     environment. An interrupt before the bot listens ends with 130.
     """
     arguments = sys.argv[1:]
-    subcommands = {"replay": replay, "doctor": doctor}
-    if arguments and arguments[0] not in subcommands:
+    if arguments and arguments[0] not in ("replay", "doctor"):
         print(USAGE, file=sys.stderr if arguments[0] not in ("-h", "--help") else sys.stdout)
         return 0 if arguments[0] in ("-h", "--help") else 2
     try:
+        if arguments[:1] == ["doctor"]:
+            return doctor(arguments[1:], os.environ)
         env = credentials.environment(os.environ)
         if arguments:
-            return subcommands[arguments[0]](arguments[1:], env)
+            return replay(arguments[1:], env)
         settings = Settings.from_environment(env)
         logs.start(settings.secrets)
         sys.setswitchinterval(SWITCH_SECONDS)
@@ -78,6 +83,41 @@ def main() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED_STATUS
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """That a signal has asked the process to leave, and that it need not wait for a balancer to notice."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    at_once: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@contextmanager
+def _told_to_leave() -> Iterator[Leave]:
+    """Within the block, take SIGTERM and SIGINT as orders to leave, by which the process is gone in `CLOSE_SECONDS`.
+
+    A person at a terminal, who sends SIGINT, is not kept waiting, nor is who asks twice.
+    """
+    leave = Leave()
+
+    def order(number: int) -> None:
+        if number == signal.SIGINT or leave.asked.is_set():
+            leave.at_once.set()
+        if not leave.asked.is_set():
+            _leave_after(CLOSE_SECONDS)
+        leave.asked.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, order, number)
+    try:
+        yield leave
+    finally:
+        # Once it is leaving nothing more may cut that short; else what comes later ends it like any other process.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if not leave.asked.is_set():
+                loop.remove_signal_handler(number)
 
 
 async def _run(settings: Settings, env: Mapping[str, str], listener: socket.socket, above: Path) -> None:
@@ -96,19 +136,20 @@ async def _run(settings: Settings, env: Mapping[str, str], listener: socket.sock
         rules = await rules_of(settings, plane.operator, github)
         workshop = Workshop(plane, github, rules, settings.secrets, lambda run_id: jobs.begin_now(run_id))
         jobs = _jobs(plane, workshop)
-        async with jobs.running():
-            app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
-            print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
-            async with asyncio.TaskGroup() as group:
-                redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
-                sweeps = [
-                    group.create_task(redelivery.sweeps()),
-                    group.create_task(retention.sweeps(plane.database, plane.operator.keep_days)),
-                    group.create_task(asyncio.to_thread(scratch.remove_left, above)),
-                ]
-                await _serve(app, listener, drain=jobs.drain)
-                for sweep in sweeps:
-                    sweep.cancel()
+        with _told_to_leave() as leave:
+            async with jobs.running():
+                app = create_app(settings, plane.database, jobs, rules, report, lambda: plane.telemetry)
+                print(f"Listening on {address}, webhook at {address}/webhook", flush=True)
+                async with asyncio.TaskGroup() as group:
+                    redelivery = Redelivery(github, plane.database, rules.redelivery_seconds)
+                    sweeps = [
+                        group.create_task(redelivery.sweeps()),
+                        group.create_task(retention.sweeps(plane.database, plane.operator.keep_days)),
+                        group.create_task(asyncio.to_thread(scratch.remove_left, above)),
+                    ]
+                    await _serve(app, listener, leave, drain=jobs.drain)
+                    for sweep in sweeps:
+                        sweep.cancel()
 
 
 def _jobs(plane: ControlPlane, workshop: Workshop) -> Jobs | SharedJobs:
@@ -134,22 +175,42 @@ async def _set_up(settings: Settings, env: Mapping[str, str], listener: socket.s
     token = secrets.token_urlsafe(32)
     done = asyncio.Event()
 
+    async def ready() -> None:
+        await asyncio.to_thread(credentials.check, env)
+
     async def registered(app: RegisteredApp) -> None:
         await asyncio.to_thread(credentials.keep, env, settings.github_api_url, app)
         done.set()
 
+    await ready()
     print(f"Nothing is configured yet. Open {address}/setup?token={token}", flush=True)
     # uvicorn closes what it listens on: the bot goes on with the original.
-    with listener.dup() as own:
-        await _serve(create_setup_app(settings, token, registered), own, drain=lambda: None, over=done)
-    return done.is_set()
+    with listener.dup() as own, _told_to_leave() as leave:
+        leave.at_once.set()
+        app = create_setup_app(settings, token, ready, registered)
+        await _serve(app, own, leave, drain=lambda: None, over=done)
+    return done.is_set() and not leave.asked.is_set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its handlers of signals, which would close its sockets at once."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signals to the bot."""
+        yield
 
 
 async def _serve(
-    app: ASGIApp, listener: socket.socket, *, drain: Callable[[], None], over: asyncio.Event | None = None
+    app: ASGIApp,
+    listener: socket.socket,
+    leave: Leave,
+    *,
+    drain: Callable[[], None],
+    over: asyncio.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then `drain` at once and close within `CLOSE_SECONDS`; or until it is `over`."""
-    server = uvicorn.Server(
+    """Serve until told to leave, then `drain` at once and close after `LINGER_SECONDS`; or until it is `over`."""
+    server = _Server(
         uvicorn.Config(
             app,
             lifespan="off",
@@ -161,35 +222,30 @@ async def _serve(
         )
     )
 
-    def stop() -> None:
-        # uvicorn raises the signal again once it has closed.
-        if watchdog:
-            return
-        server.should_exit = True
-        watchdog.append(_leave_after(CLOSE_SECONDS))
+    async def close_when_told() -> None:
+        await leave.asked.wait()
         drain()
-
-    watchdog: list[threading.Timer] = []
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(leave.at_once.wait(), LINGER_SECONDS)
+        server.should_exit = True
 
     async def close_when_over(event: asyncio.Event) -> None:
         await event.wait()
         server.should_exit = True
 
     async with asyncio.TaskGroup() as group:
-        ending = group.create_task(close_when_over(over)) if over else None
+        endings = [group.create_task(close_when_told())]
+        if over:
+            endings.append(group.create_task(close_when_over(over)))
         await server.serve(sockets=[listener])
-        if ending:
+        for ending in endings:
             ending.cancel()
 
 
-def _leave_after(seconds: float) -> threading.Timer:
+def _leave_after(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, args=(1,))
     timer.daemon = True
     timer.start()
-    return timer
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from bot.dashboard.access import Gate
@@ -18,9 +20,9 @@ from bot.described import described
 from bot.intake import Asked, CloseAsked, LintAsked, Rules, named, read_delivery, read_payload, repository_of, signed
 from bot.jobs import Jobs
 from bot.logs import fields
-from bot.metrics import CONTENT_TYPE, Metrics
+from bot.metrics import CONTENT_TYPE, Kept, Metrics
 from bot.origins import made_out, run_meant
-from bot.readiness import Readiness
+from bot.readiness import Look, Readiness
 from bot.settings import Settings
 from bot.shared_jobs import SharedJobs
 from orchestrator.errors import StoreError
@@ -35,12 +37,17 @@ Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-
 """
 DISCARD_BYTES = 4 * MAX_BODY_BYTES
 READ_SECONDS = 30.0
+SMALL_BYTES = 2**20
+LARGE_AT_ONCE = 4
+"""How many bodies above `SMALL_BYTES` are held in memory at once; whose sender knows the secret is known only after."""
 STORE_SECONDS = 8.0
 """GitHub waits ten seconds for an answer."""
 RETRY_AFTER_SECONDS = 60
 
+SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}", re.ASCII)
+
 log = logging.getLogger(__name__)
-Kept = TypeVar("Kept")
+Stored = TypeVar("Stored")
 
 
 class Refused(Exception):
@@ -68,12 +75,13 @@ def create_app(
     metrics = Metrics(telemetry)
     intake = Intake(database, jobs, rules)
     readiness = Readiness(database)
+    bodies = Bodies(settings.webhook_secrets)
 
     async def webhook(request: Request) -> Response:
         headers = request.headers
         about = {"delivery": headers.get("x-github-delivery", "")[:80], "kind": headers.get("x-github-event", "")[:60]}
         try:
-            body = await _verified_body(request, settings)
+            body = await bodies.verified(request)
             status, label, answer = await intake.take(about["kind"], about["delivery"], _payload(body))
         except Refused as refused:
             status, label, answer = refused.status, refused.label, {"error": str(refused)}
@@ -93,10 +101,14 @@ def create_app(
             return JSONResponse({"status": "not ready", "reason": "; ".join(missing)}, 503)
         return JSONResponse({"status": "ready"})
 
-    async def metrics_text() -> Response:
+    async def look() -> Kept:
         runs, spent = await RunStore(database).totals()
-        waiting = max(0, await DeliveryStore(database).queued_count() - len(jobs.working))
-        rendered = metrics.render(runs, spent, waiting=waiting, working=len(jobs.working), finished=jobs.finished)
+        return Kept(runs, spent, await DeliveryStore(database).queued_count(), await jobs.pausing())
+
+    stored = Look(look, "the database cannot be read")
+
+    async def metrics_text() -> Response:
+        rendered = metrics.render(await stored.found(), working=len(jobs.working), finished=jobs.finished)
         return Response(rendered, media_type=CONTENT_TYPE)
 
     app.add_api_route("/webhook", webhook, **described("/webhook", ["POST"]))
@@ -109,6 +121,7 @@ def create_app(
         for method in ("GET", "HEAD"):
             app.add_api_route(path, answer, **described(path, [method]))
     app.include_router(dashboard_routes(database, jobs, report))
+    app.add_exception_handler(StoreError, _unreadable)
     return Gate(app, settings)
 
 
@@ -172,7 +185,7 @@ class Intake:
     async def _keep(self, delivery: Delivery) -> tuple[str, str]:
         return await self._jobs.keep(delivery), delivery.run_id
 
-    async def _kept(self, keeping: Awaitable[Kept]) -> Kept:
+    async def _kept(self, keeping: Awaitable[Stored]) -> Stored:
         # A store that is slow beyond GitHub's patience may still succeed: then the work goes on, and a redelivery is
         # a duplicate. Cancelling it here could leave a delivery that is stored and that nobody works on.
         task = asyncio.ensure_future(keeping)
@@ -185,43 +198,80 @@ class Intake:
             raise Refused(503, "unstored", "The delivery could not be stored; send it again later.") from error
 
 
-async def _verified_body(request: Request, settings: Settings) -> bytes:
-    """Return the raw body of a delivery that is well-formed and signed; raises `Refused`."""
-    headers = request.headers
-    if not named(headers.get("x-github-event", ""), headers.get("x-github-delivery", "")):
-        raise Refused(400, "malformed", "X-GitHub-Event and X-GitHub-Delivery are needed.")
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            body = await _read(request)
-    except TimeoutError as error:
-        raise Refused(408, "too_slow", f"The body did not arrive within {READ_SECONDS:g} seconds.") from error
-    except ClientDisconnect as error:
-        raise Refused(400, "malformed", "The body ended early.") from error
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refused(415, "wrong_type", "Set the webhook's content type to application/json.")
-    if not signed(body, headers.get("x-hub-signature-256", ""), settings.webhook_secrets):
-        raise Refused(401, "unsigned", "X-Hub-Signature-256 is missing or does not match the webhook's secret.")
-    return body
+class Bodies:
+    """Reads the bodies of deliveries, of which only few large ones are in memory at a time."""
 
+    def __init__(self, webhook_secrets: tuple[str, ...]) -> None:
+        self._secrets = webhook_secrets
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
-async def _read(request: Request) -> bytes:
-    """Read at most `MAX_BODY_BYTES`; of a larger body some more is discarded, so that its sender sees the answer."""
-    declared = request.headers.get("content-length", "")
-    too_large = declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        too_large = too_large or size > MAX_BODY_BYTES
-        if too_large:
-            chunks.clear()
-            if size > DISCARD_BYTES:
-                break
-        else:
+    async def verified(self, request: Request) -> bytes:
+        """Return the raw body of a delivery that is well-formed and signed; raises `Refused`.
+
+        What the headers alone show to be wrong is refused before anything is read.
+        """
+        headers = request.headers
+        signature = headers.get("x-hub-signature-256", "")
+        if not named(headers.get("x-github-event", ""), headers.get("x-github-delivery", "")):
+            raise Refused(400, "malformed", "X-GitHub-Event and X-GitHub-Delivery are needed.")
+        if not _too_large(headers.get("content-length", "")):
+            if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+                raise Refused(415, "wrong_type", "Set the webhook's content type to application/json.")
+            if not SIGNATURE.fullmatch(signature):
+                raise _unsigned()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(READ_SECONDS):
+                    body = await self._read(request, stack)
+            except TimeoutError as error:
+                raise Refused(408, "too_slow", f"The body was not read within {READ_SECONDS:g} seconds.") from error
+            except ClientDisconnect as error:
+                raise Refused(400, "malformed", "The body ended early.") from error
+            if not signed(body, signature, self._secrets):
+                raise _unsigned()
+        return body
+
+    async def _read(self, request: Request, stack: AsyncExitStack) -> bytes:
+        """Read at most `MAX_BODY_BYTES`; of a larger body some more is discarded, so that its sender sees the answer.
+
+        A body above `SMALL_BYTES` waits for a place among the large ones, which it has until the stack unwinds.
+        """
+        too_large = _too_large(request.headers.get("content-length", ""))
+        chunks: list[bytes] = []
+        size, is_large = 0, False
+        async for chunk in request.stream():
+            size += len(chunk)
+            too_large = too_large or size > MAX_BODY_BYTES
+            if too_large:
+                chunks.clear()
+                if size > DISCARD_BYTES:
+                    break
+                continue
+            if size > SMALL_BYTES and not is_large:
+                await stack.enter_async_context(self._large)
+                is_large = True
             chunks.append(chunk)
-    if too_large:
-        raise Refused(413, "too_large", f"A delivery has at most {MAX_BODY_BYTES} bytes.")
-    return b"".join(chunks)
+        if too_large:
+            raise Refused(413, "too_large", f"A delivery has at most {MAX_BODY_BYTES} bytes.")
+        return b"".join(chunks)
+
+
+def _too_large(declared: str) -> bool:
+    return declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES
+
+
+def _unsigned() -> Refused:
+    return Refused(401, "unsigned", "X-Hub-Signature-256 is missing or does not match the webhook's secret.")
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """Answer a page that needs the database while it does not answer."""
+    log.error("a page could not be shown", extra=fields(path=request.url.path, reason=str(error)))
+    said = "The database cannot be used just now; the bot's log says why. Try again later."
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"error": said}, 503, headers=retry)
+    return PlainTextResponse(f"{said}\n", 503, headers=retry)
 
 
 def _payload(body: bytes) -> dict[str, object]:

@@ -14,6 +14,8 @@ from orchestrator.github.api.registration import RegisteredApp
 from orchestrator.operator_config import state_home
 
 FILE_NAME = "github-app.json"
+FILE_BYTES = 16 * 1024
+"""More than the file takes: a private key has some 1.7 KB."""
 _VARIABLES = {
     "GITHUB_APP_ID": "app_id",
     "GITHUB_APP_PRIVATE_KEY": "private_key",
@@ -21,6 +23,18 @@ _VARIABLES = {
     "GITHUB_WEBHOOK_SECRET_PREVIOUS": "webhook_secret_previous",
 }
 _CREDENTIALS = ("GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY", "GITHUB_TOKEN")
+
+
+def check(env: Mapping[str, str]) -> None:
+    """Raise `UsageError` where an App's credentials could not be kept, while GitHub has not made it yet."""
+    path = state_home(env) / FILE_NAME
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".github-app-") as file:
+            file.write(b" " * FILE_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _unkept(path, error) from error
 
 
 def keep(env: Mapping[str, str], api_url: str, app: RegisteredApp) -> Path:
@@ -37,11 +51,15 @@ def keep(env: Mapping[str, str], api_url: str, app: RegisteredApp) -> Path:
             os.fsync(file.fileno())
         os.replace(name, path)
     except OSError as error:
-        raise UsageError(
-            f"The App's credentials could not be kept in {path}: {error.strerror}.",
-            hint="Free space there, or set ORCHESTRATOR_HOME to a folder that you may write to.",
-        ) from error
+        raise _unkept(path, error) from error
     return path
+
+
+def _unkept(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"The App's credentials could not be kept in {path}: {error.strerror}.",
+        hint="Free space there, or set ORCHESTRATOR_HOME to a folder that you may write to.",
+    )
 
 
 def environment(env: Mapping[str, str]) -> dict[str, str]:

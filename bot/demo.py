@@ -43,11 +43,26 @@ KEYS = (
     "ZHIPU_API_KEY",
     "LOCAL_LLM_BASE_URL",
 )
+OTHER_BOTS = (
+    "GITHUB_TOKEN",
+    "GITHUB_WEBHOOK_SECRET_PREVIOUS",
+    "ORCHESTRATOR_CONFIG",
+    "ORCHESTRATOR_DASHBOARD_TOKEN",
+    "ORCHESTRATOR_DATABASE_URL",
+    "PUBLIC_URL",
+)
+"""What the user's shell may say of another bot, and this one must not hear."""
 BUDGET_USD = 2.0
+START_SECONDS = 60.0
 LIMIT_SECONDS = 900.0
 POLL_SECONDS = 0.3
 STATUS_MARK = "orchestrator:status"
 REPORT_MARK = "orchestrator:report"
+LOG_LINES = 20
+
+
+class DemoFailed(Exception):
+    """The demonstration cannot go on; the text says why."""
 
 
 def main() -> int:
@@ -66,6 +81,7 @@ def main() -> int:
 async def demonstrate(*, stay: bool) -> int:
     """Set the scene, give the command, follow the run, and say what came of it."""
     folder = Path(tempfile.mkdtemp(prefix="orchestrator-demo-"))
+    status = 1
     try:
         async with LocalHub(folder / "hub", page_user=PERSON) as hub:
             issue = await set_scene(hub)
@@ -73,14 +89,17 @@ async def demonstrate(*, stay: bool) -> int:
                 print(f"Local GitHub   {hub.url}/{REPOSITORY}/issues/{issue}")
                 print(f"Bot            {address}", flush=True)
                 hub.comment(REPOSITORY, issue, f"/orchestrate --budget {BUDGET_USD:g}", user=PERSON)
-                await _follow(hub, issue)
+                await _follow(hub, issue, folder)
                 status = _judge(hub)
                 if stay:
                     print("The pages stay up. Stop with Ctrl-C.", flush=True)
                     await asyncio.Event().wait()
-                return status
+    except* DemoFailed as failed:
+        for one in failed.exceptions:
+            print(one, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    return status
 
 
 async def set_scene(hub: LocalHub) -> int:
@@ -95,7 +114,8 @@ async def set_scene(hub: LocalHub) -> int:
 async def beside(hub: LocalHub, folder: Path, env: Mapping[str, str]) -> AsyncIterator[str]:
     """Run the real bot in a process of its own, as an App of the local GitHub; yields its address.
 
-    `env` says which models it has; its state and log stand in `folder`.
+    `env` says which models it has, and nothing of a bot that the user may run besides; its state and log stand in
+    `folder`. Raises `DemoFailed`, in a group, when it ends before the block does.
     """
     secret = secrets.token_hex(16)
     app_id, key = hub.create_app("Orchestrator", None, secret)
@@ -107,7 +127,7 @@ async def beside(hub: LocalHub, folder: Path, env: Mapping[str, str]) -> AsyncIt
         "GITHUB_APP_PRIVATE_KEY": key,
         "GITHUB_WEBHOOK_SECRET": secret,
         "ORCHESTRATOR_HOME": str(folder / "state"),
-        "ORCHESTRATOR_DATABASE_URL": "",
+        **dict.fromkeys(OTHER_BOTS, ""),
         "HOST": "127.0.0.1",
         "PORT": "0",
     }
@@ -118,10 +138,13 @@ async def beside(hub: LocalHub, folder: Path, env: Mapping[str, str]) -> AsyncIt
         try:
             address = await _address(process, folder / "bot.log")
             hub.set_webhook(app_id, f"{address}/webhook", secret)
-            yield address
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(_ended_early(process, folder / "bot.log"))
+                yield address
+                watch.cancel()
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGINT)
                 await process.wait()
 
 
@@ -138,25 +161,41 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
 async def _address(process: asyncio.subprocess.Process, log: Path) -> str:
     if process.stdout is None:
         raise AssertionError("the bot was started with a pipe")
-    async with asyncio.timeout(60):
-        async for line in process.stdout:
-            if found := re.search(rb"http://\S+?(?=[,\s])", line):
-                return found.group().decode()
-    raise RuntimeError(f"The bot did not start:\n{await asyncio.to_thread(log.read_text)}")
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            async for line in process.stdout:
+                if found := re.search(rb"http://\S+?(?=[,\s])", line):
+                    return found.group().decode()
+    except TimeoutError as error:
+        raise DemoFailed(f"The bot did not listen within {START_SECONDS:g} seconds. {_tail(log)}") from error
+    raise DemoFailed(f"The bot did not start. {_tail(log)}")
 
 
-async def _follow(hub: LocalHub, issue: int) -> None:
+async def _ended_early(process: asyncio.subprocess.Process, log: Path) -> None:
+    status = await process.wait()
+    raise DemoFailed(f"The bot ended with status {status}. {_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join(["The end of its log:", *lines])
+
+
+async def _follow(hub: LocalHub, issue: int, folder: Path) -> None:
     """Print each new first line of the status comment until the command's reaction says that the run has ended."""
-    shown = ""
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while True:
-            answer = _answer_line(hub, issue)
-            if answer and answer != shown:
-                print(f"               {answer}", flush=True)
-                shown = answer
-            if _ended(hub, issue):
-                return
-            await asyncio.sleep(POLL_SECONDS)
+    shown, ended = "", False
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not ended:
+                ended = _ended(hub, issue)
+                answer = _answer_line(hub, issue)
+                if answer and answer != shown:
+                    print(f"               {answer}", flush=True)
+                    shown = answer
+                await asyncio.sleep(0 if ended else POLL_SECONDS)
+    except TimeoutError as error:
+        log = await asyncio.to_thread(_tail, folder / "bot.log")
+        raise DemoFailed(f"The run did not end within {LIMIT_SECONDS:g} seconds. {log}") from error
 
 
 def _answer_line(hub: LocalHub, issue: int) -> str:

@@ -33,6 +33,13 @@ _GATE: Responses = {
     403: _text("Another site asks, or the page is only for the bot's own machine."),
     421: _text("The bot does not go by this name."),
 }
+_PAGE: Responses = {
+    **_GATE,
+    503: {
+        "description": "The database does not answer.",
+        "content": {"text/plain": {"schema": {"type": "string"}}, "application/json": {"schema": _object("error")}},
+    },
+}
 _RUN_ID = {"parameters": [{"name": "run_id", "in": "path", "required": True, "schema": {"type": "string"}}]}
 _PAGING = {
     "parameters": [
@@ -73,18 +80,18 @@ ROUTES: dict[str, tuple[Responses, dict[str, Any]]] = {
     "/healthz": ({200: _json("Alive.", "status")}, {}),
     "/readyz": (_READY, {}),
     "/metrics": ({200: _text("Prometheus' text format."), **_GATE}, {}),
-    "/": ({200: _text("The list of runs.", "text/html"), **_GATE}, _PAGING),
+    "/": ({200: _text("The list of runs.", "text/html"), **_PAGE}, _PAGING),
     "/runs/{run_id}": (
-        {200: _text("The run.", "text/html"), 404: _text("There is none.", "text/html"), **_GATE},
+        {200: _text("The run.", "text/html"), 404: _text("There is none.", "text/html"), **_PAGE},
         _RUN_ID,
     ),
-    "/api/runs": ({200: _json("Runs, the newest first.", "runs"), **_GATE}, _PAGING),
+    "/api/runs": ({200: _json("Runs, the newest first.", "runs"), **_PAGE}, _PAGING),
     "/api/runs/{run_id}": (
-        {200: _json("The run's report.", "project_id", "status"), 404: _json("There is none.", "error"), **_GATE},
+        {200: _json("The run's report.", "project_id", "status"), 404: _json("There is none.", "error"), **_PAGE},
         _RUN_ID,
     ),
     "/api/runs/{run_id}/audit": (
-        {200: _json("What happened, the oldest first.", "audit"), 404: _json("There is none.", "error"), **_GATE},
+        {200: _json("What happened, the oldest first.", "audit"), 404: _json("There is none.", "error"), **_PAGE},
         _RUN_ID,
     ),
     "/dashboard.css": ({200: _text("The style.", "text/css"), **_GATE}, {}),
@@ -105,7 +112,11 @@ ROUTES: dict[str, tuple[Responses, dict[str, Any]]] = {
         },
     ),
     "/setup/registered": (
-        {502: _text("GitHub did not exchange the code.", "text/html"), **_SET_UP},
+        {
+            502: _text("GitHub did not exchange the code.", "text/html"),
+            503: _text("The App could not be kept."),
+            **_SET_UP,
+        },
         {"parameters": [{"name": name, "in": "query", "schema": {"type": "string"}} for name in ("state", "code")]},
     ),
 }

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from bot import credentials
 from bot.rules import rules_of
 from bot.settings import Settings
 from orchestrator.diagnosis import (
@@ -39,7 +40,10 @@ SECRET_SUFFIXES = ("_KEY", "_TOKEN", "_SECRET", "_SECRET_PREVIOUS", "_HEADERS", 
 def doctor(arguments: Sequence[str], env: Mapping[str, str]) -> int:
     """Print a line for each part as it is found and return the exit status: 1 when one of them fails, else 0."""
     argparse.ArgumentParser(prog="orchestrator-bot doctor", description=__doc__).parse_args(arguments)
-    redactor = Redactor(_secrets(env))
+    try:
+        redactor = Redactor(_secrets(credentials.environment(env)))
+    except UsageError:  # which `examine` tells
+        redactor = Redactor(_secrets(env))
 
     async def run() -> bool:
         failed = False
@@ -52,9 +56,13 @@ def doctor(arguments: Sequence[str], env: Mapping[str, str]) -> int:
 
 
 async def examine(env: Mapping[str, str]) -> AsyncIterator[Diagnosis]:
-    """Yield what is found of each part; none keeps the later ones from being looked at."""
+    """Yield what is found of each part; none keeps the later ones from being looked at.
+
+    `env` is the environment without what `/setup` has kept, which is read here.
+    """
     settings = None
     try:
+        env = credentials.environment(env)
         settings = Settings.from_environment(env)
         if settings.set_up_mode:
             raise UsageError("Nothing is configured yet.", hint="Start the bot, and open the set-up page it names.")
@@ -66,7 +74,7 @@ async def examine(env: Mapping[str, str]) -> AsyncIterator[Diagnosis]:
     for one in await _diagnose_github(settings, operator, env):
         yield one
     if settings is not None:
-        yield await _diagnose_public_url(settings)
+        yield await diagnose_public_url(settings)
     yield await diagnose_database(env)
     yield await diagnose_sandbox(operator)
     for one in await diagnose_providers(env):
@@ -95,12 +103,12 @@ async def _diagnose_app(
     try:
         found = [_judge(await grants_of_app(github), "Change it in the App's settings, on its page of permissions.")]
         installations = await grants_of_installations(github)
-    except GitHubError as error:
+        accounts = (await rules_of(settings or Settings(), operator, github)).accounts
+    except (UsageError, GitHubError) as error:
         return [fail("permissions", error)]
     if not installations:
         todo = f"Install it: {github.server_url}/apps/{await github.app_slug()}/installations/new"
         found.append(warn("installations", "the App is installed nowhere.", todo))
-    accounts = (await rules_of(settings or Settings(), operator, github)).accounts
     for one in installations:
         found.append(_judge(one, "Whoever owns it accepts the App's new permissions in its settings there."))
         if accounts is not None and one.account.lower() not in {account.lower() for account in accounts}:
@@ -159,15 +167,19 @@ async def _diagnose_hook(github: GitHubConnection, settings: Settings) -> Diagno
     return ok(part, f"it goes to {hook.url}; {last}.")
 
 
-async def _diagnose_public_url(settings: Settings) -> Diagnosis:
+async def diagnose_public_url(settings: Settings) -> Diagnosis:
+    """Say whether the bot answers at `PUBLIC_URL`, and keeps its runs to itself there."""
     part = "PUBLIC_URL"
     if not settings.public_url:
         return warn(part, "it is not set, so that reports link to no dashboard.", "Set it to the bot's own address.")
     host = urlsplit(settings.public_url).hostname
     try:
-        answer = await asyncio.to_thread(
-            requests.get, f"{settings.public_url}/healthz", timeout=ANSWER_SECONDS, allow_redirects=False
-        )
+        answer, runs = [
+            await asyncio.to_thread(
+                requests.get, settings.public_url + path, timeout=ANSWER_SECONDS, allow_redirects=False
+            )
+            for path in ("/healthz", "/api/runs")
+        ]
     except requests.RequestException as error:
         return warn(
             part,
@@ -176,6 +188,12 @@ async def _diagnose_public_url(settings: Settings) -> Diagnosis:
         )
     if answer.status_code != 200:
         return warn(part, f"{host} answers {answer.status_code} to /healthz.", "See what stands there instead.")
+    if runs.status_code == 200 and settings.is_public:
+        opened = UsageError(
+            f"{host} shows the runs to everybody: /api/runs answers without a token.",
+            hint="Start the bot with this PUBLIC_URL, and see that no proxy adds credentials of its own.",
+        )
+        return fail(part, opened)
     return ok(part, "the bot answers there; that GitHub reaches it too is shown by the webhook.")
 
 

@@ -204,6 +204,10 @@ class Jobs:
         """Return what is accepted and not done, the oldest first."""
         return await self._deliveries.unfinished()
 
+    async def pausing(self) -> int:
+        """Return how many deliveries wait for the end of the pause after a failure."""
+        return len(self._pausing)
+
     def offer(self, delivery: Delivery) -> None:
         """Work on a delivery that the store has just accepted; while draining it stays there for the next start."""
         if self.alive:

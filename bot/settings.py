@@ -84,6 +84,11 @@ class Settings:
         """True when the bot can only be reached from its own machine."""
         return is_loopback(self.host)
 
+    @property
+    def is_public(self) -> bool:
+        """True when `PUBLIC_URL` leads here from elsewhere, as through a proxy on this machine."""
+        return bool(self.public_url) and not is_loopback(urlsplit(self.public_url).hostname or "")
+
     def _check(self) -> None:
         if bool(self.app_id) != bool(self.app_private_key):
             missing = "GITHUB_APP_PRIVATE_KEY" if self.app_id else "GITHUB_APP_ID"

@@ -29,6 +29,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+Ready = Callable[[], Awaitable[None]]
 Registered = Callable[[RegisteredApp], Awaitable[None]]
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,13 @@ class SetUp:
     `state` is good for one answer of GitHub's; after a success nothing is open any more.
     """
 
-    def __init__(self, settings: Settings, token: str, registered: Registered) -> None:
+    def __init__(self, settings: Settings, token: str, ready: Ready, registered: Registered) -> None:
         self._settings = settings
         self._token = token
         self._session = secrets.token_hex(32)
         self._state = secrets.token_urlsafe(32)
         self._name = f"orchestrator-{secrets.token_hex(3)}"
+        self._ready = ready
         self._registered = registered
         self._registering = False
 
@@ -84,8 +86,12 @@ class SetUp:
             return refused
         if self._registering or not same(request.query_params.get("state", ""), self._state):
             return _text(403, "This answer of GitHub's is not the one that was waited for; open /setup again.")
-        self._registering, self._state = True, secrets.token_urlsafe(32)
+        self._registering = True
         try:
+            # GitHub shows an App's key once: what could not be kept is not asked for, and can be asked for again.
+            if problem := await self._problem():
+                return _text(503, f"{problem} Then load this page again.")
+            self._state = secrets.token_urlsafe(32)
             app = await register(self._settings.github_api_url, request.query_params.get("code", ""))
             await self._registered(app)
         except OrchestratorError as error:
@@ -97,6 +103,14 @@ class SetUp:
         nonce = secrets.token_hex(16)
         page = registered_page(slug=app.slug, owner=app.owner, install_url=app.install_url, nonce=nonce)
         return HTMLResponse(page, headers=_headers(nonce, "'none'"))
+
+    async def _problem(self) -> str:
+        try:
+            await self._ready()
+        except OrchestratorError as error:
+            log.exception("the App could not be kept")
+            return str(error)
+        return ""
 
     def _form(self, request: Request, *, problem: str = "", status: int = 200) -> Response:
         nonce, base, server = secrets.token_hex(16), self._base(request), self._settings.github_server_url
@@ -135,13 +149,14 @@ class SetUp:
         return None
 
 
-def create_setup_app(settings: Settings, token: str, registered: Registered) -> ASGIApp:
+def create_setup_app(settings: Settings, token: str, ready: Ready, registered: Registered) -> ASGIApp:
     """Return the application of set-up mode; `token` opens `/setup` once, for the browser that gives it first.
 
-    `registered` is awaited once with the App, before its page is answered; what it raises is shown there.
+    `ready` raises while an App could not be kept, and is awaited before it is asked for. `registered` is awaited once
+    with the App, before its page is answered; what it raises is shown there.
     """
     app = FastAPI(title="orchestrator", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    set_up = SetUp(settings, token, registered)
+    set_up = SetUp(settings, token, ready, registered)
 
     async def not_ready() -> Response:
         answer = {"status": "not ready", "reason": "the bot is in set-up mode; open /setup with the console's token"}

@@ -80,6 +80,7 @@ _BEGUN_NOW = text(
     "WHERE status = 'todo' AND queue_name = 'runs' AND args->>'run' = :run"
 )
 _DOING = text("SELECT id FROM procrastinate_jobs WHERE status = 'doing' AND queue_name = 'runs'")
+_PAUSING = text("SELECT count(*) FROM procrastinate_jobs WHERE status = 'todo' AND scheduled_at > now()")
 _ADMISSION_LOCK = text("SELECT pg_advisory_xact_lock(1869769577)")
 _NOW = text("SELECT now()")
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
@@ -302,6 +303,11 @@ class SharedJobs:
     async def unfinished(self) -> tuple[Delivery, ...]:
         """Return what is accepted and not done, by whichever process, the oldest first."""
         return await self._deliveries.unfinished()
+
+    async def pausing(self) -> int:
+        """Return how many deliveries wait for the end of the pause after a failure, of whichever process."""
+        async with self._database.reading() as connection:
+            return int(await connection.scalar(_PAUSING) or 0)
 
     # what is queued
 

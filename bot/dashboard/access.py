@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -10,9 +11,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +24,8 @@ from bot.settings import Settings, is_loopback
 OPEN_PATHS = frozenset({"/webhook", "/healthz", "/readyz"})
 COOKIE = "orchestrator_dashboard"
 SESSION_SECONDS = 12 * 3600
+MAX_FORM_BYTES = 8 * 1024
+FORM_SECONDS = 10.0
 
 _FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 
@@ -43,7 +47,6 @@ class Verdict(Enum):
     """What the gate decides about a request."""
 
     LET_IN = "let in"
-    EXCHANGE = "let in, and exchange the token in the address for a cookie"
     ASK = "ask for the token"
     LOCAL_ONLY = "refuse: there is no token that could be given"
     WRONG_HOST = "refuse: the Host is not ours"
@@ -52,11 +55,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """What the gate looks at: the peer's address, the headers by lower-case name, and the query's last `token`."""
+    """What the gate looks at: the peer's address, and the headers by lower-case name."""
 
     client: str
     headers: Mapping[str, str]
-    query_token: str = ""
     now: float = 0.0
 
 
@@ -69,12 +71,11 @@ def decide(settings: Settings, asking: Asking) -> Verdict:
     origin = asking.headers.get("origin")
     if origin is not None and not _is_ours(_origin_host(origin), {host, *ours}):
         return Verdict.WRONG_ORIGIN
-    if settings.on_loopback and _direct(asking, host):
+    # A proxy on this machine may say nothing of whom it asks for: nginx by its defaults is such a one.
+    if settings.on_loopback and not settings.is_public and _direct(asking, host):
         return Verdict.LET_IN
     if not settings.dashboard_token:
         return Verdict.LOCAL_ONLY
-    if same(asking.query_token, settings.dashboard_token):
-        return Verdict.EXCHANGE
     scheme, _, bearer = asking.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and same(bearer.strip(), settings.dashboard_token):
         return Verdict.LET_IN
@@ -83,9 +84,22 @@ def decide(settings: Settings, asking: Asking) -> Verdict:
     return Verdict.ASK
 
 
+def may_sign_in(settings: Settings, headers: Mapping[str, str]) -> bool:
+    """Tell whether a form with the token comes from our own page: only its site's `Origin` says so, and it must."""
+    origin = headers.get("origin", "")
+    try:
+        sent_by = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    ours = {headers.get("host", ""), urlsplit(settings.public_url).netloc} - {""}
+    return origin.startswith(("http://", "https://")) and sent_by.lower() in {name.lower() for name in ours}
+
+
 def host_is_ours(settings: Settings, header: str) -> bool:
     """Tell whether a `Host` header names the bot."""
-    return _is_ours(_host_name(header), _our_hosts(settings))
+    host = _host_name(header)
+    # Nor could it point such a name at us; Prometheus calls each of several bots by its own.
+    return _is_ours(host, _our_hosts(settings)) or _is_inner(settings, host)
 
 
 def session(token: str, expires: int) -> str:
@@ -120,30 +134,29 @@ class Gate:
                     headers.setdefault(name, value)
             await send(message)
 
-        answer = None if scope["path"] in OPEN_PATHS else self._answer(scope)
+        answer = None if scope["path"] in OPEN_PATHS else await self._answer(scope, receive)
         await (answer or self.app)(scope, receive, send_with_headers)
 
-    def _answer(self, scope: Scope) -> Response | None:
+    async def _answer(self, scope: Scope, receive: Receive) -> Response | None:
         headers = Headers(scope=scope)
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        asking = Asking(
-            client=scope["client"][0] if scope.get("client") else "",
-            headers=dict(headers.items()),
-            query_token=dict(query).get("token", ""),
-            now=self._clock(),
-        )
-        verdict = decide(self._settings, asking)
+        client = scope["client"][0] if scope.get("client") else ""
+        verdict = decide(self._settings, Asking(client, dict(headers.items()), self._clock()))
         if verdict is Verdict.LET_IN:
             return None
-        if verdict is Verdict.EXCHANGE:
-            return self._exchange(scope["path"], [pair for pair in query if pair[0] != "token"])
         if verdict is Verdict.ASK:
-            return _ask(headers, wrong=bool(asking.query_token))
-        return PlainTextResponse(_REFUSALS[verdict], status_code=421 if verdict is Verdict.WRONG_HOST else 403)
+            if scope["method"] == "POST" and headers.get("content-type", "").startswith(_FORM):
+                return await self._sign_in(Request(scope, receive))
+            return _ask(headers, wrong=False)
+        return _refuse(verdict)
 
-    def _exchange(self, path: str, query: list[tuple[str, str]]) -> Response:
+    async def _sign_in(self, request: Request) -> Response:
+        """Exchange the token of the form for a cookie: in an address it would stand in every log on its way."""
+        if not may_sign_in(self._settings, request.headers):
+            return _refuse(Verdict.WRONG_ORIGIN)
+        if not same(await _form_token(request), self._settings.dashboard_token):
+            return _ask(request.headers, wrong=True)
         # A path that begins with two slashes would lead to another site.
-        target = "/" + path.lstrip("/\\") + (f"?{urlencode(query)}" if query else "")
+        target = "/" + request.url.path.lstrip("/\\") + (f"?{request.url.query}" if request.url.query else "")
         answer = RedirectResponse(target, status_code=303)
         answer.set_cookie(
             COOKIE,
@@ -156,6 +169,7 @@ class Gate:
         return answer
 
 
+_FORM = "application/x-www-form-urlencoded"
 _REFUSALS = {
     Verdict.LOCAL_ONLY: (
         "This page is only for the machine that the bot runs on.\n"
@@ -166,10 +180,30 @@ _REFUSALS = {
 }
 
 
+async def _form_token(request: Request) -> str:
+    """Return the form's `token`; an empty text where the form is too large, too slow or ends early."""
+    body = b""
+    try:
+        async with asyncio.timeout(FORM_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM_BYTES:
+                    return ""
+        return parse_qs(body.decode("utf-8", "replace"), max_num_fields=10).get("token", [""])[-1]
+    except (TimeoutError, ClientDisconnect, ValueError):
+        return ""
+
+
+def _refuse(verdict: Verdict) -> Response:
+    return PlainTextResponse(_REFUSALS[verdict], status_code=421 if verdict is Verdict.WRONG_HOST else 403)
+
+
 def _ask(headers: Headers, *, wrong: bool) -> Response:
     challenge = {"WWW-Authenticate": 'Bearer realm="orchestrator"'}
     if "text/html" in headers.get("accept", ""):
-        return Response(sign_in_page(wrong=wrong), 401, challenge, "text/html")
+        # Without a referrer browsers hide the origin of a form from its own site too.
+        about = {"Referrer-Policy": "same-origin", **challenge}
+        return Response(sign_in_page(wrong=wrong), 401, about, "text/html")
     return PlainTextResponse(
         "The dashboard's token is needed: send it as `Authorization: Bearer …`.\n", 401, headers=challenge
     )
@@ -186,6 +220,11 @@ def _direct(asking: Asking, host: str) -> bool:
 def _our_hosts(settings: Settings) -> Collection[str]:
     public = urlsplit(settings.public_url).hostname or ""
     return {name.lower() for name in (settings.host.strip("[]"), public) if name}
+
+
+def _is_inner(settings: Settings, host: str) -> bool:
+    """Tell whether a name is one of the network that the bot stands in, such as a container's, which has no dot."""
+    return not settings.on_loopback and bool(host) and "." not in host
 
 
 def _is_ours(host: str, ours: Collection[str]) -> bool:

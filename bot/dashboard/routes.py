@@ -46,10 +46,10 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
 
     async def index(request: Request) -> Response:
         page = _number(request.query_params, "page", default=1, highest=MAX_PAGE)
-        rows, more = await _page_of(runs, page, PAGE_SIZE)
-        queued = [RunLine(run_id, run_id, ProjectStatus.QUEUED) for run_id in await _unborn(runs, jobs)]
+        unborn, rows, more = await _page_of(runs, jobs, page, PAGE_SIZE)
+        queued = [RunLine(run_id, run_id, ProjectStatus.QUEUED) for run_id in unborn]
         lines = [await _line(runs, row) for row in rows]
-        return HTMLResponse(runs_page([*(queued if page == 1 else []), *lines], page=page, more=more))
+        return HTMLResponse(runs_page([*queued, *lines], page=page, more=more))
 
     async def one(request: Request) -> Response:
         run_id = request.path_params["run_id"]
@@ -66,9 +66,9 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
     async def api_index(request: Request) -> Response:
         size = _number(request.query_params, "per_page", "limit", default=API_PAGE_SIZE, highest=MAX_PAGE_SIZE)
         page = _number(request.query_params, "page", default=1, highest=MAX_PAGE)
-        rows, _ = await _page_of(runs, page, size)
-        queued = [{"id": run_id, "status": "queued"} for run_id in await _unborn(runs, jobs)] if page == 1 else []
-        return JSONResponse({"runs": [*queued, *map(_row, rows)][:size]})
+        unborn, rows, _ = await _page_of(runs, jobs, page, size)
+        queued = [{"id": run_id, "status": "queued"} for run_id in unborn]
+        return JSONResponse({"runs": [*queued, *map(_row, rows)]})
 
     async def api_one(request: Request) -> Response:
         run_id = request.path_params["run_id"]
@@ -103,9 +103,16 @@ def dashboard_routes(database: Database, jobs: Jobs | SharedJobs, report: Report
     return router
 
 
-async def _page_of(runs: RunStore, page: int, size: int) -> tuple[tuple[RunRow, ...], bool]:
-    newest = await runs.list(page * size + 1)
-    return newest[(page - 1) * size : page * size], len(newest) > page * size
+async def _page_of(
+    runs: RunStore, jobs: Jobs | SharedJobs, page: int, size: int
+) -> tuple[list[str], tuple[RunRow, ...], bool]:
+    """Return a page of the one list that begins with what is queued: queued ids, runs, and whether more follow."""
+    unborn = await _unborn(runs, jobs)
+    first, last = (page - 1) * size, page * size
+    newest = await runs.list(max(0, last - len(unborn)) + 1)
+    skipped = max(0, first - len(unborn))
+    shown = newest[skipped : max(0, last - len(unborn))]
+    return unborn[first:last], shown, len(unborn) + len(newest) > last
 
 
 async def _unborn(runs: RunStore, jobs: Jobs | SharedJobs) -> list[str]:

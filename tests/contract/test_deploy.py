@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from bot.__main__ import CLOSE_SECONDS, LINGER_SECONDS, REQUESTS_CLOSE_SECONDS
 from bot.attempts import Finished
-from bot.metrics import Metrics
+from bot.metrics import Kept, Metrics
+from orchestrator.operator_config import parse_operator_config
 from orchestrator.telemetry import Telemetry
 
 TOP = Path(__file__).parents[2]
@@ -51,6 +53,29 @@ def test_sec_38_every_container_has_a_read_only_root_and_no_capability_that_it_d
     assert (held["readOnlyRootFilesystem"], held["capabilities"]) == (True, {"drop": ["ALL"]})
 
 
+def test_sec_21_the_sandbox_may_make_its_namespaces_and_mounts_and_what_it_leaves_is_reaped() -> None:
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]
+    held = pod["securityContext"]
+    assert held["seccompProfile"] == held["appArmorProfile"] == {"type": "Unconfined"}
+    assert (pod["hostUsers"], pod["containers"][0]["securityContext"]["procMount"]) == (False, "Unmasked")
+    assert 'ENTRYPOINT ["tini", "-s", "--", "python", "-m", "bot"]' in (TOP / "Dockerfile").read_text()
+    for name in ("bot-1", "bot-2"):
+        assert {"apparmor=unconfined", "systempaths=unconfined"} <= set(compose()["services"][name]["security_opt"])
+
+
+def test_every_bot_reads_the_operator_s_file_that_is_mounted_and_can_be_read() -> None:
+    (container,) = objects()["Deployment"]["spec"]["template"]["spec"]["containers"]
+    named = {it["name"]: it.get("value") for it in container["env"]}
+    assert named["ORCHESTRATOR_CONFIG"] == "/config/config.yaml"
+    assert {"name": "config", "mountPath": "/config", "readOnly": True} in container["volumeMounts"]
+    for name in ("bot-1", "bot-2"):
+        bot = compose()["services"][name]
+        assert bot["environment"] == {"ORCHESTRATOR_CONFIG": "/config/config.yaml"}
+        assert "./config:/config:ro" in bot["volumes"]
+    examples = [(DEPLOY / "config.yaml.example").read_text(), objects()["ConfigMap"]["data"]["config.yaml"]]
+    assert {parse_operator_config(text, "config.yaml").max_usd for text in examples} == {10.0}
+
+
 def test_nothing_but_the_balancer_is_published_and_that_on_loopback_only() -> None:
     published = {name: it["ports"] for name, it in compose()["services"].items() if "ports" in it}
     assert published == {"balancer": ["127.0.0.1:8080:8080"]}
@@ -73,7 +98,12 @@ def test_kubernetes_asks_what_the_bot_answers_and_waits_longer_than_it_takes_to_
     (container,) = pod["containers"]
     probes = {name: container[name]["httpGet"]["path"] for name in container if name.endswith("Probe")}
     assert probes == {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
-    assert pod["terminationGracePeriodSeconds"] > 9
+    stays = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert stays >= 5
+    assert pod["terminationGracePeriodSeconds"] > stays + CLOSE_SECONDS
+    # A balancer that looks every second, and believes the second look, has seen it by then.
+    assert LINGER_SECONDS > 3
+    assert CLOSE_SECONDS > LINGER_SECONDS + REQUESTS_CLOSE_SECONDS
     assert found["Deployment"]["spec"]["replicas"] == 2
     assert found["PodDisruptionBudget"]["spec"]["minAvailable"] == 1
     labels = found["Deployment"]["spec"]["template"]["metadata"]["labels"]
@@ -82,11 +112,11 @@ def test_kubernetes_asks_what_the_bot_answers_and_waits_longer_than_it_takes_to_
 
 
 def test_alerts_name_metrics_that_the_bot_exports_with_labels_that_they_have() -> None:
-    exported = Metrics(Telemetry).render({}, 0.0, waiting=0, working=0, finished=Finished()).decode()
+    exported = Metrics(Telemetry).render(Kept({}, 0.0, 0, 0), working=0, finished=Finished()).decode()
     rules = [
         rule for group in yaml.safe_load((DEPLOY / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
     ]
-    assert len(rules) == 3
+    assert len(rules) == 6
     for rule in rules:
         named = PROMQL.findall(rule["expr"])
         assert named
@@ -127,20 +157,56 @@ rule_files: [%s]
 evaluation_interval: 1m
 tests:
   - interval: 1m
+    name: the database is gone, and then everything
     input_series:
-      - {series: 'orchestrator_deliveries_total{answer="unstored"}', values: '0x10 1+1x30'}
-      - {series: 'orchestrator_deliveries_total{answer="queued"}', values: '0+9x40'}
+      - {series: 'orchestrator_database_up{instance="a"}', values: '1x10 0x110 _x30'}
+      - {series: 'orchestrator_database_up{instance="b"}', values: '1x120 _x30'}
+      - {series: 'orchestrator_deliveries_total{instance="a",answer="unstored"}', values: '0x10 1+1x110 _x30'}
+      - {series: 'orchestrator_deliveries_total{instance="a",answer="queued"}', values: '0+9x10 90x110 _x30'}
+      - {series: 'orchestrator_deliveries_in_flight{instance="a"}', values: '1x120 _x30'}
+      - {series: 'orchestrator_queue_length{instance="b"}', values: '1x150'}
+    alert_rule_test:
+      - {eval_time: 9m, alertname: OrchestratorDatabaseDown}
+      - {eval_time: 9m, alertname: OrchestratorDeliveriesLost}
+      - {eval_time: 120m, alertname: OrchestratorDown}
+      - eval_time: 20m
+        alertname: OrchestratorDatabaseDown
+        exp_alerts: [{exp_labels: {severity: critical}}]
+      - eval_time: 20m
+        alertname: OrchestratorDeliveriesLost
+        exp_alerts: [{exp_labels: {severity: critical}}]
+      - eval_time: 140m
+        alertname: OrchestratorDown
+        exp_alerts: [{exp_labels: {severity: critical}}]
+  - interval: 1m
+    name: a stranger sends what is not signed, and a delivery pauses after a failure
+    input_series:
+      - {series: 'orchestrator_deliveries_total{answer="unsigned"}', values: '0+5x100'}
+      - {series: 'orchestrator_deliveries_total{answer="ignored"}', values: '0x30 1x30 2x40'}
+      - {series: 'orchestrator_queue_length', values: '0x100'}
+      - {series: 'orchestrator_deliveries_pausing', values: '1x100'}
+      - {series: 'orchestrator_deliveries_in_flight', values: '0x100'}
+    alert_rule_test:
+      - {eval_time: 40m, alertname: OrchestratorSecretDiffers}
+      - {eval_time: 80m, alertname: OrchestratorSecretDiffers}
+      - {eval_time: 80m, alertname: OrchestratorQueueStands}
+      - {eval_time: 80m, alertname: OrchestratorDown}
+  - interval: 1m
+    name: the secret differs, the queue stands, and work is given up
+    input_series:
+      - {series: 'orchestrator_deliveries_total{answer="unsigned"}', values: '0x10 1+1x30'}
+      - {series: 'orchestrator_deliveries_total{answer="queued"}', values: '7x40'}
       - {series: 'orchestrator_queue_length{instance="a"}', values: '0x10 3x30'}
       - {series: 'orchestrator_deliveries_in_flight{instance="a"}', values: '0x10 0x30'}
       - {series: 'orchestrator_deliveries_in_flight{instance="b"}', values: '1x10 0x30'}
-      - {series: 'orchestrator_attempts{outcome="given_up"}', values: '0x10 1x30'}
+      - {series: 'orchestrator_attempts_total{outcome="given_up"}', values: '0x10 1x30'}
     alert_rule_test:
-      - {eval_time: 9m, alertname: OrchestratorDeliveriesLost}
+      - {eval_time: 9m, alertname: OrchestratorSecretDiffers}
       - {eval_time: 9m, alertname: OrchestratorQueueStands}
       - {eval_time: 9m, alertname: OrchestratorGivesUp}
       - eval_time: 30m
-        alertname: OrchestratorDeliveriesLost
-        exp_alerts: [{exp_labels: {answer: unstored, severity: critical}}]
+        alertname: OrchestratorSecretDiffers
+        exp_alerts: [{exp_labels: {severity: warning}}]
       - eval_time: 30m
         alertname: OrchestratorQueueStands
         exp_alerts: [{exp_labels: {severity: critical}}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -41,3 +42,9 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with open_stage(tmp_path_factory.mktemp("house")) as opened, opened.bot() as bot:
         yield House(opened, bot)
+
+
+@pytest.fixture
+def nap() -> str:
+    """A number of seconds that no other process on this machine sleeps for."""
+    return f"{random.randrange(10**8, 10**9)}"

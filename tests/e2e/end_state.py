@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.localhub.faults import RecordedRequest
+from bot.localhub.git import Git
 from tests.e2e.endpoints import endpoint_of, is_write
 from tests.e2e.stage import Scene, until
 
@@ -119,10 +120,16 @@ async def end_state(scene: Scene) -> EndState:
                 "from": pull.head_ref,
                 "to": pull.base_ref,
                 "draft": pull.draft,
-                "commits": pull.size[0],
+                "commits": [
+                    (masked(it.message), it.sha in repo.signed_commits)
+                    for it in await Git(repo.path).log(f"{pull.base_sha}..{pull.head_sha}")
+                ],
                 "reviewers": [it.login for it in pull.reviewers],
                 "reviews": [(it.user.login, it.state, masked(it.body)) for it in pull.reviews],
-                "comments": [(it.user.login, it.path, it.line, masked(it.body)) for it in pull.comments],
+                "comments": [
+                    (it.user.login, it.path, it.line, masked(it.body), it.resolved_by.login if it.resolved_by else "")
+                    for it in pull.comments
+                ],
             }
             for issue in repo.issues.values()
             if (pull := issue.pull)

@@ -175,7 +175,7 @@ class Line:
     async def stop(self) -> None:
         """End the bot as an operator would."""
         if not self.dead:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+            signal.pidfd_send_signal(self._pidfd, signal.SIGINT)
             await until(lambda: self.dead, "the end of the last bot", 30)
         os.close(self._pidfd)
 

@@ -277,7 +277,8 @@ class Stage:
             yield bot
         finally:
             if process.returncode is None:
-                process.send_signal(signal.SIGTERM)
+                # A person's signal, which is not made to wait for a balancer.
+                process.send_signal(signal.SIGINT)
                 async with asyncio.timeout(30):
                     await process.wait()
 
@@ -390,7 +391,7 @@ async def started(
         yield process, line
     finally:
         if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGINT)
             async with asyncio.timeout(30):
                 await process.wait()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.e2e.revising import messages, opened, said
@@ -57,6 +59,15 @@ async def test_sec_27_ci_runs_on_a_person_s_word_on_an_empty_commit_that_our_che
     assert note.startswith(f"The repository's CI may run on {head}: an empty commit on `{branch}`, with our checks ")
 
     # Redelivered it makes nothing more; asked again there is nothing held back.
+    (delivered,) = (
+        it
+        for it in house.stage.hub.deliveries
+        if it.event == "issue_comment" and json.loads(it.body)["comment"]["id"] == word.comment
+    )
+    redelivered = scene.hub.redeliver(delivered.id)
+    await scene.hub.settled()
+    assert json.loads(redelivered.response_body) == {"status": "duplicate"}
+    assert asked.pull["head"]["sha"] == head
     again = await said(asked, "/orchestrate ci")
     await again.reacted("confused")
     assert asked.pull["head"]["sha"] == head

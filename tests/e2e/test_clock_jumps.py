@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.clocks import DAY, HOUR, Clock
 from tests.e2e.command_line import two_modules
 from tests.e2e.stage import Asked, Stage, billed_usd, open_stage, until
-from tests.e2e.test_many_bots import TAKEOVER, assert_one_of_everything, the_one_at_work
+from tests.e2e.test_many_bots import assert_one_of_everything, the_one_at_work, works_on
 from tests.postgresql import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.faketime]
@@ -87,16 +87,19 @@ async def test_a_run_goes_on_when_the_clock_jumped_while_the_bot_was_down(
 async def test_a_bot_whose_clock_is_wrong_hands_its_run_over_at_once_all_the_same(
     tmp_path: Path, cluster: Cluster, clock: Clock, jump: int
 ) -> None:
-    async with open_stage(tmp_path, two_modules(), postgresql=cluster.new_database(), config=TAKEOVER) as stage:
+    # A takeover of what fell silent would come only after the five minutes that are set here.
+    config = "takeover_seconds: 300\n"
+    async with open_stage(tmp_path, two_modules(), postgresql=cluster.new_database(), config=config) as stage:
         scene = await stage.scene()
         async with stage.bot(clock.environment) as wrong, stage.bot() as right:
             stage.models.hold_after(4)
             asked = await scene.command()
-            leaving, _ = await the_one_at_work([wrong, right], asked)
+            leaving, taker = await the_one_at_work([wrong, right], asked)
             await until(lambda: len(stage.models.journal) == 5, "the fifth question")
             clock.jump(jump)
             await leaving.stop()
             stage.models.release()
+            await until(lambda: works_on(taker, asked.run_id), "the handing over", 20)
             await asked.reacted("rocket")
             await asked.settled()
         assert_one_of_everything(asked)

@@ -170,8 +170,10 @@ async def test_an_endpoint_that_fails_for_ever_is_tried_a_few_times_and_what_was
                 }
             await first_attempts(stage, bot, scenes.values())
             # then
+            assert failures(bot)
             for endpoint, scene in scenes.items():
                 told = failures(bot).get(scene.repository, [])
+                assert faults[endpoint].hits >= 1, endpoint
                 assert all(SAYS.search(it) for it in told), told
                 tries = MOST_TRIES * (2 if ".git/" in endpoint else 1)
                 assert faults[endpoint].hits <= tries * (len(told) + 1), (endpoint, faults[endpoint].hits, told)

@@ -151,6 +151,8 @@ async def test_sec_13_14_in_a_round_the_text_of_the_pull_request_and_the_rules_o
     assert "Name the constant." in told
     assert re.findall(r"EDITED|max_usd: 900", told) == []
     assert (await house.bot.report(round_.run_id))["budget"]["max_usd"] == 8.0
+    # The head's rules would let one in who may triage; those of the default branch count, which ask for write.
+    scene.hub.set_permission(scene.repository, STRANGER, "triage")
     denied = await said(asked, "/orchestrate revise As a stranger.", STRANGER)
     await denied.reacted("confused")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,29 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.command_line import SPEC, CommandLine, killed, two_modules, wait_for
+from tests.e2e.napping import napping
 from tests.e2e.stage import Stage, open_stage, until
 from tests.loopback import ModelServer, Script
 
 GONE_WITHIN_SECONDS = 5.0
-
-
-@pytest.fixture
-def nap() -> str:
-    """A number of seconds that no other process on this machine sleeps for."""
-    return f"{random.randrange(10**8, 10**9)}"
-
-
-def napping(nap: str) -> list[str]:
-    """Return the command lines of all processes that were told that number."""
-    found = []
-    for one in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = one.read_bytes().decode(errors="replace").replace("\0", " ")
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended meanwhile
-        if f"sleep {nap}" in words:
-            found.append(words)
-    return found
 
 
 def asleep(nap: str) -> bool:

@@ -39,8 +39,10 @@ from orchestrator.events import Event, EventType
 from orchestrator.persistence import Persistence
 from orchestrator.specs import parse_spec
 from orchestrator.state import ProjectState
+from tests.e2e.command_line import SPEC as USERS_SPEC
 from tests.e2e.command_line import CommandLine, two_modules
 from tests.e2e.command_line import ended as process_ended
+from tests.e2e.napping import napping
 from tests.loopback import Answer, Asked, Call, Fault, ModelServer, Script
 from tests.loopback.script import Said
 
@@ -325,7 +327,9 @@ CELLS = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if "hour" not in name else []) for name in CELLS]
 )
-def test_a_process_meets_a_fault_and_ends_with_its_status_and_leaves_nobody_behind(tmp_path: Path, name: str) -> None:
+def test_a_process_meets_a_fault_and_ends_with_its_status_and_leaves_nobody_behind(
+    tmp_path: Path, name: str, nap: str
+) -> None:
     # given
     cell = CELLS[name]
     usual, met = two_modules(), []
@@ -335,6 +339,8 @@ def test_a_process_meets_a_fault_and_ends_with_its_status_and_leaves_nobody_behi
             met.append(asked.purpose)
             return cell.said if cell.for_ever or len(met) == 1 else usual(asked)
 
+    # and a check that leaves a process behind, in a session of its own
+    (tmp_path / "spec.yaml").write_text(f"{USERS_SPEC}  commands: ['setsid sleep {nap} & sleep 0.1']\n")
     with ModelServer(Broken()) as server:
         user = CommandLine(tmp_path, server)
         # when
@@ -349,14 +355,6 @@ def test_a_process_meets_a_fault_and_ends_with_its_status_and_leaves_nobody_behi
     spent, reserved = user.accounts()["run:sample"]
     assert spent >= billed(server.journal)
     assert reserved == 0
-    assert processes_with(f"ORCHESTRATOR_HOME={tmp_path / 'home'}") == []
-
-
-def processes_with(variable: str) -> list[str]:
-    """Return the processes of this machine whose environment holds a variable."""
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it ended meanwhile, or is another user's
-            if variable in environment.read_bytes().decode("utf-8", "replace").split("\0"):
-                found.append(environment.parent.name)
-    return found
+    checked = [it["passed"] for it in report["validation"] if str(nap) in it["validator"]]
+    assert checked == ([True] if cell.status == 0 else [])
+    assert napping(nap) == []

@@ -42,14 +42,15 @@ class Hook:
 
 async def grants_of_app(github: GitHubConnection) -> Grants:
     """Return what the App as it is registered lacks. Raises `GitHubError` when GitHub does not say, as all here do."""
-    found = await on_app(github, "say what the App may do", _read, "/app")
-    return _grants("", found)
+    found: Grants = await on_app(github, "say what the App may do", _of_app, "/app")
+    return found
 
 
 async def grants_of_installations(github: GitHubConnection) -> tuple[Grants, ...]:
     """Return what each installation lacks, of the first hundred."""
-    found = await on_app(github, "list the installations", _read, f"/app/installations?per_page={PAGE_SIZE}")
-    return tuple(_grants(str(it["account"].get("login") or it["account"]["slug"]), it) for it in found)
+    path = f"/app/installations?per_page={PAGE_SIZE}"
+    found: tuple[Grants, ...] = await on_app(github, "list the installations", _of_installations, path)
+    return found
 
 
 async def hook_of_app(github: GitHubConnection) -> Hook:
@@ -74,6 +75,15 @@ def missing(granted: Mapping[str, str]) -> tuple[str, ...]:
 
 def _read(requester: Any, path: str) -> Any:
     return requester.requestJsonAndCheck("GET", path)[1]
+
+
+def _of_app(requester: Any, path: str) -> Grants:
+    return _grants("", _read(requester, path))
+
+
+def _of_installations(requester: Any, path: str) -> tuple[Grants, ...]:
+    found = _read(requester, path)
+    return tuple(_grants(str(it["account"].get("login") or it["account"]["slug"]), it) for it in found)
 
 
 def _grants(account: str, found: Mapping[str, Any]) -> Grants:

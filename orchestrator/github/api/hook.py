@@ -115,5 +115,5 @@ async def on_app(github: GitHubConnection, what: str, call: Any, argument: Any) 
         ) from error
     except PyJWTError as error:
         raise GitHubError("The App's private key signs nothing.", hint="Check GITHUB_APP_PRIVATE_KEY.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GitHubError(f"GitHub's answer to {what} is none that is known ({type(error).__name__}).") from error

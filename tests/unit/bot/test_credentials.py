@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import resource
 import stat
 from pathlib import Path
 
 import pytest
 
-from bot.credentials import environment, keep
+from bot.credentials import check, environment, keep
 from orchestrator.errors import UsageError
 from orchestrator.github.api.registration import RegisteredApp
 
@@ -24,6 +25,20 @@ def test_sec_33_what_is_kept_is_0600_and_is_found_at_the_next_start(home: dict[s
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert environment(home) == home | KEPT
     assert "client_secret" not in path.read_text()
+
+
+def test_where_nothing_can_be_kept_is_known_before_there_is_an_app(home: dict[str, str]) -> None:
+    check(home)
+    assert list(Path(home["ORCHESTRATOR_HOME"]).iterdir()) == []
+    # when the disk is full, as far as this process may fill it
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    try:
+        with pytest.raises(UsageError, match=r"could not be kept in \S+github-app\.json: File too large\."):
+            check(home)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(Path(home["ORCHESTRATOR_HOME"]).iterdir()) == []
 
 
 def test_without_a_file_the_environment_is_as_it_was(home: dict[str, str]) -> None:

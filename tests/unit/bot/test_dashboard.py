@@ -35,7 +35,7 @@ from orchestrator.state import (
     ValidationResult,
     ValidationStatus,
 )
-from orchestrator.store import Database, PreviewStore, RunStore
+from orchestrator.store import Database, Delivery, PreviewStore, RunStore
 from tests.unit.bot.conftest import StartBot, Worker
 from tests.unit.bot.deliveries import issue_comment
 
@@ -196,6 +196,29 @@ async def test_page_sizes_are_capped_and_parameters_never_refused(start_bot: Sta
     assert len(answer.json()["runs"]) == count
 
 
+async def test_pages_leave_out_no_run_behind_those_that_are_queued(start_bot: StartBot) -> None:
+    # given five that are queued, and seven runs
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    for number in range(5):
+        await bot.deliver(issue_comment(comment=100 + number, issue=1 + number), delivery=f"d-{number}")
+    for number in range(7):
+        await add_run(bot.database, f"r-{number}", "A limiter", status="completed")
+    # when
+    pages = [(await bot.client.get(f"/api/runs?per_page=4&page={page}")).json()["runs"] for page in range(1, 5)]
+    # then
+    assert [len(page) for page in pages] == [4, 4, 4, 0]
+    assert [run["status"] for page in pages for run in page] == ["queued"] * 5 + ["completed"] * 7
+    assert len({run["id"] for page in pages for run in page}) == 12
+
+
+async def test_the_list_shows_no_more_on_a_page_however_many_are_queued(start_bot: StartBot) -> None:
+    bot = await start_bot(worker=Worker(gate=asyncio.Event()))
+    for number in range(30):
+        await bot.deliver(issue_comment(comment=100 + number, issue=1 + number), delivery=f"d-{number}")
+    assert (await bot.client.get("/")).text.count('<a href="/runs/') == 25
+    assert (await bot.client.get("/?page=2")).text.count('<a href="/runs/') == 5
+
+
 async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
     bot = await start_bot(worker=Worker(gate=asyncio.Event()))
     await add_run(bot.database, "r-1", "A limiter", status="completed")
@@ -221,6 +244,46 @@ async def test_metrics_are_read_by_prometheus(start_bot: StartBot) -> None:
     assert read[("orchestrator_budget_used_ratio",)] == 0
     assert "# TYPE orchestrator_model_call_duration_seconds histogram" in answer.text
     assert "octo" not in answer.text
+
+
+async def test_without_the_database_metrics_tell_what_memory_knows_and_pages_say_so(start_bot: StartBot) -> None:
+    bot = await start_bot()
+    async with bot.database.transaction() as connection:
+        for table in ("runs", "deliveries"):
+            await connection.execute(text(f"ALTER TABLE {table} RENAME TO lost_{table}"))
+    assert (await bot.deliver(issue_comment())).status_code == 503
+    answer = await bot.client.get("/metrics")
+    assert answer.status_code == 200
+    lines = answer.text.splitlines()
+    assert 'orchestrator_deliveries_total{answer="unstored"} 1.0' in lines
+    assert "orchestrator_database_up 0.0" in lines
+    assert "orchestrator_deliveries_in_flight 0.0" in lines
+    assert not [line for line in lines if line.startswith(("orchestrator_runs", "orchestrator_queue_length"))]
+    sentence = "The database cannot be used just now; the bot's log says why. Try again later."
+    for path in ("/", "/runs/r-1"):
+        page = await bot.client.get(path)
+        assert (page.status_code, page.text, page.headers["Retry-After"]) == (503, f"{sentence}\n", "60")
+    for path in ("/api/runs", "/api/runs/r-1"):
+        told = await bot.client.get(path)
+        assert (told.status_code, told.json()) == (503, {"error": sentence})
+    assert (await bot.client.get("/healthz")).status_code == 200
+
+
+async def test_what_pauses_after_a_failure_does_not_count_as_waiting_for_work(start_bot: StartBot) -> None:
+    class Failing(Worker):
+        async def work(self, delivery: Delivery) -> None:
+            self.finished.set()
+            raise ValueError("not now")
+
+    bot = await start_bot(worker=Failing())
+    await bot.deliver(issue_comment())
+    async with asyncio.timeout(5):
+        await bot.worker.finished.wait()
+        lines: list[str] = []
+        while "orchestrator_deliveries_pausing 1.0" not in lines:
+            lines = (await bot.client.get("/metrics")).text.splitlines()
+    assert "orchestrator_queue_length 0.0" in lines
+    assert 'orchestrator_attempts_total{outcome="failed"} 1.0' in lines
 
 
 async def test_readiness_says_what_is_missing(start_bot: StartBot) -> None:

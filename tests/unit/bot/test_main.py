@@ -6,12 +6,16 @@ import os
 import re
 import signal
 import sys
+import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
 import pytest
+
+from bot.__main__ import LINGER_SECONDS
+from tests.unit.bot.deliveries import signed_request
 
 Start = Callable[..., Awaitable[Process]]
 
@@ -72,9 +76,20 @@ async def test_a_bot_listens_says_where_and_closes_on_a_signal(start: Start, num
         async with httpx.AsyncClient(base_url=match[1]) as client:
             assert (await client.get("/readyz")).json() == {"status": "ready"}
             assert (await client.get("/")).status_code == 200
-    async with asyncio.timeout(10):
-        process.send_signal(number)
-        _, err = await process.communicate()
+            # when
+            began = time.monotonic()
+            process.send_signal(number)
+            async with asyncio.timeout(10):
+                if number == signal.SIGTERM:
+                    # A balancer that has not seen it yet loses nothing that it sends.
+                    while (await client.get("/readyz")).status_code == 200:
+                        pass
+                    body, headers = signed_request({"zen": "Keep it."}, event="ping", secret="0123456789abcdef")
+                    assert (await client.post("/webhook", content=body, headers=headers)).status_code == 200
+                    process.send_signal(number)
+                _, err = await process.communicate()
+    # then, as nobody is kept waiting who sends SIGINT, or asks twice
+    assert time.monotonic() - began < LINGER_SECONDS
     assert process.returncode == 0
     events = [json.loads(line)["event"] for line in err.decode().splitlines()]
     assert "draining" in events

@@ -17,6 +17,7 @@ import schemathesis
 import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -32,6 +33,7 @@ from bot.setup_page import create_setup_app
 from orchestrator.github.api.registration import RegisteredApp
 from orchestrator.report import report
 from orchestrator.store import Database
+from tests.counts import INPUTS, count
 from tests.unit.bot.conftest import RULES, SETTINGS, Worker
 from tests.unit.bot.deliveries import NOW, headers, issue_comment
 
@@ -98,12 +100,15 @@ def bot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[st
 
 @pytest.fixture(scope="module")
 def set_up() -> Iterator[tuple[str, dict[str, Any]]]:
+    async def ready() -> None:
+        raise AssertionError("nobody has registered an App")
+
     async def registered(app: RegisteredApp) -> None:
         raise AssertionError("nobody has registered an App")
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[ASGIApp]:
-        yield create_setup_app(Settings(), "the console's token", registered)
+        yield create_setup_app(Settings(), "the console's token", ready, registered)
 
     with served(opened) as running:
         yield running
@@ -131,14 +136,32 @@ def test_an_unsigned_delivery_is_refused_as_described(bot: tuple[str, dict[str, 
     _hold(*bot, "/webhook", "POST", highest=499)
 
 
-def _hold(address: str, document: dict[str, Any], path: str, method: str, *, highest: int) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["/webhook", "/setup/organization"])
+def test_what_is_against_the_description_is_refused_as_described(
+    bot: tuple[str, dict[str, Any]], set_up: tuple[str, dict[str, Any]], path: str
+) -> None:
+    _hold(*(bot if path == "/webhook" else set_up), path, "POST", lowest=400, highest=499, mode=GenerationMode.NEGATIVE)
+
+
+def _hold(
+    address: str,
+    document: dict[str, Any],
+    path: str,
+    method: str,
+    *,
+    lowest: int = 200,
+    highest: int,
+    mode: GenerationMode = GenerationMode.POSITIVE,
+) -> None:
     operation = schemathesis.openapi.from_dict(document)[path][method]
 
     @TRY
-    @given(case=operation.as_strategy())
+    @given(case=operation.as_strategy(generation_mode=mode))
     def held(case: schemathesis.Case[Any]) -> None:
+        count(INPUTS)
         response = case.call(base_url=address, allow_redirects=False)
-        assert response.status_code <= highest
+        assert lowest <= response.status_code <= highest
         assert response.status_code != 500
         case.validate_response(response, checks=CHECKS)
 
@@ -158,6 +181,7 @@ def test_a_signed_delivery_of_anything_is_answered_as_described(bot: tuple[str, 
         for payload in (given_body, issue_comment() | given_body, issue_comment(comment=100 + len(tried))):
             body = json.dumps(payload).encode()
             tried.append(len(body))
+            count(INPUTS)
             answer = httpx.post(
                 f"{address}/webhook", content=body, headers=headers(body, delivery=f"d-{len(tried)}"), timeout=30
             )

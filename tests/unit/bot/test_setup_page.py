@@ -13,9 +13,14 @@ import pytest
 from bot.localhub import LocalHub
 from bot.settings import Settings
 from bot.setup_page import create_setup_app
+from orchestrator.errors import UsageError
 from orchestrator.github.api.registration import RegisteredApp
 
 TOKEN = "the console's token"
+
+
+async def _ready() -> None:
+    pass
 
 
 async def _keeps_nothing(app: RegisteredApp) -> None:
@@ -24,7 +29,7 @@ async def _keeps_nothing(app: RegisteredApp) -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_setup_app(Settings(), TOKEN, _keeps_nothing))
+    transport = httpx.ASGITransport(create_setup_app(Settings(), TOKEN, _ready, _keeps_nothing))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
         yield client
 
@@ -91,6 +96,7 @@ class Visit:
     bot: httpx.AsyncClient
     github: httpx.AsyncClient
     kept: list[RegisteredApp] = field(default_factory=list)
+    problems: list[UsageError] = field(default_factory=list)
 
     async def form(self) -> tuple[str, dict[str, str]]:
         """Open the page and return where its first form leads, and its fields."""
@@ -118,17 +124,22 @@ class Visit:
 async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
     async with LocalHub(tmp_path / "hub") as hub:
         kept: list[RegisteredApp] = []
+        problems: list[UsageError] = []
+
+        async def ready() -> None:
+            if problems:
+                raise problems.pop()
 
         async def registered(app: RegisteredApp) -> None:
             kept.append(app)
 
         settings = Settings(public_url="https://bot.example.org", github_api_url=hub.api_url, github_server_url=hub.url)
-        transport = httpx.ASGITransport(create_setup_app(settings, TOKEN, registered))
+        transport = httpx.ASGITransport(create_setup_app(settings, TOKEN, ready, registered))
         async with (
             httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as bot,
             httpx.AsyncClient(base_url=hub.url, trust_env=False) as github,
         ):
-            yield Visit(hub, bot, github, kept)
+            yield Visit(hub, bot, github, kept, problems)
 
 
 async def test_a_code_becomes_the_apps_credentials_and_the_account_that_registered_it_owns_it(visit: Visit) -> None:
@@ -144,6 +155,17 @@ async def test_a_code_becomes_the_apps_credentials_and_the_account_that_register
     assert (app.webhook_secret, app.webhook_secret_previous) == (made.webhook_secret, "")
     assert len(bytes.fromhex(app.webhook_secret)) == 32
     assert app.private_key not in answer.text
+
+
+async def test_an_app_that_could_not_be_kept_is_not_asked_for_until_it_can_be(visit: Visit) -> None:
+    back = await visit.confirmed()
+    visit.problems.append(UsageError("The App's credentials could not be kept.", hint="Free space there."))
+    told = await visit.bot.get(back)
+    assert (told.status_code, visit.kept) == (503, [])
+    assert told.text.startswith("The App's credentials could not be kept.")
+    # when there is room, the same page goes on
+    assert (await visit.bot.get(back)).status_code == 200
+    assert len(visit.kept) == 1
 
 
 async def test_where_github_takes_no_secret_of_ours_its_own_one_stays(visit: Visit) -> None:

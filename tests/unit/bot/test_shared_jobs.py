@@ -271,6 +271,21 @@ async def test_a_failure_is_tried_again_after_its_pause_and_the_last_one_is_give
     assert [one for one, _ in worker.given_up] == ["d-1"]
 
 
+async def test_what_pauses_after_a_failure_is_counted_by_every_process(database: Database) -> None:
+    async def broken(one: Delivery) -> None:
+        raise GitHubError("GitHub cannot be reached.")
+
+    jobs = SharedJobs(database, broken, Worker().give_up, pauses=(600.0,))
+    other = SharedJobs(database, broken, Worker().give_up)
+    async with jobs.running():
+        await jobs.keep(delivery(1))
+
+        async def pauses() -> bool:
+            return (await jobs.pausing(), await other.pausing()) == (1, 1)
+
+        await until(pauses)
+
+
 async def test_a_run_that_was_cancelled_while_it_waited_begins_although_all_places_are_taken(
     database: Database,
 ) -> None:

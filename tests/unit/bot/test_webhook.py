@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from bot.app import MAX_BODY_BYTES
+from bot.app import LARGE_AT_ONCE, MAX_BODY_BYTES
 from bot.intake import Rules
 from orchestrator.store import Database, DeliveryStore, EffectStore, RunStore
 from tests.unit.bot.conftest import SETTINGS, StartBot, Worker, running_bot
@@ -279,6 +279,59 @@ async def test_sec_03_a_body_over_25_mib_is_413(start_bot: StartBot, size: int, 
 
     answer = await bot.client.post("/webhook", content=body if declared else in_pieces(), headers=headers(body))
     assert answer.status_code == status
+
+
+class Read:
+    """A body in pieces that notes how many were asked for, and after the first ones waits for `more`."""
+
+    def __init__(self, pieces: list[bytes], at_first: int = 0) -> None:
+        self.pieces = pieces
+        self.at_first = at_first
+        self.more = asyncio.Event()
+        self.read = 0
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            if self.read == self.at_first:
+                await self.more.wait()
+            self.read += 1
+            yield piece
+
+
+@pytest.mark.parametrize("signed_with", [None, "", "sha256=", "sha1=" + "0" * 40, "sha256=" + "0" * 63])
+async def test_sec_03_of_what_bears_no_signature_nothing_is_read(start_bot: StartBot, signed_with: str | None) -> None:
+    bot = await start_bot()
+    sent = headers(b"{}")
+    del sent["X-Hub-Signature-256"]
+    if signed_with is not None:
+        sent["X-Hub-Signature-256"] = signed_with
+    body = Read([b"x"])
+    async with asyncio.timeout(5):
+        answer = await bot.client.post("/webhook", content=body, headers=sent)
+    assert (answer.status_code, body.read) == (401, 0)
+
+
+async def test_sec_03_few_large_bodies_are_read_at_once_and_small_ones_beside_them(start_bot: StartBot) -> None:
+    # given as many large bodies as are held at once, none of them rightly signed, that do not end
+    bot = await start_bot()
+    sent = headers(b"anything")
+    large = [Read([b"x" * 2**20] * 4, at_first=2) for _ in range(LARGE_AT_ONCE)]
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(bot.client.post("/webhook", content=body, headers=sent)) for body in large]
+        async with asyncio.timeout(5):
+            assert (await bot.deliver(issue_comment())).status_code == 202
+            assert [body.read for body in large] == [2, 2, 2, 2]
+            # when there is one more
+            more = Read([b"x" * 2**20] * 4)
+            more.more.set()
+            asked.append(group.create_task(bot.client.post("/webhook", content=more, headers=sent)))
+            assert (await bot.deliver(issue_comment(comment=72), delivery="d-2")).status_code == 202
+        # then it is read no further than a small one, until another has ended
+        assert (more.read, asked[-1].done()) == (2, False)
+        for body in large:
+            body.more.set()
+    assert more.read == 4
+    assert {task.result().status_code for task in asked} == {401}
 
 
 async def test_the_store_failing_is_503_with_a_time_to_come_back(start_bot: StartBot) -> None:

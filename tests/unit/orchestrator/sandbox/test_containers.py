@@ -62,6 +62,7 @@ def no_cloned_namespace() -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
+@pytest.mark.bubblewrap
 async def test_sec_21_in_a_container_that_forbids_namespaces_nothing_untrusted_runs_and_the_report_says_why(
     tmp_path: Path,
 ) -> None:
@@ -73,6 +74,7 @@ async def test_sec_21_in_a_container_that_forbids_namespaces_nothing_untrusted_r
     assert "; unshare: sandbox: [Errno 1] unshare the users: Operation not permitted." in description
 
 
+@pytest.mark.bubblewrap
 async def test_where_bubblewrap_alone_is_kept_from_working_the_next_rung_holds(tmp_path: Path) -> None:
     rung, runs_untrusted, description = await opened_in(BUBBLEWRAP, no_cloned_namespace(), tmp_path)
 
@@ -101,12 +103,14 @@ def profile_for_docker() -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in [*steps, (0x06, 0, 0, 0x7FFF0000)])
 
 
+@pytest.mark.bubblewrap
 async def test_sec_21_a_container_with_the_documented_settings_has_the_strongest_rung(tmp_path: Path) -> None:
     rung, runs_untrusted, _ = await opened_in((*BUBBLEWRAP, "--cap-drop", "ALL"), profile_for_docker(), tmp_path)
 
     assert (rung, runs_untrusted) == (Rung.BUBBLEWRAP, True)
 
 
+@pytest.mark.bubblewrap
 async def test_sec_21_the_unshare_rung_works_with_the_documented_settings_too(tmp_path: Path) -> None:
     hidden = (*BUBBLEWRAP, "--cap-drop", "ALL", "--ro-bind", "/dev/null", "/usr/bin/bwrap")
 
