@@ -41,7 +41,7 @@ async def made_out(database: Database, asked: Asked) -> Asked | None:
     origin = await deliveries.origin(run) if run else None
     if run is None:
         return None
-    if await RunStore(database).state(run) is None:
+    if not await RunStore(database).knows(run):
         return asked if trigger.run and asked.name == RERUN else None
     if origin is None:
         return None

@@ -144,7 +144,7 @@ async def asked_for(asked: Asked | LintAsked | CloseAsked, database: Database) -
         again = await made_out(database, asked.rerun) if asked.rerun else None
         return (*((again.delivery(again.trigger.run),) if again else ()), asked.delivery())
     known = await made_out(database, asked) if asked.pressed else asked
-    if known is None or (asked.pressed and await RunStore(database).state(known.trigger.run) is None):
+    if known is None or (asked.pressed and not await RunStore(database).knows(known.trigger.run)):
         raise UsageError(
             "What was pressed is about a run, and this database knows none that it could be.",
             hint="Replay it with the bot's own ORCHESTRATOR_DATABASE_URL, and without --dry-run.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -26,6 +27,7 @@ from orchestrator.store.uninterrupted import finished
 
 _BUSY_SECONDS = 30
 """How long a locked SQLite file is waited for, unless its URL says another `timeout`."""
+_LOCKED_SECONDS = 0.01
 _POSTGRESQL = "postgresql+psycopg"
 _MIGRATION_SECONDS = 3600.0
 _SCHEMA_LOCK = 0x6F726368
@@ -292,8 +294,17 @@ def _sqlite(url: URL, synchronous: str) -> AsyncEngine:
         # Source: https://docs.python.org/3.11/library/sqlite3.html#sqlite3-controlling-transactions
         connection.isolation_level = "IMMEDIATE"
         cursor = connection.cursor()
+        deadline = time.monotonic() + _busy_seconds(url)
         for pragma in ("journal_mode=WAL", "foreign_keys=ON", f"synchronous={synchronous}"):
-            cursor.execute(f"PRAGMA {pragma}")
+            while True:
+                try:
+                    cursor.execute(f"PRAGMA {pragma}")
+                    break
+                except sqlite3.OperationalError:
+                    # Of several that open a new file, SQLite may let one fail at once instead of waiting.
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(_LOCKED_SECONDS)
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", prepare)

@@ -116,6 +116,10 @@ class RunStore:
         row = await self._row(run_id)
         return None if row is None else dict(json.loads(row.job))
 
+    async def knows(self, run_id: str) -> bool:
+        """Tell whether a run exists that is not forgotten."""
+        return await self._row(run_id) is not None
+
     async def output_dir(self, run_id: str) -> str | None:
         """Return the folder the run delivers to, or None when the run is not known."""
         row = await self._row(run_id)

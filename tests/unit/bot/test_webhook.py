@@ -68,6 +68,7 @@ async def test_what_starts_a_run_is_queued(start_bot: StartBot, name: str) -> No
 async def test_a_command_about_a_run_is_answered_with_that_run(start_bot: StartBot, name: str) -> None:
     bot = await start_bot()
     await bot.deliver(issue_comment())
+    await RunStore(bot.database).create(RUN_ID, title="t", job={}, source="octo/demo", output_dir="")
     answer = await bot.deliver(issue_comment(f"/orchestrate {name}", comment=72), delivery="d-2")
     assert (answer.status_code, answer.json()) == (202, {"status": "queued", "run_id": RUN_ID})
 

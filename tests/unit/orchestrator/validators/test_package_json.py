@@ -172,12 +172,12 @@ def test_addresses_that_are_none_are_foreign(write: Write) -> None:
     root = write({"package.json": PACKAGE, "package-lock.json": lock, ".npmrc": "registry=https://["})
     found = read_package(root)
     assert found is not None
-    assert [(one.path, one.line) for one in found.foreign(HOST)] == [("package-lock.json", 1), (".npmrc", 1)]
+    assert [(one.path, one.line) for one in found.foreign((HOST,))] == [("package-lock.json", 1), (".npmrc", 1)]
 
 
 def test_of_a_lock_that_is_made_to_be_searched_for_hours_as_much_is_read_as_is_reported() -> None:
     lock = json.dumps({"packages": {f"node_modules/{number}": {"resolved": "x"} for number in range(50_000)}})
-    assert len(Package(lock=lock).foreign(HOST)) == 50
+    assert len(Package(lock=lock).foreign((HOST,))) == 50
 
 
 @pytest.mark.parametrize("depth", [300, 480, 700, 950, 40_000])
