@@ -161,8 +161,8 @@ class ControlPlane:
             prior = await runtime.runs.state(chosen)
             if prior is not None and prior.status.final and not retry_failed:
                 return prior
-            if prior is not None and prior.status.ended and prior.tasks and plan_only:
-                return prior  # it has its plan: nothing is left to do, and how it ended stays
+            if prior is not None and prior.status.ended and prior.results and plan_only:
+                return prior  # its plan was built, well or not: how that ended stays
             foreign = await asyncio.to_thread(output.foreign) if output else frozenset()
             if prior is not None and prior.status.ended and output is not None and not plan_only:
                 _refuse_clashes(prior, await runtime.runs.writers(chosen), output, foreign)
