@@ -1,4 +1,4 @@
-"""From one version to the next with a run under way: the first release begins it, and this version ends it."""
+"""From one version to the next with runs under way: one after another, and both at once on one PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ import pytest
 from orchestrator.store import SCHEMA_VERSION
 from tests.e2e.stage import GOOD_CHECKS, Stage, billed_usd, open_stage, until
 from tests.loopback import Script
+from tests.postgresql import Cluster
 
 FIRST_RELEASE = "b3ccba85f46fdc0575cb8ba332f430e4f5a131b0"
+SCHEMA_BEFORE = "f1345f0602358e77dcf5aa1314651fbb1a55bd04"
+"""The last commit with the schema before this one's, and PostgreSQL."""
 TOP = Path(__file__).parents[2]
+
+
+def code_of(commit: str, folder: Path) -> Path:
+    """Unpack the code of a commit, out of the repository's own history, and return its folder."""
+    packed = subprocess.run(["git", "archive", commit], cwd=TOP, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
 
 
 @pytest.fixture
 def first_release(tmp_path: Path) -> Path:
-    """A folder with the first release's code, out of the repository's own history."""
-    packed = subprocess.run(["git", "archive", FIRST_RELEASE], cwd=TOP, check=True, capture_output=True).stdout
-    folder = tmp_path / "first-release"
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
-    return folder
+    """A folder with the first release's code."""
+    return code_of(FIRST_RELEASE, tmp_path / "first-release")
 
 
 @pytest.fixture
@@ -75,3 +82,54 @@ async def test_a_run_that_the_first_release_has_begun_is_ended_by_this_version_o
     (status,) = scene.ours(asked.issue)
     assert status.startswith(f"Done: #{pull['number']} · 2/2 tasks · ")
     await until(lambda: sorted(scene.reactions(asked.comment)) == ["eyes", "rocket"], "the reactions")
+
+
+@pytest.mark.slow
+@pytest.mark.postgresql
+async def test_both_versions_work_side_by_side_while_bots_are_replaced_one_after_another(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LOCALHUB_JOURNAL", raising=False)
+    before = code_of(SCHEMA_BEFORE, tmp_path / "before")
+    config = "takeover_seconds: 5\n"
+    async with open_stage(tmp_path, Script(tasks=2), postgresql=cluster.new_database(), config=config) as stage:
+        scene = await stage.scene()
+        version = "SELECT version_num FROM alembic_version"
+        # given two bots of the old version, and one in the middle of a run
+        async with stage.bot(code=before) as first, stage.bot(code=before) as second:
+            stage.models.hold_after(4)
+            begun = await scene.command()
+            await until(lambda: len(stage.models.journal) == 5, "the fifth question")
+            ((old_version,),) = stage.rows(version)
+            # when one is replaced: the new one brings the schema up to date below the others
+            await second.stop()
+            async with stage.bot() as replaced:
+                assert stage.rows(version) == [(SCHEMA_VERSION,)] != [(old_version,)]
+                beside = await scene.command()
+                stage.models.release()
+                for run in (begun, beside):
+                    await run.reacted("rocket")
+                # and the other one, in the middle of the next runs
+                stage.models.hold_after(3)
+                last = [await scene.command() for _ in range(2)]
+                await until(lambda: len(stage.models.journal) >= 4, "their questions")
+                await first.stop()
+                stage.models.release()
+                for run in last:
+                    await run.reacted("rocket")
+                await last[-1].settled()
+                # then
+                assert (first.process.returncode, second.process.returncode) == (0, 0)
+                for run in (begun, beside, *last):
+                    assert (await replaced.report(run.run_id))["status"] == "completed"
+        runs = (begun, beside, *last)
+        pulls = scene.hub.pull_requests(scene.repository)
+        assert [scene.checks(pull["head"]["sha"]) for pull in pulls] == [GOOD_CHECKS] * len(runs)
+        assert sorted(pull["head"]["ref"] for pull in pulls) == [
+            f"orchestrator/{run.issue}-sample-library" for run in runs
+        ]
+        for run in runs:
+            (status,) = scene.ours(run.issue)
+            assert status.startswith("Done: #")
+            assert sorted(scene.reactions(run.comment)) == ["eyes", "rocket"]
+        assert stage.reserved() == 0
