@@ -21,6 +21,7 @@ from orchestrator.github.rendering.notes import failure_comment
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.rendering.status import ENDINGS
 from orchestrator.github.runs.audit_trail import AuditTrail
+from orchestrator.github.runs.early import GO_ON
 from orchestrator.github.runs.live import end_rounds
 from orchestrator.github.runs.rehearsal import Previews, StagedEffects, rehearse_where_asked
 from orchestrator.github.stories.handler import Earlier, Progress, handle
@@ -33,6 +34,8 @@ from orchestrator.github.triggers.spec_change import SpecChange, is_lint
 from orchestrator.github.triggers.trigger import Trigger
 from orchestrator.state import ProjectStatus
 from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, PreviewStore
+
+UNDELIVERED = "Built, but not delivered"
 
 log = logging.getLogger(__name__)
 
@@ -172,8 +175,9 @@ class Workshop:
             publisher = await self.github.publisher(
                 client, run_id=in_name_of, effects=theirs, secrets=self.secrets, requester=asked.trigger.actor
             )
-            body = failure_comment(f"{ENDINGS[ProjectStatus.FAILED]}: {reason}", "", Code.FAILED)
-            await end_rounds(publisher, "failure", ENDINGS[ProjectStatus.FAILED], reason)
+            lead = UNDELIVERED if state.status is ProjectStatus.COMPLETED else ENDINGS[ProjectStatus.FAILED]
+            body = failure_comment(f"{lead}: {reason}", "" if asked.name == "review" else GO_ON, Code.FAILED)
+            await end_rounds(publisher, "failure", lead, reason)
             if issue is None:
                 return
             await publisher.upsert_comment(issue, status_mark(in_name_of), body)

@@ -14,6 +14,7 @@ from bot.limits import Denials
 from bot.localhub import LocalHub
 from bot.work import Workshop
 from orchestrator.bucket import Bucket
+from orchestrator.codes import Code
 from orchestrator.control_plane import ControlPlane
 from orchestrator.errors import GitHubError
 from orchestrator.github.api.auth import GitHubConnection
@@ -22,7 +23,7 @@ from orchestrator.github.api.limits import MemoryRoom
 from orchestrator.github.api.publisher import Publisher
 from orchestrator.github.rendering.sanitize import Redactor
 from orchestrator.github.runs.live import show_round
-from orchestrator.state import ProjectStatus, Purpose
+from orchestrator.state import Outcome, ProjectStatus, Purpose
 from orchestrator.store import AuditStore, Delivery, DeliveryStore, EffectStore, HoldStore, Ledger, RunStore
 from orchestrator.store.schema import accounts, holds
 from tests.unit.bot.deliveries import NOW, RUN, issue_comment, press
@@ -167,9 +168,29 @@ async def test_sec_36_a_run_that_is_given_up_ends_as_failed_in_the_store_and_on_
     assert state
     assert (state.status, state.outcome.code) == (ProjectStatus.FAILED, "failed")
     (said,) = scene.said()
-    assert said.startswith("Failed: The bot ran into an internal failure (KeyError); its log says more.")
+    assert said.startswith(
+        "Failed: The bot ran into an internal failure (KeyError); its log says more.\n\n"
+        "To go on with it once that is mended, comment `/orchestrate resume`."
+    )
     assert said.endswith(f"<!-- orchestrator:status run={asked.own_run_id} -->")
     assert ("octocat", "confused") in scene.hub.reactions("octo/demo", scene.comment)
+
+
+async def test_sec_36_a_completed_run_whose_delivery_is_given_up_is_said_to_be_built_and_stays_completed(
+    scene: Scene,
+) -> None:
+    asked, delivery = await scene.kept()
+    runs = RunStore(scene.workshop.plane.database)
+    job = {"description": "d", "criteria": "", "budget": {"max_usd": 2.0, "max_time_seconds": 60.0}}
+    assert await runs.create(asked.own_run_id, title="A limiter", job=job, source="", output_dir="")
+    fence = await runs.claim(asked.own_run_id)
+    await runs.conclude(asked.own_run_id, fence, status="completed", outcome=Outcome(Code.CHANGED, ""))
+    await scene.workshop.give_up(delivery, "GitHub could not be reached.")
+    state = await runs.state(asked.own_run_id)
+    assert state
+    assert state.status is ProjectStatus.COMPLETED
+    (said,) = scene.said()
+    assert said.startswith("Built, but not delivered: GitHub could not be reached.\n\nTo go on with it")
 
 
 async def test_sec_36_an_interrupted_run_that_is_given_up_holds_no_money_and_its_issue_is_free_for_another(
