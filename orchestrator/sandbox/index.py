@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import ipaddress
+import os
 import re
 import socket
 import sys
@@ -171,7 +172,12 @@ async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 async def index_proxy(path: Path, hosts: Collection[str]) -> AsyncIterator[IndexProxy]:
     """Serve a proxy at a Unix socket that every user may connect to, for as long as the context lasts."""
     proxy = IndexProxy(hosts)
-    server = await asyncio.start_unix_server(proxy.accept, path, limit=_HEAD_BYTES)
+    # An address of a socket has at most 107 letters, unix(7); the folder may be deeper.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        server = await asyncio.start_unix_server(proxy.accept, f"/proc/self/fd/{folder}/{path.name}", limit=_HEAD_BYTES)
+    finally:
+        os.close(folder)
     await asyncio.to_thread(path.chmod, 0o666)
     try:
         yield proxy

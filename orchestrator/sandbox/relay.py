@@ -12,6 +12,9 @@ import subprocess
 import sys
 import threading
 
+LONGEST = 107
+"""The bytes that an address of a Unix socket may have, unix(7)."""
+
 
 def pump(source: socket.socket, sink: socket.socket) -> None:
     """Copy one direction until it ends, then close it for the other side."""
@@ -25,6 +28,9 @@ def pump(source: socket.socket, sink: socket.socket) -> None:
 
 def forward(listener: socket.socket, path: str) -> None:
     """Connect everybody who comes with the Unix socket."""
+    if len(os.fsencode(path)) > LONGEST:
+        folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY)
+        path = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
     while True:
         client, _ = listener.accept()
         upstream = socket.socket(socket.AF_UNIX)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ async def test_sec_22_an_allowed_name_with_a_private_address_is_refused(workspac
     answer = await ask(trusting, workspace, "CONNECT localhost:443 HTTP/1.1\\r\\n\\r\\n")
 
     assert answer == "HTTP/1.1 403 Forbidden"
+
+
+@pytest.fixture
+def deep_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+
+
+@pytest.mark.usefixtures("deep_temporary_folder")
+async def test_the_way_out_works_below_a_temporary_folder_however_deep(sandbox: Sandbox, workspace: Path) -> None:
+    assert await ask(sandbox, workspace, "GET http://x/ HTTP/1.1\\r\\n\\r\\n") == "HTTP/1.1 403 Forbidden"
 
 
 async def test_sec_22_without_being_asked_for_there_is_no_way_out(sandbox: Sandbox, workspace: Path) -> None:
