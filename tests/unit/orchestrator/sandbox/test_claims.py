@@ -120,7 +120,8 @@ async def test_sec_21_a_rung_holds_what_it_claims_and_claims_nothing_else(
     for parent in workspace.parents:
         (parent / facts["name"]).unlink(missing_ok=True)
     if claim not in {Claim.TIME, Claim.DISK, Claim.TOTAL_MEMORY, Claim.OUTPUT}:
-        assert finished.output.endswith("tried\n")
+        # Not at the end: a process that was cloned where nothing refuses it says as much in its own time.
+        assert "tried" in finished.output.splitlines()
     assert (found == []) is (claim in claims(rung)), (found, finished.output)
 
 
