@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 KINDS = ("dependencies", "devDependencies", "optionalDependencies", "peerDependencies")
-REGISTRY = "registry.npmjs.org"
+_NPM = "npmjs.org"
+REGISTRY = f"registry.{_NPM}"
 """npm's public registry, https://docs.npmjs.com/cli/using-npm/config#registry"""
 
 NAME = re.compile(r"(?:@[a-z0-9][a-z0-9._~-]*/)?[A-Za-z0-9][A-Za-z0-9._~-]*")

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from orchestrator.manifests import declared_in, newly_declared
+from orchestrator.npm_manifests import REGISTRY
 
-PUBLIC = "https://registry.npmjs.org"
+PUBLIC = f"https://{REGISTRY}"
 
 
 def told(path: str, content: str | bytes) -> list[tuple[str, str, int]]:
