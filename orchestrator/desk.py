@@ -254,32 +254,26 @@ def _teller(run: Run, meter: Meter, experience: Experience) -> Callable[[BookedC
     """Return what hears of every call that was booked: events, the warnings of its phase, and what is learned."""
 
     async def tell(call: BookedCall) -> None:
-        asked = call.question
-        if call.usage is not None:
-            run.tell(
-                EventType.CALL_SETTLED,
-                task_id=asked.task_id,
-                purpose=asked.purpose.value,
-                model=call.model.id,
-                provider=call.model.provider,
-                cost_usd=to_usd(call.cost),
-                spent_usd=run.gateway.budget.spent_usd,
-                input_tokens=call.usage.input_tokens,
-                cached_input_tokens=call.usage.cached_input_tokens,
-                output_tokens=call.usage.output_tokens,
-                finish=call.finish.value if call.finish else "",
-                latency_seconds=call.seconds,
-            )
+        asked, usage = call.question, call.usage
+        about: dict[str, object] = {
+            "task_id": asked.task_id,
+            "purpose": asked.purpose.value,
+            "model": call.model.id,
+            "provider": call.model.provider,
+            "cost_usd": to_usd(call.cost),
+            "spent_usd": run.gateway.budget.spent_usd,
+            "latency_seconds": call.seconds,
+        }
+        if usage is None:
+            run.tell(EventType.CALL_LOST, **about)
         else:
             run.tell(
-                EventType.CALL_LOST,
-                task_id=asked.task_id,
-                purpose=asked.purpose.value,
-                model=call.model.id,
-                provider=call.model.provider,
-                cost_usd=to_usd(call.cost),
-                spent_usd=run.gateway.budget.spent_usd,
-                latency_seconds=call.seconds,
+                EventType.CALL_SETTLED,
+                **about,
+                input_tokens=usage.input_tokens,
+                cached_input_tokens=usage.cached_input_tokens,
+                output_tokens=usage.output_tokens,
+                finish=call.finish.value if call.finish else "",
             )
         for warning in meter.add(phase_of(asked.purpose, asked.task_id), call.cost):
             run.tell(EventType.BUDGET_WARNING, **asdict(warning))
